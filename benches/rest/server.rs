@@ -1,0 +1,108 @@
+//! The servers that are measured: the product's own, and one by hand.
+
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use futures::FutureExt as _;
+use pvz::adapters::grpc::{self, Front, GrpcOptions, GrpcOrderService};
+use pvz::adapters::http::{self, HttpOptions};
+use pvz::adapters::memory::MemoryStore;
+use pvz::adapters::system::{SystemClock, SystemIds};
+use pvz::app::{
+    OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness, Writer, WriterLimits,
+};
+use pvz::domain::{PickupPointId, Policy};
+use pvz::ports::Clock;
+use pvz::proto::v1::AcceptOrderRequest;
+use pvz::proto::v1::order_service_server::OrderService as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Face, Failure};
+
+/// Serves until standard input ends; prints the address first.
+pub fn serve(face: Face) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(face))
+}
+
+async fn run(face: Face) -> Result<(), Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    std::io::stdout().flush()?;
+
+    let stop = CancellationToken::new();
+    let (store, ids) = (Arc::new(MemoryStore::new([7; 32])), Arc::new(SystemIds));
+    let service = service(&store, &ids, &stop)?;
+    let ended = stop.clone();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        ended.cancel();
+    });
+    match face {
+        Face::Grpc => {
+            let ready = Readiness::new(store).subscribe();
+            let options = GrpcOptions {
+                max_message: 4 * 1024 * 1024,
+                request_timeout: Duration::from_secs(30),
+                max_concurrent_streams: 1_024,
+                keep_alive: Duration::from_secs(30),
+            };
+            grpc::serve(listener, service, ready, ids, options, stop).await?;
+        }
+        Face::Gateway => http::serve(listener, Arc::new(service), HttpOptions::new(ids), stop).await?,
+        Face::ByHand => {
+            let routes = axum::Router::new().route("/v1/orders", post(accept)).with_state(service);
+            axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await?;
+        }
+    }
+    Ok(())
+}
+
+fn service(
+    store: &Arc<MemoryStore>,
+    ids: &Arc<SystemIds>,
+    stop: &CancellationToken,
+) -> Result<GrpcOrderService, Failure> {
+    let policy = Arc::new(Policy::standard(PickupPointId::parse("main")?));
+    let limits = WriterLimits { queue: 4_096, batch: 512, retry_budget: Duration::from_secs(5) };
+    let (clock, tokens) = (Arc::new(SystemClock), PageTokens::new([7; 32]));
+    let writer = Writer::new(
+        Arc::<MemoryStore>::clone(store),
+        Arc::<SystemClock>::clone(&clock),
+        Arc::<SystemIds>::clone(ids),
+        Arc::clone(&policy),
+        limits,
+    );
+    tokio::spawn(writer.clone().work());
+    let front = Front::new(Arc::<SystemIds>::clone(ids), Duration::from_secs(30), stop.clone());
+    let orders =
+        ReadOrders::new(Arc::<MemoryStore>::clone(store), Arc::<SystemClock>::clone(&clock), tokens.clone());
+    let log = Arc::<MemoryStore>::clone(store);
+    let told: Arc<dyn Clock> = clock;
+    let events = ReadEvents::new(log, Arc::clone(&told), tokens.clone(), writer.committed(), stop.clone());
+    let nothing = || futures::future::ready(Ok(None)).boxed();
+    let statistics = ReadStatistics::new(Box::new(nothing), Arc::clone(&told), tokens.clone());
+    let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));
+    let outbox = OperateOutbox::new(log, kept, told, tokens, String::new());
+    Ok(GrpcOrderService::new(front, writer, orders, events, statistics, outbox, policy))
+}
+
+/// What one would write by hand: one route, its own types, no table.
+async fn accept(State(service): State<GrpcOrderService>, body: axum::body::Bytes) -> Response {
+    let Ok(request) = serde_json::from_slice::<AcceptOrderRequest>(&body) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    match service.accept_order(tonic::Request::new(request)).await {
+        Err(_) => StatusCode::CONFLICT.into_response(),
+        Ok(answer) => match serde_json::to_vec(answer.get_ref()) {
+            Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        },
+    }
+}

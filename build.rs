@@ -1,0 +1,67 @@
+//! Compiles `proto/` to Rust: messages, the gRPC service, the JSON mapping, the
+//! routes of the REST gateway, the documents of both faces (OpenAPI, AsyncAPI) and
+//! the descriptor set that reflection serves. No `protoc` is needed.
+
+#[path = "build/asyncapi.rs"]
+mod asyncapi;
+#[path = "build/contract.rs"]
+mod contract;
+#[path = "build/openapi.rs"]
+mod openapi;
+#[path = "build/routes.rs"]
+mod routes;
+#[path = "build/schema.rs"]
+mod schema;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use prost::Message as _;
+
+const PROTOS: [&str; 2] = ["pvz/v1/order_service.proto", "pvz/record/v1/record.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=build");
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=migrations");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_source_info(true).include_imports(true).open_files(PROTOS)?;
+    // This encoding keeps the custom options; `file_descriptor_set()` drops them.
+    let descriptors = compiler.encode_file_descriptor_set();
+    fs::write(out.join("pvz.descriptors.bin"), &descriptors)?;
+    messages(&descriptors, &out)?;
+    json(&descriptors)?;
+    let contract = contract::Contract::read(&descriptors, "pvz.v1.OrderService")?;
+    fs::write(out.join("routes.rs"), routes::table(&contract)?)?;
+    let document = openapi::document(&contract, &env::var("CARGO_PKG_VERSION")?);
+    fs::write(out.join("openapi.json"), serde_json::to_vec(&document)?)?;
+    let events = asyncapi::document(&contract, &env::var("CARGO_PKG_VERSION")?)?;
+    fs::write(out.join("asyncapi.json"), serde_json::to_string_pretty(&events)? + "\n")?;
+    Ok(())
+}
+
+/// Messages and the service, the types that `src/proto` includes.
+fn messages(descriptors: &[u8], out: &Path) -> Result<(), Box<dyn Error>> {
+    let set = prost_types::FileDescriptorSet::decode(descriptors)?;
+    tonic_prost_build::configure()
+        .out_dir(out)
+        .extern_path(".google.protobuf.Timestamp", "crate::proto::Timestamp")
+        .extern_path(".google.api", "crate::proto::unused")
+        .extern_path(".pvz.options.v1", "crate::proto::unused")
+        .btree_map(".")
+        .compile_fds(set)?;
+    Ok(())
+}
+
+/// The proto3 JSON mapping, by serde.
+fn json(descriptors: &[u8]) -> Result<(), Box<dyn Error>> {
+    pbjson_build::Builder::new()
+        .register_descriptors(descriptors)?
+        .extern_path(".google.protobuf", "crate::proto")
+        .btree_map(["."])
+        .emit_fields()
+        .build(&[".pvz.v1"])?;
+    Ok(())
+}

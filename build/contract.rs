@@ -1,0 +1,259 @@
+//! What the descriptors of `proto/` say about the service over HTTP: the
+//! `google.api.http` annotations, our own options, and the comments.
+
+use std::error::Error;
+
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, FileDescriptor, Kind, MessageDescriptor,
+    MethodDescriptor, Value,
+};
+
+/// Everything that goes wrong while the contract is read.
+pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Where the message of a request comes from, beside the path and the query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// There is no body.
+    None,
+    /// The body is the whole message.
+    Message,
+    /// The body is that field of the message.
+    Field(String),
+}
+
+/// How many messages go each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streams {
+    /// One in, one out.
+    Unary,
+    /// One in, many out.
+    Out,
+    /// Many in, many out.
+    Both,
+}
+
+/// A method with its address.
+pub struct Operation {
+    /// The method's name in the contract: `AcceptOrder`.
+    pub name: String,
+    /// What the method says about itself.
+    pub comment: String,
+    /// The HTTP method, lower case.
+    pub verb: String,
+    /// The path, with `{order_id}` for a variable.
+    pub path: String,
+    /// Where the message comes from.
+    pub body: Body,
+    /// How many messages go each way.
+    pub streams: Streams,
+    /// The message asked with.
+    pub input: MessageDescriptor,
+    /// The message answered.
+    pub output: MessageDescriptor,
+    /// The reasons it may refuse with, beside those that every method has.
+    pub reasons: Vec<String>,
+    /// Whether it changes orders.
+    pub mutation: bool,
+}
+
+impl Operation {
+    /// Whether it reads one versioned thing, which the caller may have already.
+    pub fn has_etag(&self) -> bool {
+        let has = |name: &str, kind: Kind| {
+            self.output.get_field_by_name(name).is_some_and(|field| field.kind() == kind)
+        };
+        let versioned = has("version", Kind::Int64) && has("expired", Kind::Bool);
+        self.streams == Streams::Unary && self.verb == "get" && versioned
+    }
+}
+
+/// The service and its operations, in the order of the contract.
+pub struct Contract {
+    /// What the service says about itself.
+    pub comment: String,
+    /// The message that a record of the topic holds.
+    pub event: MessageDescriptor,
+    /// Its operations.
+    pub operations: Vec<Operation>,
+    /// The options of fields.
+    pub options: Options,
+}
+
+/// The annotations that fields carry.
+pub struct Options {
+    schema: ExtensionDescriptor,
+    behavior: ExtensionDescriptor,
+}
+
+impl Contract {
+    /// Reads the contract of one service.
+    pub fn read(descriptors: &[u8], service: &str) -> Result<Self> {
+        let pool = DescriptorPool::decode(descriptors)?;
+        let extension = |name: &str| {
+            pool.get_extension_by_name(name).ok_or_else(|| format!("no option {name} in proto/"))
+        };
+        let http = extension("google.api.http")?;
+        let mutation = extension("pvz.options.v1.mutation")?;
+        let reasons = extension("pvz.options.v1.reasons")?;
+        let service =
+            pool.get_service_by_name(service).ok_or_else(|| format!("no service {service} in proto/"))?;
+        let mut operations = Vec::new();
+        for method in service.methods() {
+            let options = method.options();
+            if options.has_extension(&http) {
+                let mutation = options.get_extension(&mutation).as_bool().unwrap_or_default();
+                let reasons = strings(&options.get_extension(&reasons));
+                let rule = options.get_extension(&http);
+                let rule = rule.as_message().ok_or("google.api.http is not a message")?;
+                operations.push(operation(&method, rule, mutation, reasons)?);
+            }
+        }
+        Ok(Self {
+            comment: comment(&service.parent_file(), service.path()),
+            event: pool.get_message_by_name("pvz.v1.Event").ok_or("no message pvz.v1.Event in proto/")?,
+            operations,
+            options: Options {
+                schema: extension("pvz.options.v1.schema")?,
+                behavior: extension("google.api.field_behavior")?,
+            },
+        })
+    }
+}
+
+fn operation(
+    method: &MethodDescriptor,
+    rule: &DynamicMessage,
+    mutation: bool,
+    reasons: Vec<String>,
+) -> Result<Operation> {
+    let name = method.name().to_owned();
+    let (verb, path) = ["get", "put", "post", "delete", "patch"]
+        .into_iter()
+        .find_map(|verb| Some((verb.to_owned(), text(rule, verb).filter(|path| !path.is_empty())?)))
+        .ok_or_else(|| format!("{name}: google.api.http has no path"))?;
+    let body = match text(rule, "body").unwrap_or_default().as_str() {
+        "" => Body::None,
+        "*" => Body::Message,
+        field => Body::Field(field.to_owned()),
+    };
+    let streams = match (method.is_client_streaming(), method.is_server_streaming()) {
+        (false, false) => Streams::Unary,
+        (false, true) => Streams::Out,
+        (true, true) => Streams::Both,
+        (true, false) => return Err(format!("{name}: a stream in without one out has no HTTP form").into()),
+    };
+    for variable in variables(&path) {
+        let field = method
+            .input()
+            .get_field_by_name(variable)
+            .ok_or_else(|| format!("{name}: {path} names no field of its request"))?;
+        if field.is_list() || !matches!(field.kind(), Kind::String) {
+            return Err(format!("{name}: the variable {variable} of {path} is not a string").into());
+        }
+        if body == Body::Message {
+            return Err(format!("{name}: a path variable beside the body '*' is not supported").into());
+        }
+    }
+    Ok(Operation {
+        comment: comment(&method.parent_file(), method.path()),
+        name,
+        verb,
+        path,
+        body,
+        streams,
+        input: method.input(),
+        output: method.output(),
+        reasons,
+        mutation,
+    })
+}
+
+/// The names of the variables of a path: `order_id` of `/v1/orders/{order_id}`.
+pub fn variables(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+}
+
+/// The leading comment of a declaration, one paragraph a line.
+pub fn comment(file: &FileDescriptor, path: &[i32]) -> String {
+    let file = file.file_descriptor_proto();
+    let Some(info) = &file.source_code_info else { return String::new() };
+    let location = info.location.iter().find(|location| location.path == path);
+    let text = location.map(prost_types::source_code_info::Location::leading_comments).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let paragraphs = lines.split(|line| line.is_empty()).filter(|lines| !lines.is_empty());
+    paragraphs.map(|lines| lines.join(" ")).collect::<Vec<_>>().join("\n\n")
+}
+
+fn text(message: &DynamicMessage, field: &str) -> Option<String> {
+    message.get_field_by_name(field)?.as_str().map(str::to_owned)
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value.as_list().unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// What a field may hold.
+#[derive(Debug, Default)]
+pub struct Bounds {
+    /// A regular expression of the whole value.
+    pub pattern: Option<String>,
+    /// The smallest and the largest value.
+    pub minimum: Option<i64>,
+    pub maximum: Option<i64>,
+    /// How many characters.
+    pub min_length: Option<i64>,
+    pub max_length: Option<i64>,
+    /// How many items.
+    pub min_items: Option<i64>,
+    pub max_items: Option<i64>,
+    /// No item twice.
+    pub unique_items: bool,
+    /// A value, as JSON.
+    pub example: Option<String>,
+    /// The unit of a number.
+    pub unit: Option<String>,
+    /// The field must be given.
+    pub required: bool,
+}
+
+impl Options {
+    /// The annotations of a field.
+    pub fn bounds(&self, field: &prost_reflect::FieldDescriptor) -> Bounds {
+        const REQUIRED: i32 = 2;
+        let options = field.options();
+        let schema = options.get_extension(&self.schema);
+        let mut bounds = Bounds::default();
+        if let Some(schema) = schema.as_message() {
+            let number = |name: &str| {
+                let value = schema.get_field_by_name(name)?;
+                let given = schema.has_field_by_name(name);
+                given.then(|| value.as_i64().or(value.as_i32().map(i64::from)))?
+            };
+            let string = |name: &str| text(schema, name).filter(|text| !text.is_empty());
+            bounds = Bounds {
+                pattern: string("pattern"),
+                minimum: number("minimum"),
+                maximum: number("maximum"),
+                min_length: number("min_length"),
+                max_length: number("max_length"),
+                min_items: number("min_items"),
+                max_items: number("max_items"),
+                unique_items: schema
+                    .get_field_by_name("unique_items")
+                    .and_then(|value| value.as_bool())
+                    .unwrap_or_default(),
+                example: string("example"),
+                unit: string("unit"),
+                required: false,
+            };
+        }
+        let behavior = options.get_extension(&self.behavior);
+        bounds.required = behavior
+            .as_list()
+            .unwrap_or_default()
+            .iter()
+            .any(|value| value.as_enum_number() == Some(REQUIRED));
+        bounds
+    }
+}

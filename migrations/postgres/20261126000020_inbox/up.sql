@@ -1,0 +1,79 @@
+-- What `pvz consume` has read: how far, which events, what they add up to.
+-- The tables may stand beside those of the orders, or in a database of their
+-- own.
+
+-- The partitions of a source, and who reads them now. A lease that is over is
+-- anybody's; whoever takes one raises the fence.
+CREATE TABLE inbox_partitions (
+    source     text   COLLATE "C" NOT NULL CHECK (length(source) >= 1),
+    partition integer NOT NULL CHECK (partition >= 0),
+    -- The offset to go on from; none: never read.
+    position   bigint,
+    consumer   text   COLLATE "C",
+    fence      bigint NOT NULL CHECK (fence >= 0),
+    expires_at bigint NOT NULL,
+    PRIMARY KEY (source, partition)
+);
+
+-- Who takes part, so that everybody knows how large a fair share is.
+CREATE TABLE inbox_consumers (
+    source     text   COLLATE "C" NOT NULL,
+    consumer   text   COLLATE "C" NOT NULL,
+    expires_at bigint NOT NULL,
+    PRIMARY KEY (source, consumer)
+);
+
+-- Every event once.
+CREATE TABLE inbox_events (
+    event_id    uuid NOT NULL,
+    order_id    text   COLLATE "C" NOT NULL,
+    sequence    bigint NOT NULL CHECK (sequence >= 1),
+    type        text   COLLATE "C" NOT NULL,
+    actor_kind  text   COLLATE "C" NOT NULL,
+    actor_id    text   COLLATE "C" NOT NULL,
+    request_id  text   COLLATE "C",
+    occurred_at bigint NOT NULL,
+    body        bytea NOT NULL,
+    traceparent text   COLLATE "C",
+    PRIMARY KEY (order_id, sequence)
+);
+
+-- How many events of an order were read, and the highest sequence of them: a
+-- gap is where they differ.
+CREATE TABLE inbox_orders (
+    order_id text   COLLATE "C" NOT NULL PRIMARY KEY,
+    seen     bigint NOT NULL CHECK (seen >= 1),
+    highest  bigint NOT NULL CHECK (highest >= seen)
+);
+
+CREATE INDEX inbox_orders_with_gaps ON inbox_orders (order_id) WHERE seen < highest;
+
+-- By point, day (since 1970-01-01, UTC) and currency; sums in minor units.
+CREATE TABLE inbox_statistics (
+    pickup_point_id   text   COLLATE "C" NOT NULL,
+    day               integer NOT NULL,
+    currency          text   COLLATE "C" NOT NULL,
+    accepted          bigint NOT NULL,
+    issued            bigint NOT NULL,
+    returned          bigint NOT NULL,
+    handed_to_courier bigint NOT NULL,
+    surcharge_minor   bigint NOT NULL,
+    accepted_minor    bigint NOT NULL,
+    issued_minor      bigint NOT NULL,
+    returned_minor    bigint NOT NULL,
+    PRIMARY KEY (pickup_point_id, day, currency)
+);
+
+-- Events of a type or version that this release does not know, as they came,
+-- for a release that does.
+CREATE TABLE inbox_unknown (
+    source    text   COLLATE "C" NOT NULL,
+    partition integer NOT NULL,
+    "offset"  bigint NOT NULL,
+    cause     text   COLLATE "C" NOT NULL,
+    key       bytea,
+    value     bytea,
+    -- A JSON object of base64 texts.
+    headers   text   COLLATE "C" NOT NULL,
+    PRIMARY KEY (source, partition, "offset")
+);

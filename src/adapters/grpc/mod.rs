@@ -1,0 +1,16 @@
+//! The gRPC face: the service, health, reflection.
+
+mod bare_status;
+mod call;
+mod connection;
+mod ending;
+mod import;
+mod operate;
+mod request;
+mod server;
+mod service;
+mod status;
+
+pub use call::Front;
+pub use server::{GrpcOptions, serve};
+pub use service::GrpcOrderService;

@@ -1,0 +1,34 @@
+//! What operators see, as messages.
+
+use crate::adapters::wire;
+use crate::app::OutboxReport;
+use crate::ports::Position;
+use crate::proto::v1;
+
+/// How far events were published.
+pub(super) fn outbox(report: OutboxReport) -> v1::Outbox {
+    let lag_events = report.lag_events();
+    let OutboxReport { sink, head, lag_seconds, status } = report;
+    let cursor = status.as_ref().map_or(Position(0), |status| status.cursor);
+    let mut outbox = v1::Outbox {
+        sink: if sink.is_empty() { "none:".to_owned() } else { sink },
+        head_cursor: head.0.to_string(),
+        published_cursor: cursor.0.to_string(),
+        lag_events,
+        lag_seconds,
+        ..v1::Outbox::default()
+    };
+    if let Some(status) = status {
+        outbox.led = status.led;
+        outbox.dead_letters = i64::try_from(status.dead_letters).unwrap_or(i64::MAX);
+        if let Some(note) = status.note {
+            outbox.leader = Some(note.leader);
+            outbox.led_since = Some(wire::timestamp(note.since));
+            if let Some((error, at)) = note.failure {
+                outbox.last_error = Some(error);
+                outbox.last_error_at = Some(wire::timestamp(at));
+            }
+        }
+    }
+    outbox
+}

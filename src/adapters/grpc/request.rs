@@ -1,0 +1,233 @@
+//! Requests as commands: every field is read, every fault noted.
+
+use std::collections::BTreeSet;
+
+use crate::adapters::wire;
+use crate::app::{ListOrders, ListReturns, PageSpec, page_limit};
+use crate::domain::{
+    Accept, AcceptReturn, CustomerId, Day, Form, Grams, Issue, Money, OrderId, OrderIds, PackagingCode,
+    PickupPointId, Refusal, RequestId, ReturnToCourier, StateName, Timestamp,
+};
+use crate::ports::{Position, StatisticsFilter};
+use crate::proto::{self, v1};
+
+/// A command and its key.
+pub type Keyed<C> = (C, Option<RequestId>);
+
+/// An empty optional string counts as absent.
+fn given(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
+}
+
+fn point(form: &mut Form, text: Option<&String>) -> Option<Option<PickupPointId>> {
+    form.optional("pickup_point_id", given(text).map(PickupPointId::parse))
+}
+
+fn request_id(form: &mut Form, text: Option<&String>) -> Option<Option<RequestId>> {
+    form.optional("request_id", given(text).map(RequestId::parse))
+}
+
+fn instant(value: Option<&proto::Timestamp>) -> Result<Timestamp, &'static str> {
+    let value = value.ok_or("is required")?;
+    Timestamp::from_parts(value.seconds, value.nanos).ok_or("must be an instant of the years 1 to 9999")
+}
+
+/// `AcceptOrder`, and a row of `ImportOrders`.
+pub fn accept(mut form: Form, request: &v1::AcceptOrderRequest) -> Result<Keyed<Accept>, Refusal> {
+    let order_id = form.field("order_id", OrderId::parse(&request.order_id));
+    let customer_id = form.field("customer_id", CustomerId::parse(&request.customer_id));
+    let storage_until = form.field("storage_until", instant(request.storage_until.as_ref()));
+    let weight = form.optional("weight_grams", request.weight_grams.map(Grams::new));
+    let price = form.optional("price_minor", request.price_minor.map(Money::price));
+    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
+    let key = request_id(&mut form, request.request_id.as_ref());
+    let packaging = request.packaging.iter().map(|code| PackagingCode::new(code)).collect();
+    let command = (|| {
+        Some(Accept {
+            order_id: order_id?,
+            customer_id: customer_id?,
+            storage_until: storage_until?,
+            weight: weight?,
+            price: price?.unwrap_or_default(),
+            packaging,
+            pickup_point_id: pickup_point_id?,
+        })
+    })();
+    form.finish(command.zip(key))
+}
+
+/// `IssueOrders`.
+pub fn issue(mut form: Form, request: &v1::IssueOrdersRequest) -> Result<Keyed<Issue>, Refusal> {
+    let order_ids = OrderIds::parse(&mut form, &request.order_ids);
+    let customer = form.optional("customer_id", given(request.customer_id.as_ref()).map(CustomerId::parse));
+    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
+    let mode = form.field("mode", wire::batch_mode(request.mode).ok_or("is not a mode that there is"));
+    let key = request_id(&mut form, request.request_id.as_ref());
+    let command = (|| {
+        Some(Issue {
+            order_ids: order_ids?,
+            customer_id: customer?,
+            pickup_point_id: pickup_point_id?,
+            mode: mode?,
+        })
+    })();
+    form.finish(command.zip(key))
+}
+
+/// `AcceptReturn`.
+pub fn accept_return(
+    mut form: Form,
+    request: &v1::AcceptReturnRequest,
+) -> Result<Keyed<AcceptReturn>, Refusal> {
+    let order_id = form.field("order_id", OrderId::parse(&request.order_id));
+    let customer_id = form.field("customer_id", CustomerId::parse(&request.customer_id));
+    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
+    let key = request_id(&mut form, request.request_id.as_ref());
+    let command = (|| {
+        Some(AcceptReturn {
+            order_id: order_id?,
+            customer_id: customer_id?,
+            pickup_point_id: pickup_point_id?,
+        })
+    })();
+    form.finish(command.zip(key))
+}
+
+/// `ReturnToCourier`.
+pub fn return_to_courier(
+    mut form: Form,
+    request: &v1::ReturnToCourierRequest,
+) -> Result<Keyed<ReturnToCourier>, Refusal> {
+    let order_ids = OrderIds::parse(&mut form, &request.order_ids);
+    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
+    let mode = form.field("mode", wire::batch_mode(request.mode).ok_or("is not a mode that there is"));
+    let key = request_id(&mut form, request.request_id.as_ref());
+    let command =
+        (|| Some(ReturnToCourier { order_ids: order_ids?, pickup_point_id: pickup_point_id?, mode: mode? }))(
+        );
+    form.finish(command.zip(key))
+}
+
+/// The field `order_id` of a read.
+pub fn order_id(mut form: Form, text: &str) -> Result<OrderId, Refusal> {
+    let order_id = form.field("order_id", OrderId::parse(text));
+    form.finish(order_id)
+}
+
+/// `ListOrders`.
+pub fn list_orders(mut form: Form, request: v1::ListOrdersRequest) -> Result<ListOrders, Refusal> {
+    let customer = form.optional("customer_id", given(request.customer_id.as_ref()).map(CustomerId::parse));
+    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
+    let states = states(&mut form, &request.states);
+    let page = match request.last_n {
+        None => page(&mut form, request.page_size, request.page_token),
+        Some(last_n) => last(&mut form, last_n, request.page_size, &request.page_token),
+    };
+    let list = (|| {
+        Some(ListOrders {
+            customer_id: customer?,
+            pickup_point_id: pickup_point_id?,
+            states,
+            expired: request.expired,
+            page: page?,
+        })
+    })();
+    form.finish(list)
+}
+
+/// `ListReturns`.
+pub fn list_returns(mut form: Form, request: v1::ListReturnsRequest) -> Result<ListReturns, Refusal> {
+    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
+    let page = page(&mut form, request.page_size, request.page_token);
+    let list = (|| Some(ListReturns { pickup_point_id: pickup_point_id?, page: page? }))();
+    form.finish(list)
+}
+
+/// `GetOrderHistory`: whose, how many, and after which token.
+pub fn history(
+    mut form: Form,
+    request: v1::GetOrderHistoryRequest,
+) -> Result<(OrderId, usize, String), Refusal> {
+    let order_id = form.field("order_id", OrderId::parse(&request.order_id));
+    let limit = form.field("page_size", page_limit(request.page_size));
+    let page = order_id.zip(limit).map(|(order_id, limit)| (order_id, limit, request.page_token));
+    form.finish(page)
+}
+
+/// `ListEvents`: after which cursor, and how many.
+pub fn list_events(
+    mut form: Form,
+    request: &v1::ListEventsRequest,
+) -> Result<(Option<Position>, usize), Refusal> {
+    let after = cursor(&mut form, request.after.as_ref());
+    let limit = form.field("page_size", page_limit(request.page_size));
+    form.finish(after.zip(limit))
+}
+
+/// `WatchEvents`: after which cursor.
+pub fn watch_events(mut form: Form, request: &v1::WatchEventsRequest) -> Result<Option<Position>, Refusal> {
+    let after = cursor(&mut form, request.after.as_ref());
+    form.finish(after)
+}
+
+/// `GetStatistics`: which, how many, and after which token.
+pub fn statistics(
+    mut form: Form,
+    request: v1::GetStatisticsRequest,
+) -> Result<(StatisticsFilter, usize, String), Refusal> {
+    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
+    let first_day = form.optional("first_day", given(request.first_day.as_ref()).map(Day::parse));
+    let last_day = form.optional("last_day", given(request.last_day.as_ref()).map(Day::parse));
+    let limit = form.field("page_size", page_limit(request.page_size));
+    let filter = (|| {
+        Some(StatisticsFilter {
+            pickup_point_id: pickup_point_id?,
+            first_day: first_day?,
+            last_day: last_day?,
+        })
+    })();
+    form.finish(filter.zip(limit).map(|(filter, limit)| (filter, limit, request.page_token)))
+}
+
+/// `ListDeadLetters`: how many, and after which token.
+pub fn dead_letters(mut form: Form, request: v1::ListDeadLettersRequest) -> Result<(usize, String), Refusal> {
+    let limit = form.field("page_size", page_limit(request.page_size));
+    form.finish(limit.map(|limit| (limit, request.page_token)))
+}
+
+fn cursor(form: &mut Form, text: Option<&String>) -> Option<Option<Position>> {
+    let parse = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let position = if digits { text.parse().ok() } else { None };
+        position.map(Position).ok_or("is not a cursor that the feed gave out")
+    };
+    form.optional("after", given(text).map(parse))
+}
+
+fn states(form: &mut Form, numbers: &[i32]) -> BTreeSet<StateName> {
+    let mut states = BTreeSet::new();
+    for (index, number) in numbers.iter().enumerate() {
+        let name = StateName::ALL.into_iter().find(|name| i32::from(wire::state(*name)) == *number);
+        match name {
+            Some(name) => {
+                states.insert(name);
+            }
+            None => form.fault(format!("states[{index}]"), "is not a state that there is"),
+        }
+    }
+    states
+}
+
+fn page(form: &mut Form, page_size: i32, token: String) -> Option<PageSpec> {
+    let limit = form.field("page_size", page_limit(page_size))?;
+    Some(PageSpec::Page { limit, token })
+}
+
+fn last(form: &mut Form, last_n: i32, page_size: i32, token: &str) -> Option<PageSpec> {
+    if page_size != 0 || !token.is_empty() {
+        form.fault("last_n", "cannot be joined with page_size or page_token");
+    }
+    let range = "must be 1 to 1000";
+    let limit = usize::try_from(last_n).ok().filter(|last_n| (1..=1_000).contains(last_n)).ok_or(range);
+    form.field("last_n", limit).map(PageSpec::LastN)
+}

@@ -1,0 +1,318 @@
+//! The service of the contract: requests become commands and queries, answers
+//! become messages. REST calls this same implementation in process.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::call::{Answered, Call, Front, Refused, decorate, failed};
+use super::import::Importer;
+use super::{operate, request};
+use crate::adapters::wire;
+use crate::app::{
+    Admission, OperateOutbox, OrderPage, ReadEvents, ReadOrders, ReadStatistics, StatisticsFound, Writer,
+};
+use crate::domain::{Answer, Command, Policy, Refusal, RequestId};
+use crate::ports::{Outcome, Resolution};
+use crate::proto::v1::{self, order_service_server::OrderService};
+
+/// The service over the use cases. Clones share it.
+#[derive(Clone)]
+pub struct GrpcOrderService {
+    pub(super) front: Front,
+    pub(super) writer: Writer,
+    pub(super) orders: ReadOrders,
+    pub(super) events: ReadEvents,
+    pub(super) statistics: ReadStatistics,
+    pub(super) outbox: OperateOutbox,
+    pub(super) policy: Arc<Policy>,
+}
+
+impl GrpcOrderService {
+    /// The service.
+    pub fn new(
+        front: Front,
+        writer: Writer,
+        orders: ReadOrders,
+        events: ReadEvents,
+        statistics: ReadStatistics,
+        outbox: OperateOutbox,
+        policy: Arc<Policy>,
+    ) -> Self {
+        Self { front, writer, orders, events, statistics, outbox, policy }
+    }
+
+    /// Runs a command of the counter.
+    async fn change(
+        &self,
+        command: Command,
+        request_id: Option<RequestId>,
+        call: &Call,
+    ) -> Result<Answered<Answer>, Refused> {
+        let outcome = self.writer.submit(command, &call.caller(), request_id, Admission::Immediate).await?;
+        let Outcome { answer, replayed } = outcome;
+        match answer {
+            Ok(message) => Ok(Answered { message, replayed }),
+            Err(refusal) => Err(Refused { refusal, replayed }),
+        }
+    }
+}
+
+/// The order of an answer to a command on one order.
+fn one(answer: Answered<Answer>) -> Result<Answered<v1::Order>, Refused> {
+    let Answered { message, replayed } = answer;
+    match message {
+        Answer::Order(view) | Answer::AlreadyExisted(view) => {
+            Ok(Answered { message: wire::order(view), replayed })
+        }
+        Answer::Results(_) => Err(mismatch()),
+    }
+}
+
+/// The results of an answer to a batch.
+fn many(answer: Answered<Answer>) -> Result<Answered<Vec<v1::OrderResult>>, Refused> {
+    let Answered { message, replayed } = answer;
+    match message {
+        Answer::Results(results) => {
+            Ok(Answered { message: results.into_iter().map(wire::order_result).collect(), replayed })
+        }
+        Answer::Order(_) | Answer::AlreadyExisted(_) => Err(mismatch()),
+    }
+}
+
+fn mismatch() -> Refused {
+    tracing::error!("a command was answered with another command's kind of answer");
+    Refusal::internal().into()
+}
+
+impl<T> Answered<T> {
+    fn map<U>(self, message: impl FnOnce(T) -> U) -> Answered<U> {
+        Answered { message: message(self.message), replayed: self.replayed }
+    }
+}
+
+#[tonic::async_trait]
+impl OrderService for GrpcOrderService {
+    async fn accept_order(
+        &self,
+        request: Request<v1::AcceptOrderRequest>,
+    ) -> Result<Response<v1::AcceptOrderResponse>, Status> {
+        let handle = |message, form, call: Call| async move {
+            let (accept, key) = request::accept(form, &message)?;
+            let order = one(self.change(Command::Accept(accept), key, &call).await?)?;
+            Ok(order.map(|order| v1::AcceptOrderResponse { order: Some(order) }))
+        };
+        self.front.unary("AcceptOrder", request, handle).await
+    }
+
+    async fn issue_orders(
+        &self,
+        request: Request<v1::IssueOrdersRequest>,
+    ) -> Result<Response<v1::IssueOrdersResponse>, Status> {
+        let handle = |message, form, call: Call| async move {
+            let (issue, key) = request::issue(form, &message)?;
+            let results = many(self.change(Command::Issue(issue), key, &call).await?)?;
+            Ok(results.map(|results| v1::IssueOrdersResponse { results }))
+        };
+        self.front.unary("IssueOrders", request, handle).await
+    }
+
+    async fn accept_return(
+        &self,
+        request: Request<v1::AcceptReturnRequest>,
+    ) -> Result<Response<v1::AcceptReturnResponse>, Status> {
+        let handle = |message, form, call: Call| async move {
+            let (accept_return, key) = request::accept_return(form, &message)?;
+            let order = one(self.change(Command::AcceptReturn(accept_return), key, &call).await?)?;
+            Ok(order.map(|order| v1::AcceptReturnResponse { order: Some(order) }))
+        };
+        self.front.unary("AcceptReturn", request, handle).await
+    }
+
+    async fn return_to_courier(
+        &self,
+        request: Request<v1::ReturnToCourierRequest>,
+    ) -> Result<Response<v1::ReturnToCourierResponse>, Status> {
+        let handle = |message, form, call: Call| async move {
+            let (to_courier, key) = request::return_to_courier(form, &message)?;
+            let results = many(self.change(Command::ReturnToCourier(to_courier), key, &call).await?)?;
+            Ok(results.map(|results| v1::ReturnToCourierResponse { results }))
+        };
+        self.front.unary("ReturnToCourier", request, handle).await
+    }
+
+    type ImportOrdersStream = BoxStream<'static, Result<v1::ImportOrdersResponse, Status>>;
+
+    async fn import_orders(
+        &self,
+        request: Request<Streaming<v1::ImportOrdersRequest>>,
+    ) -> Result<Response<Self::ImportOrdersStream>, Status> {
+        let (metadata, _, rows) = request.into_parts();
+        let rows = rows.map_ok(|row| row.order.unwrap_or_default());
+        Importer::new(self, &metadata).run(rows)
+    }
+
+    async fn get_order(&self, request: Request<v1::GetOrderRequest>) -> Result<Response<v1::Order>, Status> {
+        let handle = |message: v1::GetOrderRequest, form, _| async move {
+            let order_id = request::order_id(form, &message.order_id)?;
+            Ok(wire::order(self.orders.get(&order_id).await?).into())
+        };
+        self.front.unary("GetOrder", request, handle).await
+    }
+
+    async fn list_orders(
+        &self,
+        request: Request<v1::ListOrdersRequest>,
+    ) -> Result<Response<v1::ListOrdersResponse>, Status> {
+        let handle = |message, form, _| async move {
+            let list = request::list_orders(form, message)?;
+            let OrderPage { orders, next_page_token } = self.orders.list(&list).await?;
+            let orders = orders.into_iter().map(wire::order).collect();
+            Ok(v1::ListOrdersResponse { orders, next_page_token }.into())
+        };
+        self.front.unary("ListOrders", request, handle).await
+    }
+
+    async fn get_order_history(
+        &self,
+        request: Request<v1::GetOrderHistoryRequest>,
+    ) -> Result<Response<v1::GetOrderHistoryResponse>, Status> {
+        let handle = |message, form, _| async move {
+            let (order_id, limit, token) = request::history(form, message)?;
+            let page = self.events.history(&order_id, limit, &token).await?;
+            // A history is one order's; a place in the feed is not part of it.
+            let events = page.events.iter().map(|logged| wire::event(&logged.event)).collect();
+            Ok(v1::GetOrderHistoryResponse { events, next_page_token: page.next }.into())
+        };
+        self.front.unary("GetOrderHistory", request, handle).await
+    }
+
+    async fn list_returns(
+        &self,
+        request: Request<v1::ListReturnsRequest>,
+    ) -> Result<Response<v1::ListReturnsResponse>, Status> {
+        let handle = |message, form, _| async move {
+            let list = request::list_returns(form, message)?;
+            let OrderPage { orders, next_page_token } = self.orders.returns(&list).await?;
+            let orders = orders.into_iter().map(wire::order).collect();
+            Ok(v1::ListReturnsResponse { orders, next_page_token }.into())
+        };
+        self.front.unary("ListReturns", request, handle).await
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<v1::ListEventsRequest>,
+    ) -> Result<Response<v1::ListEventsResponse>, Status> {
+        let handle = |message, form, _| async move {
+            let (after, limit) = request::list_events(form, &message)?;
+            let page = self.events.feed(after, limit).await?;
+            let events = page.events.iter().map(wire::logged_event).collect();
+            Ok(v1::ListEventsResponse { events, next_cursor: page.next }.into())
+        };
+        self.front.unary("ListEvents", request, handle).await
+    }
+
+    type WatchEventsStream = BoxStream<'static, Result<v1::Event, Status>>;
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let (metadata, _, message) = request.into_parts();
+        let call = self.front.begin("WatchEvents", &metadata);
+        let opened = async {
+            self.front.admit()?;
+            let after = request::watch_events(call.form(), &message)?;
+            self.events.watch(after).await
+        };
+        let opened: Result<_, Refusal> = opened.await;
+        call.log(opened.as_ref().err());
+        match opened {
+            Err(refusal) => Err(failed(&refusal, &call.correlation)),
+            Ok(events) => {
+                let events = events.map_ok(|logged| wire::logged_event(&logged));
+                let mut response = Response::new(call.bound(events));
+                decorate(response.metadata_mut(), &call.correlation, false);
+                Ok(response)
+            }
+        }
+    }
+
+    async fn list_packaging(
+        &self,
+        request: Request<v1::ListPackagingRequest>,
+    ) -> Result<Response<v1::ListPackagingResponse>, Status> {
+        let handle = |_, form: crate::domain::Form, _| async move {
+            form.finish(Some(()))?;
+            let kinds = self.policy.catalogue.kinds().iter().map(wire::packaging_kind).collect();
+            Ok(v1::ListPackagingResponse { kinds }.into())
+        };
+        self.front.unary("ListPackaging", request, handle).await
+    }
+
+    async fn get_statistics(
+        &self,
+        request: Request<v1::GetStatisticsRequest>,
+    ) -> Result<Response<v1::GetStatisticsResponse>, Status> {
+        let handle = |message, form, _| async move {
+            let (filter, limit, token) = request::statistics(form, message)?;
+            let StatisticsFound { days, next_page_token } =
+                self.statistics.page(&filter, limit, &token).await?;
+            let days = days.iter().map(wire::day_statistics).collect();
+            Ok(v1::GetStatisticsResponse { days, next_page_token }.into())
+        };
+        self.front.unary("GetStatistics", request, handle).await
+    }
+
+    async fn get_outbox(
+        &self,
+        request: Request<v1::GetOutboxRequest>,
+    ) -> Result<Response<v1::Outbox>, Status> {
+        let handle = |_, form: crate::domain::Form, _| async move {
+            form.finish(Some(()))?;
+            Ok(operate::outbox(self.outbox.report().await?).into())
+        };
+        self.front.unary("GetOutbox", request, handle).await
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<v1::ListDeadLettersRequest>,
+    ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
+        let handle = |message, form, _| async move {
+            let (limit, token) = request::dead_letters(form, message)?;
+            let page = self.outbox.letters(limit, &token).await?;
+            let letters = page.letters.iter().map(wire::dead_letter).collect();
+            let next_page_token = page.next_page_token;
+            Ok(v1::ListDeadLettersResponse { letters, next_page_token }.into())
+        };
+        self.front.unary("ListDeadLetters", request, handle).await
+    }
+
+    async fn retry_dead_letter(
+        &self,
+        request: Request<v1::RetryDeadLetterRequest>,
+    ) -> Result<Response<v1::RetryDeadLetterResponse>, Status> {
+        let handle = |message: v1::RetryDeadLetterRequest, form, _| async move {
+            let order_id = request::order_id(form, &message.order_id)?;
+            self.outbox.resolve(&order_id, Resolution::Retry).await?;
+            Ok(v1::RetryDeadLetterResponse {}.into())
+        };
+        self.front.unary("RetryDeadLetter", request, handle).await
+    }
+
+    async fn drop_dead_letter(
+        &self,
+        request: Request<v1::DropDeadLetterRequest>,
+    ) -> Result<Response<v1::DropDeadLetterResponse>, Status> {
+        let handle = |message: v1::DropDeadLetterRequest, form, _| async move {
+            let order_id = request::order_id(form, &message.order_id)?;
+            self.outbox.resolve(&order_id, Resolution::Drop).await?;
+            Ok(v1::DropDeadLetterResponse {}.into())
+        };
+        self.front.unary("DropDeadLetter", request, handle).await
+    }
+}

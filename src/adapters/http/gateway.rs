@@ -1,0 +1,82 @@
+//! The handlers behind the route table: they turn a request into a message,
+//! call the service in process, and turn what it answers into HTTP.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::response::Response;
+use http::HeaderMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::problem::Failure;
+use super::{HttpOptions, body, call, idempotency};
+use crate::proto::json;
+
+/// What every handler shares.
+pub struct Gateway<S> {
+    /// The service, the same that gRPC serves.
+    pub service: Arc<S>,
+    /// Limits and time-outs.
+    pub options: HttpOptions,
+    /// Cancelled when the service begins to stop.
+    pub shutdown: CancellationToken,
+}
+
+/// The handlers' hold on it.
+pub type Shared<S> = Arc<Gateway<S>>;
+
+/// What the contract says about a method of one request and one answer.
+pub struct Unary<Q, A> {
+    /// The body is the message; otherwise path and query are.
+    pub has_body: bool,
+    /// The place of the idempotency key, of a method that changes orders.
+    pub request_id: Option<fn(&mut Q) -> &mut Option<String>>,
+    /// The tag of the answer, of a method that reads one versioned thing.
+    pub etag: Option<fn(&A) -> String>,
+}
+
+/// Handles a method of one request and one answer.
+pub async fn unary<S, Q, A, F, R>(
+    shared: Shared<S>,
+    request: Request,
+    rules: Unary<Q, A>,
+    method: F,
+) -> Response
+where
+    Q: DeserializeOwned,
+    A: Serialize,
+    F: FnOnce(Arc<S>, tonic::Request<Q>) -> R,
+    R: Future<Output = Result<tonic::Response<A>, Status>>,
+{
+    let correlation_id = call::settled(request.headers());
+    let answered = async {
+        let (headers, message) = read(&shared, request, &rules).await?;
+        let asked = if rules.etag.is_some() { headers.clone() } else { HeaderMap::new() };
+        let reply = method(shared.service.clone(), call::request(headers, message)).await?;
+        call::answer(reply, rules.etag, &asked)
+    };
+    answered.await.unwrap_or_else(|failure| failure.into_response(&correlation_id))
+}
+
+async fn read<S, Q: DeserializeOwned, A>(
+    shared: &Gateway<S>,
+    request: Request,
+    rules: &Unary<Q, A>,
+) -> Result<(HeaderMap, Q), Failure> {
+    let (mut parts, body) = request.into_parts();
+    let mut message = if rules.has_body {
+        body::check_type(&parts.headers, &["application/json"])?;
+        call::no_query(&parts)?;
+        let text = body::read(&parts.headers, body, &shared.options, &shared.shutdown).await?;
+        json::parse(&text).map_err(|fault| call::refusal(fault, "the body"))?
+    } else {
+        call::bind(&mut parts).await?
+    };
+    if let Some(request_id) = rules.request_id {
+        idempotency::apply(&parts.headers, request_id(&mut message))?;
+    }
+    Ok((parts.headers, message))
+}

@@ -1,0 +1,132 @@
+//! Query parameters and path variables as a source of messages.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
+use serde::de::{Deserializer, Error as _, IntoDeserializer, Visitor};
+use serde::forward_to_deserialize_any;
+
+use crate::domain::{Refusal, echo};
+
+/// Names with their values, in the order in which they came first.
+#[derive(Debug, Default)]
+pub struct Parameters<'q> {
+    entries: Vec<(Cow<'q, str>, Values<'q>)>,
+}
+
+/// The values of one name.
+#[derive(Debug)]
+struct Values<'q>(Vec<Cow<'q, str>>);
+
+impl<'q> Parameters<'q> {
+    /// Reads the query of an address.
+    ///
+    /// # Errors
+    /// `VALIDATION_FAILED` when it is not percent-encoded UTF-8.
+    pub fn parse(query: &'q str) -> Result<Self, Refusal> {
+        let mut parameters = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name).ok_or_else(|| undecodable(name))?;
+            let value = decode(value).ok_or_else(|| undecodable(&name))?;
+            match parameters.entries.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, values)) => values.0.push(value),
+                None => parameters.entries.push((name, Values(vec![value]))),
+            }
+        }
+        Ok(parameters)
+    }
+
+    /// Adds the value of a path variable.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.entries.insert(0, (Cow::Owned(name.to_owned()), Values(vec![Cow::Owned(value.to_owned())])));
+    }
+
+    /// The first name.
+    pub fn first_name(&self) -> Option<&str> {
+        self.entries.first().map(|(name, _)| name.as_ref())
+    }
+}
+
+fn undecodable(name: &str) -> Refusal {
+    Refusal::invalid(echo(name), "is not percent-encoded UTF-8")
+}
+
+/// The text behind a percent-encoding; in a query `+` is a space. `None` when a
+/// `%` is not followed by two hexadecimal digits, or the text is not UTF-8.
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    let bytes = text.as_bytes();
+    let stray = bytes.iter().enumerate().any(|(place, byte)| {
+        *byte == b'%'
+            && !bytes.get(place + 1..place + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    });
+    if stray {
+        return None;
+    }
+    if !text.contains('+') {
+        return percent_decode_str(text).decode_utf8().ok();
+    }
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().ok().map(|text| Cow::Owned(text.into_owned()))
+}
+
+impl<'de> Deserializer<'de> for Parameters<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_map(MapDeserializer::new(self.entries.into_iter()))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Error> for Values<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl Values<'_> {
+    fn single(&mut self) -> Result<Cow<'_, str>, Error> {
+        if self.0.len() > 1 {
+            return Err(Error::custom("must be given once"));
+        }
+        Ok(self.0.pop().unwrap_or_default())
+    }
+}
+
+impl<'de> Deserializer<'de> for Values<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_str(&self.single()?)
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
+        match self.single()?.as_ref() {
+            "true" => visitor.visit_bool(true),
+            "false" => visitor.visit_bool(false),
+            _ => Err(Error::custom("must be true or false")),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let values = self.0.into_iter().map(|value| Values(vec![value]));
+        visitor.visit_seq(SeqDeserializer::new(values))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_some(self)
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        unit unit_struct newtype_struct tuple tuple_struct map struct enum identifier ignored_any
+    }
+}

@@ -1,0 +1,177 @@
+//! All routes, and what every request and answer goes through.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::{MethodFilter, MethodRouter};
+use futures::FutureExt as _;
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use tower::{Layer as _, Service as _};
+use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
+use tower_http::compression::{CompressionLayer, CompressionLevel};
+use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
+
+use super::call::{self, REQUEST_ID, etag};
+use super::gateway::{Gateway, Shared, Unary, unary};
+use super::import::{Import, import};
+use super::watch::{Watch, watch};
+use super::{HttpOptions, pages, refuse};
+use crate::ports::Ids;
+use crate::proto::v1;
+use crate::proto::v1::order_service_server::OrderService;
+
+include!(concat!(env!("OUT_DIR"), "/routes.rs"));
+
+/// The smallest answer that is compressed, in bytes.
+const COMPRESS_ABOVE: u64 = 1024;
+
+/// The methods of a path, and what to say to others.
+fn resource<S: OrderService>(allow: &'static str) -> MethodRouter<Shared<S>> {
+    with_manners(MethodRouter::new(), allow)
+}
+
+/// OPTIONS, and a problem for other methods.
+pub fn with_manners<S: Clone + Send + Sync + 'static>(
+    route: MethodRouter<S>,
+    allow: &'static str,
+) -> MethodRouter<S> {
+    route
+        .on(MethodFilter::OPTIONS, move || async move {
+            (StatusCode::NO_CONTENT, [(ALLOW, HeaderValue::from_static(allow))])
+        })
+        .fallback(move |request: Request| async move { refuse::wrong_method(&request, allow) })
+}
+
+/// What every request goes through before its route, and every answer after it.
+#[derive(Clone)]
+pub struct Front {
+    router: Router,
+    /// The same for browsers of other sites, when that is allowed.
+    cors: Option<Cors<Router>>,
+    ids: Arc<dyn Ids>,
+}
+
+impl Front {
+    /// The whole of the HTTP face over one service.
+    pub fn new<S: OrderService>(gateway: Gateway<S>) -> Self {
+        let ids = gateway.options.ids.clone();
+        let cors = cors(&gateway.options);
+        // Streams and what is compressed already are left alone.
+        let compressible = SizeAbove::new(COMPRESS_ABOVE)
+            .and(NotForContentType::new("application/x-ndjson"))
+            .and(NotForContentType::SSE)
+            .and(NotForContentType::IMAGES);
+        let router = routes::<S>()
+            .with_state(Arc::new(gateway))
+            .merge(pages::routes())
+            .fallback(refuse::fallback)
+            .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible));
+        let cors = cors.map(|layer| layer.layer(router.clone()));
+        Self { router, cors, ids }
+    }
+
+    /// Makes correlation ids for requests without one.
+    pub fn ids(&self) -> &Arc<dyn Ids> {
+        &self.ids
+    }
+
+    /// The answer to a request. A panic is answered too.
+    pub async fn answer(&mut self, mut request: Request<Body>) -> Response {
+        let correlation_id = call::correlation_id(request.headers(), self.ids.as_ref());
+        request.headers_mut().insert(REQUEST_ID, correlation_id.clone());
+        normalize(request.uri_mut());
+        let of_browser = request.headers().contains_key(ORIGIN)
+            && (request.method() != Method::OPTIONS
+                || request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD));
+        let answered = async {
+            match &mut self.cors {
+                Some(cors) if of_browser => cors.call(request).await,
+                _ => self.router.call(request).await,
+            }
+        };
+        let mut response = match AssertUnwindSafe(answered).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_panic) => {
+                tracing::error!(request_id = ?correlation_id, "a handler panicked");
+                refuse::internal(correlation_id.to_str().unwrap_or_default())
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, correlation_id);
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    }
+}
+
+/// Cross-origin requests, from the origins that are allowed.
+fn cors(options: &HttpOptions) -> Option<CorsLayer> {
+    if options.cors_origins.is_empty() {
+        return None;
+    }
+    let origins = if options.cors_origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(options.cors_origins.iter().filter_map(|origin| origin.parse().ok()))
+    };
+    let named =
+        |names: &[&'static str]| names.iter().copied().map(HeaderName::from_static).collect::<Vec<_>>();
+    let layer = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
+        .allow_headers(named(&[
+            "authorization",
+            "content-type",
+            "idempotency-key",
+            "if-none-match",
+            "last-event-id",
+            "pvz-actor",
+            "traceparent",
+            "x-request-id",
+        ]))
+        .expose_headers(named(&["etag", "idempotent-replayed", "retry-after", "x-request-id"]))
+        .max_age(std::time::Duration::from_hours(1));
+    Some(layer)
+}
+
+/// Writes the path in the way that routes are written: `%6F` is the letter that
+/// it says, and `%3A` the colon of a verb (RFC 3986, 6.2.2.2). `%2F` stays, it
+/// is part of an id.
+fn normalize(uri: &mut Uri) {
+    let Some(path) = plain(uri.path()) else { return };
+    let path_and_query = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    if let Ok(path_and_query) = PathAndQuery::try_from(path_and_query) {
+        let mut parts = std::mem::take(uri).into_parts();
+        parts.path_and_query = Some(path_and_query);
+        *uri = Uri::from_parts(parts).unwrap_or_default();
+    }
+}
+
+/// The path without needless percent-encoding; `None` when it has none.
+fn plain(path: &str) -> Option<String> {
+    if !path.contains('%') {
+        return None;
+    }
+    let mut text = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        text.push_str(before);
+        let code = after.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok());
+        let letter = code.filter(|code| code.is_ascii_alphanumeric() || b"-._~:".contains(code));
+        (text, rest) = match letter {
+            Some(letter) => (text + char::from(letter).encode_utf8(&mut [0; 4]), &after[2..]),
+            None => (text + "%", after),
+        };
+    }
+    text.push_str(rest);
+    Some(text)
+}

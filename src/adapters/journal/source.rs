@@ -1,0 +1,222 @@
+//! Events read back from the files of a journal: one partition, whose offsets
+//! are a file's number and a place in it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::task::spawn_blocking;
+
+use super::files;
+use crate::adapters::record::{Format, read_event};
+use crate::ports::{Content, EventSource, Fetched, Offset, PortError, SourceRecord, Start, Undecodable};
+
+/// The bits of an offset that say where in its file it is: 1 TiB.
+const PLACE_BITS: u32 = 40;
+/// Where lines that are no events are put aside.
+const ASIDE: &str = "dead-letters.jsonl";
+
+/// An [`EventSource`] over the folder that a [`Journal`](super::Journal)
+/// writes, also while it does.
+#[derive(Debug, Clone)]
+pub struct JournalSource {
+    name: String,
+    folder: PathBuf,
+}
+
+/// A file's number, and a place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    file: u64,
+    byte: u64,
+}
+
+impl Place {
+    fn of(offset: Offset) -> Self {
+        let bits = u64::try_from(offset.0).unwrap_or_default();
+        Self { file: bits >> PLACE_BITS, byte: bits & ((1 << PLACE_BITS) - 1) }
+    }
+
+    fn offset(self) -> Offset {
+        Offset(i64::try_from((self.file << PLACE_BITS) | self.byte).unwrap_or(i64::MAX))
+    }
+}
+
+impl JournalSource {
+    /// A source over that folder, which may not be there yet.
+    pub fn new(folder: &Path) -> Self {
+        Self { name: format!("journal:{}", folder.display()), folder: folder.to_owned() }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let folder = self.folder.clone();
+        let done = spawn_blocking(move || work(&folder)).await;
+        let failed = |error| PortError::unavailable("the journal cannot be read", error);
+        done.map_err(|error| failed(Box::<dyn std::error::Error + Send + Sync>::from(error)))?
+            .map_err(|error| failed(error.into()))
+    }
+}
+
+/// The numbers of the files there are, ascending. No folder, no files.
+fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
+    match files::numbers(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+fn length(folder: &Path, file: u64) -> io::Result<u64> {
+    Ok(files::path(folder, file).metadata()?.len())
+}
+
+/// Where the next line will be written.
+fn end(folder: &Path) -> io::Result<Place> {
+    match numbers(folder)?.last() {
+        Some(file) => Ok(Place { file: *file, byte: length(folder, *file)? }),
+        None => Ok(Place { file: 1, byte: 0 }),
+    }
+}
+
+/// Where the first line is that is kept.
+fn oldest(folder: &Path) -> io::Result<Place> {
+    Ok(Place { file: numbers(folder)?.first().copied().unwrap_or(1), byte: 0 })
+}
+
+/// Reads whole lines. What has no end yet is being written, or was torn off by
+/// a crash and is about to be cut off.
+fn fetch(folder: &Path, from: Offset, limit: usize) -> io::Result<Fetched> {
+    let end = end(folder)?;
+    let mut at = Place::of(from).max(oldest(folder)?);
+    // A journal that was put in the place of another begins before.
+    if at > end {
+        at = oldest(folder)?;
+    }
+    let first = at.offset();
+    let mut records = Vec::new();
+    while records.len() < limit && at < end {
+        let path = files::path(folder, at.file);
+        if path.exists() {
+            read_file(&path, &mut at, limit, &mut records)?;
+        }
+        // A file with another behind it is complete.
+        if records.len() < limit && at.file < end.file {
+            at = Place { file: at.file + 1, byte: 0 };
+        } else {
+            break;
+        }
+    }
+    Ok(Fetched { first, records, next: at.offset(), end: end.offset() })
+}
+
+fn read_file(path: &Path, at: &mut Place, limit: usize, records: &mut Vec<SourceRecord>) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(at.byte))?;
+    let mut reader = BufReader::with_capacity(1 << 18, file);
+    let mut line = Vec::new();
+    while records.len() < limit {
+        line.clear();
+        let length = reader.read_until(b'\n', &mut line)?;
+        if !line.ends_with(b"\n") {
+            break;
+        }
+        let offset = at.offset();
+        at.byte += length as u64;
+        line.pop();
+        records.push(SourceRecord { offset, content: content(offset, &line) });
+    }
+    Ok(())
+}
+
+fn content(offset: Offset, line: &[u8]) -> Content {
+    let raw = |cause: String| Undecodable {
+        offset,
+        cause,
+        key: None,
+        value: Some(line.to_vec()),
+        headers: BTreeMap::new(),
+    };
+    match read_event(line, Format::Json, None) {
+        Ok(Some(event)) => Content::Event(Box::new(event)),
+        Ok(None) => Content::Unknown(raw("its type is not known to this release".to_owned())),
+        Err(cause) => Content::Undecodable(raw(cause)),
+    }
+}
+
+/// The first line that happened at or after an instant, or the end.
+fn first_since(folder: &Path, start: crate::domain::Timestamp) -> io::Result<Place> {
+    let mut next = oldest(folder)?.offset();
+    loop {
+        let fetched = fetch(folder, next, 1_000)?;
+        for record in &fetched.records {
+            if let Content::Event(event) = &record.content
+                && event.occurred_at >= start
+            {
+                return Ok(Place::of(record.offset));
+            }
+        }
+        if fetched.records.is_empty() {
+            return end(folder);
+        }
+        next = fetched.next;
+    }
+}
+
+#[derive(serde::Serialize)]
+struct AsideLine<'a> {
+    cause: &'a str,
+    offset: String,
+    value: String,
+}
+
+fn set_aside(folder: &Path, records: &[Undecodable]) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for record in records {
+        let value = STANDARD.encode(record.value.as_deref().unwrap_or_default());
+        let line = AsideLine { cause: &record.cause, offset: record.offset.0.to_string(), value };
+        serde_json::to_writer(&mut lines, &line)?;
+        lines.push(b'\n');
+    }
+    let mut file = File::options().create(true).append(true).open(folder.join(ASIDE))?;
+    file.write_all(&lines)?;
+    file.sync_data()
+}
+
+#[async_trait]
+impl EventSource for JournalSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn describe(&self) -> String {
+        self.name.clone()
+    }
+
+    async fn partitions(&self) -> Result<Vec<u32>, PortError> {
+        Ok(vec![0])
+    }
+
+    async fn begin(&self, _: u32, start: Start) -> Result<Offset, PortError> {
+        let place = self.blocking(move |folder| match start {
+            Start::Earliest => oldest(folder),
+            Start::Latest => end(folder),
+            Start::At(instant) => first_since(folder, instant),
+        });
+        Ok(place.await?.offset())
+    }
+
+    async fn fetch(&self, _: u32, from: Offset, limit: usize) -> Result<Fetched, PortError> {
+        self.blocking(move |folder| fetch(folder, from, limit)).await
+    }
+
+    async fn set_aside(&self, _: u32, records: &[Undecodable]) -> Result<(), PortError> {
+        let records = records.to_vec();
+        self.blocking(move |folder| set_aside(folder, &records)).await
+    }
+}

@@ -1,0 +1,182 @@
+//! Orders in memory: for trying the service out, and for tests of what stands
+//! above a store. Everything is gone when the process is.
+
+mod inbox;
+mod indexes;
+mod outbox;
+mod state;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use self::outbox::Progress;
+use self::state::State;
+use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
+use crate::ports::{
+    Advance, Audited, Batch, DeadLetter, Decide, EventLog, LeadNote, Lease, LoggedEvent, OrderFilter,
+    OrderStore, Outbox, OutboxStatus, Outcome, Page, PortError, Position, Resolution, Ticket,
+};
+
+/// An [`OrderStore`], [`EventLog`] and [`Outbox`] in memory, and a consumer's
+/// [`Inbox`](crate::ports::Inbox).
+#[derive(Debug)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+    progress: Mutex<Progress>,
+    read: Mutex<inbox::Read>,
+    /// Locked by who leads.
+    lead: Arc<tokio::sync::Mutex<()>>,
+    secret: [u8; 32],
+}
+
+impl MemoryStore {
+    /// An empty store with that secret.
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self {
+            state: Mutex::default(),
+            progress: Mutex::default(),
+            read: Mutex::default(),
+            lead: Arc::default(),
+            secret,
+        }
+    }
+
+    /// Nothing can panic between two changes of the state, so a poisoned lock
+    /// protects a state that is whole.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same.
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl OrderStore for MemoryStore {
+    async fn transact(&self, batch: Batch, decide: Arc<dyn Decide>) -> Result<Vec<Outcome>, PortError> {
+        let mut state = self.state();
+        let verdict = decide.decide(state.load(&batch));
+        state.check(&verdict.writes)?;
+        state.apply(verdict.writes);
+        Ok(verdict.outcomes)
+    }
+
+    async fn order(&self, order_id: &OrderId) -> Result<Option<Order>, PortError> {
+        Ok(self.state().order(order_id))
+    }
+
+    async fn orders(&self, filter: &OrderFilter, page: &Page) -> Result<Vec<Order>, PortError> {
+        Ok(self.state().orders(filter, page))
+    }
+
+    async fn returns(&self, point: Option<&PickupPointId>, page: &Page) -> Result<Vec<Order>, PortError> {
+        Ok(self.state().returns(point, page))
+    }
+
+    async fn expire_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
+        Ok(self.state().expire_records(before, limit))
+    }
+
+    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<Audited>, PortError> {
+        Ok(self.state().audit(after, limit))
+    }
+
+    async fn secret(&self) -> Result<[u8; 32], PortError> {
+        Ok(self.secret)
+    }
+
+    async fn ping(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl EventLog for MemoryStore {
+    async fn history(
+        &self,
+        order_id: &OrderId,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<LoggedEvent>, PortError> {
+        Ok(self.state().history(order_id, after, limit))
+    }
+
+    async fn feed(&self, after: Position, limit: usize) -> Result<Vec<LoggedEvent>, PortError> {
+        Ok(self.state().feed(after, limit))
+    }
+
+    async fn head(&self) -> Result<Position, PortError> {
+        Ok(self.state().head())
+    }
+
+    async fn oldest(&self) -> Result<Position, PortError> {
+        Ok(Position(0))
+    }
+}
+
+#[async_trait]
+impl Outbox for MemoryStore {
+    async fn lead(&self, sink: &str) -> Result<Option<Lease>, PortError> {
+        let Ok(hold) = Arc::clone(&self.lead).try_lock_owned() else { return Ok(None) };
+        let (ticket, cursor) = self.progress().lead(sink);
+        Ok(Some(Lease::new(ticket, cursor, hold)))
+    }
+
+    async fn advance(
+        &self,
+        ticket: &Ticket,
+        cursor: Position,
+        letters: &[DeadLetter],
+    ) -> Result<Advance, PortError> {
+        self.progress().advance(ticket, cursor, letters)
+    }
+
+    async fn held_back(
+        &self,
+        sink: &str,
+        orders: &BTreeSet<OrderId>,
+    ) -> Result<BTreeMap<OrderId, i64>, PortError> {
+        Ok(self.progress().held_back(sink, orders))
+    }
+
+    async fn buried(
+        &self,
+        sink: &str,
+        after: Option<&OrderId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, PortError> {
+        Ok(self.progress().buried(sink, after, limit))
+    }
+
+    async fn cursor(&self, sink: &str) -> Result<Option<Position>, PortError> {
+        Ok(self.progress().cursor(sink))
+    }
+    async fn resolve(
+        &self,
+        sink: &str,
+        order_id: &OrderId,
+        resolution: Resolution,
+    ) -> Result<bool, PortError> {
+        Ok(self.progress().resolve(sink, order_id, resolution))
+    }
+
+    async fn resolved(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
+        Ok(self.progress().resolved(sink, limit))
+    }
+
+    async fn unbury(&self, ticket: &Ticket, letter: &DeadLetter) -> Result<Advance, PortError> {
+        Ok(self.progress().unbury(ticket, letter))
+    }
+
+    async fn note(&self, ticket: &Ticket, note: &LeadNote) -> Result<Advance, PortError> {
+        Ok(self.progress().note(ticket, note))
+    }
+
+    async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {
+        Ok(self.progress().status(sink, self.lead.try_lock().is_err()))
+    }
+}

@@ -1,0 +1,137 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use metrics::{Gauge, counter, gauge};
+
+use super::names;
+use crate::domain::OrderId;
+use crate::ports::{
+    Advance, DeadLetter, LeadNote, Lease, Outbox, OutboxStatus, PortError, Position, Resolution, Ticket,
+};
+
+/// An [`Outbox`] that counts leads and dead letters, and shows the cursor.
+pub struct MeteredOutbox(Arc<dyn Outbox>);
+
+impl MeteredOutbox {
+    /// Measures that outbox.
+    pub fn new(outbox: Arc<dyn Outbox>) -> Self {
+        Self(outbox)
+    }
+}
+
+#[async_trait]
+impl Outbox for MeteredOutbox {
+    async fn lead(&self, sink: &str) -> Result<Option<Lease>, PortError> {
+        // Whoever asks for the lead does not have it.
+        gauge!(names::RELAY_LEADING).set(0);
+        let lease = self.0.lead(sink).await?;
+        if lease.is_some() {
+            counter!(names::RELAY_LEADS).increment(1);
+        }
+        gauge!(names::RELAY_LEADING).set(u8::from(lease.is_some()));
+        Ok(lease)
+    }
+
+    async fn advance(
+        &self,
+        ticket: &Ticket,
+        cursor: Position,
+        letters: &[DeadLetter],
+    ) -> Result<Advance, PortError> {
+        let advance = self.0.advance(ticket, cursor, letters).await?;
+        match advance {
+            Advance::Done => {
+                counter!(names::DEAD_LETTERS).increment(letters.len() as u64);
+                // Exact up to 2^53, which is more than there will be.
+                #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+                gauge!(names::RELAY_CURSOR).set(cursor.0 as f64);
+            }
+            Advance::Fenced => gauge!(names::RELAY_LEADING).set(0),
+        }
+        Ok(advance)
+    }
+
+    async fn held_back(
+        &self,
+        sink: &str,
+        orders: &BTreeSet<OrderId>,
+    ) -> Result<BTreeMap<OrderId, i64>, PortError> {
+        self.0.held_back(sink, orders).await
+    }
+
+    async fn buried(
+        &self,
+        sink: &str,
+        after: Option<&OrderId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, PortError> {
+        self.0.buried(sink, after, limit).await
+    }
+
+    async fn cursor(&self, sink: &str) -> Result<Option<Position>, PortError> {
+        self.0.cursor(sink).await
+    }
+
+    async fn resolve(
+        &self,
+        sink: &str,
+        order_id: &OrderId,
+        resolution: Resolution,
+    ) -> Result<bool, PortError> {
+        self.0.resolve(sink, order_id, resolution).await
+    }
+
+    async fn resolved(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
+        self.0.resolved(sink, limit).await
+    }
+
+    async fn unbury(&self, ticket: &Ticket, letter: &DeadLetter) -> Result<Advance, PortError> {
+        let advance = self.0.unbury(ticket, letter).await?;
+        if advance == Advance::Done {
+            counter!(names::DEAD_LETTERS_SETTLED).increment(1);
+        }
+        Ok(advance)
+    }
+
+    async fn note(&self, ticket: &Ticket, note: &LeadNote) -> Result<Advance, PortError> {
+        self.0.note(ticket, note).await
+    }
+
+    async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {
+        self.0.status(sink).await
+    }
+}
+
+/// How far the sink is behind, for whoever looks now and then.
+pub struct OutboxGauges {
+    events: Gauge,
+    seconds: Gauge,
+    orders: Gauge,
+}
+
+impl OutboxGauges {
+    /// The gauges, not shown yet.
+    pub fn new() -> Self {
+        Self {
+            events: gauge!(names::OUTBOX_LAG_EVENTS),
+            seconds: gauge!(names::OUTBOX_LAG_SECONDS),
+            orders: gauge!(names::ORDERS_HELD_BACK),
+        }
+    }
+
+    /// Shows how many events and seconds it is behind, and how many orders are
+    /// held back.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    pub fn show(&self, events: i64, seconds: i64, orders: u64) {
+        self.events.set(events as f64);
+        self.seconds.set(seconds as f64);
+        self.orders.set(orders as f64);
+    }
+}
+
+impl Default for OutboxGauges {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,91 @@
+//! The audit: rows and events as they are, damage included.
+
+use std::collections::HashMap;
+
+use diesel::sql_types::Text;
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, TransactionManager as _};
+
+use super::error::{Failure, describe};
+use super::rows::{self, EVENT, EventColumns, ORDER, OrderColumns, PositionedRow};
+use super::sql::Sql;
+use super::write::Transactions;
+use crate::adapters::record::{Fault, OrderRow};
+use crate::domain::{Event, OrderId};
+use crate::ports::Audited;
+
+/// A page, as of one instant.
+pub(super) async fn page(
+    connection: &mut AsyncPgConnection,
+    after: Option<&OrderId>,
+    limit: usize,
+) -> Result<Vec<Audited>, Failure> {
+    // On an error the connection is closed, and the transaction ends with it.
+    Transactions::begin_transaction_sql(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .await?;
+    let audited = collect(connection, after, limit).await?;
+    Transactions::commit_transaction(connection).await?;
+    Ok(audited)
+}
+
+async fn collect(
+    connection: &mut AsyncPgConnection,
+    after: Option<&OrderId>,
+    limit: usize,
+) -> Result<Vec<Audited>, Failure> {
+    let found: Vec<String> = ids(after, limit).load(connection).await?;
+    let rows: Vec<OrderRow> = orders(found.clone()).load(connection).await?;
+    let mut rows: HashMap<String, OrderRow> =
+        rows.into_iter().map(|row| (row.order_id.clone(), row)).collect();
+    let logged: Vec<PositionedRow> = events(found.clone()).load(connection).await?;
+    let mut events: HashMap<String, Vec<PositionedRow>> = HashMap::new();
+    for row in logged {
+        events.entry(row.2.clone()).or_default().push(row);
+    }
+    let audited = |order_id: String| {
+        let row = rows
+            .remove(&order_id)
+            .map(|row| row.try_into().map_err(|fault: Fault| describe("orders", &order_id, &fault)));
+        let events = events.remove(&order_id).unwrap_or_default();
+        let parsed = OrderId::parse(&order_id);
+        let parsed = parsed.map_err(|why| {
+            Failure::Inconsistent(format!("orders or order_events {order_id:?}: order_id {why}"))
+        })?;
+        let events = events.into_iter().map(event).collect();
+        Ok(Audited { order_id: parsed, row: row.transpose(), events })
+    };
+    found.into_iter().map(audited).collect()
+}
+
+fn event(row: PositionedRow) -> Result<Event, String> {
+    let (position, row) = rows::event_row(row);
+    row.try_into().map_err(|fault: Fault| describe("order_events", &format!("position {position}"), &fault))
+}
+
+/// Ids of orders and of events, ascending; either alone is a finding. Each side
+/// is bounded by itself, so that neither is read to its end.
+pub(super) fn ids(after: Option<&OrderId>, limit: usize) -> Sql<Text> {
+    // No id is empty, so every id is after the empty text.
+    let after = after.map(OrderId::as_str).unwrap_or_default();
+    Sql::new("(SELECT order_id FROM orders WHERE order_id > ")
+        .text(after)
+        .sql(" ORDER BY order_id LIMIT ")
+        .limit(limit)
+        .sql(") UNION (SELECT DISTINCT order_id FROM order_events WHERE order_id > ")
+        .text(after)
+        .sql(" ORDER BY order_id LIMIT ")
+        .limit(limit)
+        .sql(") ORDER BY order_id LIMIT ")
+        .limit(limit)
+}
+
+pub(super) fn orders(ids: Vec<String>) -> Sql<OrderColumns> {
+    Sql::new("SELECT ").sql(ORDER).sql(" FROM orders WHERE order_id = ANY(").texts(ids).sql(")")
+}
+
+pub(super) fn events(ids: Vec<String>) -> Sql<EventColumns> {
+    Sql::new("SELECT ")
+        .sql(EVENT)
+        .sql(" FROM order_events WHERE order_id = ANY(")
+        .texts(ids)
+        .sql(") ORDER BY order_id, sequence")
+}

@@ -1,0 +1,175 @@
+//! The schema: whether it is this release's, and the steps that bring it up to
+//! date, made by one replica at a time.
+
+use diesel::migration::{Migration, MigrationSource as _};
+use diesel::pg::Pg;
+use diesel::sql_types::{Binary, Nullable, Text};
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+
+use super::connect::{Purpose, Recipe};
+use super::pool::Connections;
+use super::sql::Sql;
+use super::tls::TlsError;
+use super::upkeep::LOCK_CLASS;
+use super::{PostgresOptions, PostgresStore};
+use crate::adapters::guess::Guess;
+use crate::ports::PortError;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a store cannot be opened, for whoever started the program.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// TLS cannot be spoken to it.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The database cannot be reached, or does not let us in.
+    #[error("cannot connect to PostgreSQL")]
+    Connect(#[source] Cause),
+    /// The database answers, but not as it should.
+    #[error("the PostgreSQL database cannot be used")]
+    Database(#[source] Cause),
+    /// There is no schema.
+    #[error("the PostgreSQL database has no schema of ours yet; make it with `pvz migrate`")]
+    Missing,
+    /// The schema is older than this release.
+    #[error("the schema of the PostgreSQL database is older than this release; run `pvz migrate`")]
+    Older,
+    /// A newer release made the schema.
+    #[error(
+        "the PostgreSQL database was written by a newer release: it has the schema version {0}, which \
+         this one does not know"
+    )]
+    Newer(String),
+    /// A step of the schema failed.
+    #[error("cannot bring the schema of the PostgreSQL database up to date")]
+    Migration(#[source] Cause),
+}
+
+impl From<PortError> for OpenError {
+    fn from(error: PortError) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// A step of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Its version and what it does.
+    pub name: String,
+    /// Whether the database has it.
+    pub applied: bool,
+}
+
+/// The state of a schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationStatus {
+    /// The steps of this release, in order.
+    pub steps: Vec<Step>,
+    /// Versions in the database that this release does not know.
+    pub unknown: Vec<String>,
+}
+
+impl MigrationStatus {
+    fn check(&self) -> Result<(), OpenError> {
+        if let Some(version) = self.unknown.as_slice().first() {
+            return Err(OpenError::Newer(version.clone()));
+        }
+        match self.steps.iter().filter(|step| step.applied).count() {
+            0 => Err(OpenError::Missing),
+            applied if applied < self.steps.len() => Err(OpenError::Older),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(super) async fn open(options: &PostgresOptions) -> Result<PostgresStore, OpenError> {
+    let mut connection = connect(options).await?;
+    look(&mut connection).await?.check()?;
+    let secret = read_secret(&mut connection).await?;
+    let connections = |purpose, size| {
+        let recipe = Recipe::new(&options.server, purpose, options.timeout);
+        Connections::new(recipe, size, options.timeout)
+    };
+    Ok(PostgresStore {
+        writers: connections(Purpose::Write, options.writers)?,
+        guess: Guess::default(),
+        readers: connections(Purpose::Read, options.readers)?,
+        leaders: Recipe::new(&options.server, Purpose::Lead, options.timeout),
+        secret,
+    })
+}
+
+/// The state of the schema.
+///
+/// # Errors
+/// The database cannot be reached or read.
+pub async fn status(options: &PostgresOptions) -> Result<MigrationStatus, OpenError> {
+    look(&mut connect(options).await?).await
+}
+
+/// Brings the schema up to date, and says which steps that took. Any number of
+/// processes may do so at once: one works, the others wait and find it done.
+///
+/// # Errors
+/// A newer release was here, or a step failed: it and later ones are not
+/// applied.
+pub async fn migrate(options: &PostgresOptions) -> Result<Vec<String>, OpenError> {
+    let mut connection = connect(options).await?;
+    // Held by the session: it ends with the connection, however that ends.
+    let lock = format!("SELECT pg_advisory_lock({LOCK_CLASS}, 1)");
+    connection.batch_execute(&lock).await.map_err(|error| OpenError::Database(error.into()))?;
+    let before = look(&mut connection).await?;
+    if let Some(version) = before.unknown.as_slice().first() {
+        return Err(OpenError::Newer(version.clone()));
+    }
+    let work = move || {
+        AsyncConnectionWrapper::<AsyncPgConnection>::from(connection)
+            .run_pending_migrations(MIGRATIONS)
+            .map(drop)
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| OpenError::Migration(error.into()))?.map_err(OpenError::Migration)?;
+    Ok(before.steps.into_iter().filter(|step| !step.applied).map(|step| step.name).collect())
+}
+
+async fn connect(options: &PostgresOptions) -> Result<AsyncPgConnection, OpenError> {
+    let recipe = Recipe::new(&options.server, Purpose::Migrate, options.timeout);
+    recipe.connect().await.map_err(|error| OpenError::Connect(error.into()))
+}
+
+/// Reads the state without changing anything: the driver's own harness would
+/// make its table first.
+async fn look(connection: &mut AsyncPgConnection) -> Result<MigrationStatus, OpenError> {
+    let failed = |error: diesel::result::Error| OpenError::Database(error.into());
+    let table = Sql::<Nullable<Text>>::new("SELECT to_regclass('__diesel_schema_migrations')::text");
+    let table: Option<String> = table.get_result(connection).await.map_err(failed)?;
+    let mut applied: Vec<String> = Vec::new();
+    if table.is_some() {
+        let versions = Sql::<Text>::new("SELECT version FROM __diesel_schema_migrations ORDER BY version");
+        applied = versions.load(connection).await.map_err(failed)?;
+    }
+    let known: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS.migrations().map_err(OpenError::Migration)?;
+    let mut steps = Vec::new();
+    for step in &known {
+        let version = step.name().version().to_string();
+        let found = applied.iter().position(|applied| *applied == version);
+        if let Some(index) = found {
+            applied.remove(index);
+        }
+        steps.push(Step { name: step.name().to_string(), applied: found.is_some() });
+    }
+    Ok(MigrationStatus { steps, unknown: applied })
+}
+
+async fn read_secret(connection: &mut AsyncPgConnection) -> Result<[u8; 32], OpenError> {
+    let query = Sql::<Binary>::new("SELECT value FROM store_settings WHERE name = 'secret'");
+    let secret: Vec<u8> =
+        query.get_result(connection).await.map_err(|error| OpenError::Database(error.into()))?;
+    let wrong = |_| OpenError::Database("the secret in store_settings is not of 32 bytes".into());
+    secret.try_into().map_err(wrong)
+}

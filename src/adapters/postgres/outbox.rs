@@ -1,0 +1,286 @@
+//! How far the log was published. Each call is one statement.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use tokio::time::timeout;
+
+use super::PostgresStore;
+use super::error::Failure;
+use super::lead;
+use super::pool::on_connection;
+use super::sql::Sql;
+use crate::adapters::record::{CursorRow, LetterRow};
+use crate::domain::OrderId;
+use crate::ports::{
+    Advance, DeadLetter, LeadNote, Lease, Outbox, OutboxStatus, PortError, Position, Resolution, Ticket,
+};
+
+/// The columns of a dead letter.
+type LetterColumns = (Text, BigInt, BigInt, Text, BigInt, Nullable<Text>);
+const LETTER: &str = "order_id, sequence, position, cause, buried_at, resolution";
+
+/// The columns of a cursor, how many dead letters it has, and whether anybody
+/// leads.
+type CursorColumns =
+    ((BigInt, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, BigInt), Bool);
+
+#[async_trait]
+impl Outbox for PostgresStore {
+    async fn lead(&self, sink: &str) -> Result<Option<Lease>, PortError> {
+        let unavailable = |error: Box<dyn Error + Send + Sync>| {
+            PortError::unavailable("PostgreSQL does not say who leads", error)
+        };
+        match timeout(self.writers.timeout(), lead::take(&self.leaders, sink)).await {
+            Ok(taken) => taken.map_err(|error| unavailable(error.into())),
+            Err(late) => Err(unavailable(late.into())),
+        }
+    }
+
+    async fn advance(
+        &self,
+        ticket: &Ticket,
+        cursor: Position,
+        letters: &[DeadLetter],
+    ) -> Result<Advance, PortError> {
+        let statement = move_cursor(ticket, cursor, letters);
+        on_connection!(self.writers, |connection| advance(&mut connection, &statement, ticket, cursor))
+    }
+
+    async fn held_back(
+        &self,
+        sink: &str,
+        orders: &BTreeSet<OrderId>,
+    ) -> Result<BTreeMap<OrderId, i64>, PortError> {
+        let query = held(sink, orders);
+        on_connection!(self.readers, |connection| held_back(&mut connection, &query))
+    }
+
+    async fn buried(
+        &self,
+        sink: &str,
+        after: Option<&OrderId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, PortError> {
+        let query = letters(sink, after, limit);
+        on_connection!(self.readers, |connection| load_letters(&mut connection, &query))
+    }
+
+    async fn cursor(&self, sink: &str) -> Result<Option<Position>, PortError> {
+        Ok(self.status(sink).await?.map(|status| status.cursor))
+    }
+
+    async fn resolve(
+        &self,
+        sink: &str,
+        order_id: &OrderId,
+        resolution: Resolution,
+    ) -> Result<bool, PortError> {
+        let statement = resolve(sink, order_id, resolution);
+        let changed: Result<usize, PortError> =
+            on_connection!(self.writers, |connection| execute(&mut connection, &statement));
+        Ok(changed? > 0)
+    }
+
+    async fn resolved(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
+        let query = resolved(sink, limit);
+        on_connection!(self.readers, |connection| load_letters(&mut connection, &query))
+    }
+
+    async fn unbury(&self, ticket: &Ticket, letter: &DeadLetter) -> Result<Advance, PortError> {
+        let statement = unbury(ticket, letter);
+        on_connection!(self.writers, |connection| if_led(&mut connection, &statement))
+    }
+
+    async fn note(&self, ticket: &Ticket, note: &LeadNote) -> Result<Advance, PortError> {
+        let statement = self::note(ticket, note);
+        on_connection!(self.writers, |connection| if_led(&mut connection, &statement))
+    }
+
+    async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {
+        let query = status(sink);
+        on_connection!(self.writers, |connection| load_status(&mut connection, &query, sink))
+    }
+}
+
+async fn execute(connection: &mut AsyncPgConnection, statement: &Sql<()>) -> Result<usize, Failure> {
+    Ok(statement.execute(connection).await?)
+}
+
+/// Runs a statement that answers a row if, and only if, the ticket is good.
+async fn if_led(connection: &mut AsyncPgConnection, statement: &Sql<BigInt>) -> Result<Advance, Failure> {
+    let led: Vec<i64> = statement.load(connection).await?;
+    Ok(if led.is_empty() { Advance::Fenced } else { Advance::Done })
+}
+
+/// The cursor is moved and the letters are buried, or neither. The second
+/// column is where the cursor was, as the statement began, if the ticket was
+/// good then; a fence that was raised meanwhile keeps the first from moving.
+pub(super) fn move_cursor(
+    ticket: &Ticket,
+    cursor: Position,
+    letters: &[DeadLetter],
+) -> Sql<(BigInt, Nullable<BigInt>)> {
+    let integers = |of: fn(&DeadLetter) -> i64| letters.iter().map(of).collect();
+    Sql::new("WITH moved AS (UPDATE outbox_cursors SET position = ")
+        .integer(cursor.0)
+        .sql(" WHERE sink = ")
+        .text(ticket.sink.as_str())
+        .sql(" AND fence = ")
+        .integer(ticket.fence)
+        .sql(" AND position <= ")
+        .integer(cursor.0)
+        .sql(
+            " RETURNING sink), buried AS (INSERT INTO dead_letters \
+             (sink, order_id, sequence, position, cause, buried_at) \
+             SELECT moved.sink, new.* FROM moved, unnest(",
+        )
+        .texts(letters.iter().map(|letter| letter.order_id.to_string()).collect())
+        .sql(", ")
+        .integers(integers(|letter| letter.sequence))
+        .sql(", ")
+        .integers(integers(|letter| letter.position.0))
+        .sql(", ")
+        .texts(letters.iter().map(|letter| letter.cause.clone()).collect())
+        .sql(", ")
+        .integers(integers(|letter| letter.buried_at.micros()))
+        .sql(
+            ") AS new ON CONFLICT (sink, order_id) DO UPDATE SET sequence = excluded.sequence, \
+             position = excluded.position, cause = excluded.cause, buried_at = excluded.buried_at, \
+             resolution = NULL) \
+             SELECT (SELECT count(*) FROM moved), (SELECT position FROM outbox_cursors WHERE sink = ",
+        )
+        .text(ticket.sink.as_str())
+        .sql(" AND fence = ")
+        .integer(ticket.fence)
+        .sql(")")
+}
+
+async fn advance(
+    connection: &mut AsyncPgConnection,
+    statement: &Sql<(BigInt, Nullable<BigInt>)>,
+    ticket: &Ticket,
+    cursor: Position,
+) -> Result<Advance, Failure> {
+    // To the end of the answer: the statement commits after its row is there.
+    let answer: Vec<(i64, Option<i64>)> = statement.load(connection).await?;
+    let (moved, before) = answer.into_iter().next().unwrap_or_default();
+    match before {
+        _ if moved > 0 => Ok(Advance::Done),
+        Some(before) if before > cursor.0 => {
+            let (sink, to) = (&ticket.sink, cursor.0);
+            let message = format!("outbox_cursors {sink:?}: position would move back from {before} to {to}");
+            Err(Failure::Inconsistent(message))
+        }
+        _ => Ok(Advance::Fenced),
+    }
+}
+
+pub(super) fn held(sink: &str, orders: &BTreeSet<OrderId>) -> Sql<(Text, BigInt)> {
+    Sql::new("SELECT order_id, sequence FROM dead_letters WHERE sink = ")
+        .text(sink)
+        .sql(" AND order_id = ANY(")
+        .texts(orders.iter().map(ToString::to_string).collect())
+        .sql(")")
+}
+
+async fn held_back(
+    connection: &mut AsyncPgConnection,
+    query: &Sql<(Text, BigInt)>,
+) -> Result<BTreeMap<OrderId, i64>, Failure> {
+    let rows: Vec<(String, i64)> = query.load(connection).await?;
+    let wrong =
+        |order_id: &str, why| Failure::Inconsistent(format!("dead_letters {order_id:?}: order_id {why}"));
+    let parse = |(order_id, sequence): (String, i64)| match OrderId::parse(&order_id) {
+        Ok(parsed) => Ok((parsed, sequence)),
+        Err(why) => Err(wrong(&order_id, why)),
+    };
+    rows.into_iter().map(parse).collect()
+}
+
+pub(super) fn letters(sink: &str, after: Option<&OrderId>, limit: usize) -> Sql<LetterColumns> {
+    // No id is empty, so every id is after the empty text.
+    let after = after.map(OrderId::as_str).unwrap_or_default();
+    let query = Sql::new("SELECT ").sql(LETTER).sql(" FROM dead_letters WHERE sink = ").text(sink);
+    query.sql(" AND order_id > ").text(after).sql(" ORDER BY order_id LIMIT ").limit(limit)
+}
+
+pub(super) fn resolved(sink: &str, limit: usize) -> Sql<LetterColumns> {
+    let query = Sql::new("SELECT ").sql(LETTER).sql(" FROM dead_letters WHERE sink = ").text(sink);
+    query.sql(" AND resolution IS NOT NULL ORDER BY order_id LIMIT ").limit(limit)
+}
+
+async fn load_letters(
+    connection: &mut AsyncPgConnection,
+    query: &Sql<LetterColumns>,
+) -> Result<Vec<DeadLetter>, Failure> {
+    let rows: Vec<LetterRow> = query.load(connection).await?;
+    let letter = |row: LetterRow| {
+        let order_id = row.order_id.clone();
+        DeadLetter::try_from(row).map_err(|fault| Failure::row("dead_letters", &order_id, &fault))
+    };
+    rows.into_iter().map(letter).collect()
+}
+
+pub(super) fn resolve(sink: &str, order_id: &OrderId, resolution: Resolution) -> Sql<()> {
+    Sql::new("UPDATE dead_letters SET resolution = ")
+        .text(LetterRow::resolution_text(resolution))
+        .sql(" WHERE sink = ")
+        .text(sink)
+        .sql(" AND order_id = ")
+        .text(order_id.as_str())
+}
+
+/// The cursor's row is locked, so that no fence is raised in between.
+pub(super) fn unbury(ticket: &Ticket, letter: &DeadLetter) -> Sql<BigInt> {
+    Sql::new("WITH led AS (SELECT sink, fence FROM outbox_cursors WHERE sink = ")
+        .text(ticket.sink.as_str())
+        .sql(" AND fence = ")
+        .integer(ticket.fence)
+        .sql(" FOR UPDATE), gone AS (DELETE FROM dead_letters USING led WHERE dead_letters.sink = led.sink AND order_id = ")
+        .text(letter.order_id.as_str())
+        .sql(" AND sequence = ")
+        .integer(letter.sequence)
+        .sql(") SELECT fence FROM led")
+}
+
+pub(super) fn note(ticket: &Ticket, note: &LeadNote) -> Sql<BigInt> {
+    let statement = Sql::new("UPDATE outbox_cursors SET leader = ")
+        .text(note.leader.as_str())
+        .sql(", led_since = ")
+        .integer(note.since.micros());
+    let statement = match &note.failure {
+        Some((failure, at)) => {
+            statement.sql(", failure = ").text(failure.as_str()).sql(", failed_at = ").integer(at.micros())
+        }
+        None => statement,
+    };
+    let statement = statement.sql(" WHERE sink = ").text(ticket.sink.as_str());
+    statement.sql(" AND fence = ").integer(ticket.fence).sql(" RETURNING fence")
+}
+
+pub(super) fn status(sink: &str) -> Sql<CursorColumns> {
+    Sql::new(
+        "SELECT position, leader, led_since, failure, failed_at, \
+         (SELECT count(*) FROM dead_letters WHERE dead_letters.sink = outbox_cursors.sink), \
+         EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 7370362 AND objid = 4 \
+         AND objsubid = 2 AND granted AND database = (SELECT oid FROM pg_database \
+         WHERE datname = current_database())) \
+         FROM outbox_cursors WHERE sink = ",
+    )
+    .text(sink)
+}
+
+async fn load_status(
+    connection: &mut AsyncPgConnection,
+    query: &Sql<CursorColumns>,
+    sink: &str,
+) -> Result<Option<OutboxStatus>, Failure> {
+    let rows: Vec<(CursorRow, bool)> = query.load(connection).await?;
+    let status = |(row, led): (CursorRow, bool)| row.status(led);
+    let found = rows.into_iter().next().map(status).transpose();
+    found.map_err(|fault| Failure::row("outbox_cursors", sink, &fault))
+}

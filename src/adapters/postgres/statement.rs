@@ -1,0 +1,286 @@
+//! The one statement that writes a batch, over arrays: its text is the same
+//! whatever the size of the batch.
+
+use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
+use uuid::Uuid;
+
+use crate::adapters::record::{OrderRow, answer_bytes, event_body, type_text};
+use crate::domain::{Event, Grams, Order, RequestId, Timestamp, Traceparent};
+use crate::ports::{Record, RecordKey, Writes};
+
+/// Declares a struct of columns, and how they become binds, in their order.
+macro_rules! columns {
+    ($(#[$doc:meta])* $name:ident $(<$life:lifetime>)? { $($column:ident: $sql:ty = $rust:ty,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        struct $name $(<$life>)? {
+            $($column: Vec<$rust>,)+
+        }
+
+        impl $(<$life>)? $name $(<$life>)? {
+            /// Adds an array for each column, with commas between.
+            fn bind<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+                let mut comma = "";
+                $(
+                    out.push_sql(comma);
+                    out.push_bind_param::<Array<$sql>, _>(&self.$column)?;
+                    comma = ", ";
+                )+
+                let _ = comma;
+                Ok(())
+            }
+        }
+    };
+}
+pub(super) use columns;
+
+columns! {
+    /// New orders: placeholders 1 to 15.
+    Inserted<'a> {
+        order_id: Text = &'a str,
+        customer_id: Text = &'a str,
+        pickup_point_id: Text = &'a str,
+        state: Text = &'static str,
+        storage_until: BigInt = i64,
+        accepted_at: BigInt = i64,
+        issued_at: Nullable<BigInt> = Option<i64>,
+        returned_at: Nullable<BigInt> = Option<i64>,
+        handed_to_courier_at: Nullable<BigInt> = Option<i64>,
+        weight_grams: Nullable<BigInt> = Option<i64>,
+        price_minor: BigInt = i64,
+        surcharge_minor: BigInt = i64,
+        currency: Text = &'a str,
+        packaging: Text = String,
+        version: BigInt = i64,
+    }
+}
+
+columns! {
+    /// Idempotency records: placeholders 16 to 22.
+    Kept<'a> {
+        scope: Text = &'a str,
+        request_id: Text = &'a str,
+        method: Text = &'static str,
+        hashes: Binary = Vec<u8>,
+        answer: Binary = Vec<u8>,
+        created_at: BigInt = i64,
+        replaced: Nullable<BigInt> = Option<i64>,
+    }
+}
+
+columns! {
+    /// Changed orders, and what an event may change of one: placeholders 23 to
+    /// 29.
+    Updated<'a> {
+        order_id: Text = &'a str,
+        loaded: BigInt = i64,
+        state: Text = &'static str,
+        issued_at: Nullable<BigInt> = Option<i64>,
+        returned_at: Nullable<BigInt> = Option<i64>,
+        handed_to_courier_at: Nullable<BigInt> = Option<i64>,
+        version: BigInt = i64,
+    }
+}
+
+columns! {
+    /// Events: placeholders 30 to 39.
+    Appended<'a> {
+        event_id: SqlUuid = Uuid,
+        order_id: Text = &'a str,
+        sequence: BigInt = i64,
+        event_type: Text = &'static str,
+        actor_kind: Text = &'static str,
+        actor_id: Text = &'a str,
+        request_id: Nullable<Text> = Option<&'a str>,
+        occurred_at: BigInt = i64,
+        body: Binary = Vec<u8>,
+        traceparent: Nullable<Text> = Option<&'a str>,
+    }
+}
+
+/// The guarded write of a batch.
+///
+/// Orders, then keys, then changes, then events: each part waits for the counts
+/// of those before, so rows are inserted in (table, key) order by everybody,
+/// and no cycle of waits can close. A part that came out short (another batch
+/// was first) keeps the later ones from running, and the last line then raises
+/// an error, so that nothing of it can ever be committed.
+///
+/// An idempotency record that was loaded, expired, is replaced only if it is
+/// still the one that was loaded. One that appeared since was loaded as absent,
+/// NULL, which equals nothing: a lost race.
+#[derive(Debug)]
+pub(super) struct WriteBatch<'a> {
+    inserted: Inserted<'a>,
+    kept: Kept<'a>,
+    updated: Updated<'a>,
+    appended: Appended<'a>,
+}
+
+const INSERT_ORDERS: &str = "\
+WITH new_orders AS (
+    INSERT INTO orders (order_id, customer_id, pickup_point_id, state, storage_until, accepted_at,
+        issued_at, returned_at, handed_to_courier_at, weight_grams, price_minor, surcharge_minor,
+        currency, packaging, version)
+    SELECT * FROM unnest(";
+
+const KEEP_RECORDS: &str = ") AS new (order_id)
+    ORDER BY new.order_id COLLATE \"C\"
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+), new_records AS (
+    INSERT INTO idempotency AS kept (scope, request_id, method, hashes, answer, created_at)
+    SELECT scope, request_id, method, hashes, answer, created_at FROM unnest(";
+
+const UPDATE_ORDERS: &str = ") AS new (scope, request_id, method, hashes, answer, created_at, replaced)
+    WHERE (SELECT count(*) FROM new_orders) = cardinality($1)
+    ORDER BY new.scope COLLATE \"C\", new.request_id COLLATE \"C\"
+    ON CONFLICT (scope, request_id) DO UPDATE SET method = excluded.method, hashes = excluded.hashes,
+        answer = excluded.answer, created_at = excluded.created_at
+    WHERE kept.created_at = (
+        SELECT loaded.created_at FROM unnest($16, $17, $22) AS loaded (scope, request_id, created_at)
+        WHERE loaded.scope = kept.scope AND loaded.request_id = kept.request_id)
+    RETURNING 1
+), changed_orders AS (
+    UPDATE orders SET state = change.state, issued_at = change.issued_at,
+        returned_at = change.returned_at, handed_to_courier_at = change.handed_to_courier_at,
+        version = change.version
+    FROM unnest(";
+
+const APPEND_EVENTS: &str =
+    ") AS change (order_id, loaded, state, issued_at, returned_at, handed_to_courier_at, version)
+    WHERE orders.order_id = change.order_id AND orders.version = change.loaded
+        AND (SELECT count(*) FROM new_orders) = cardinality($1)
+        AND (SELECT count(*) FROM new_records) = cardinality($16)
+    RETURNING 1
+), new_events AS (
+    INSERT INTO order_events (event_id, order_id, sequence, type, actor_kind, actor_id, request_id,
+        occurred_at, body, traceparent)
+    SELECT event_id, order_id, sequence, type, actor_kind, actor_id, request_id, occurred_at, body, traceparent
+    FROM unnest(";
+
+const GUARD: &str = ") WITH ORDINALITY AS new (event_id, order_id, sequence, type, actor_kind, actor_id,
+        request_id, occurred_at, body, traceparent, number)
+    WHERE (SELECT count(*) FROM new_orders) = cardinality($1)
+        AND (SELECT count(*) FROM new_records) = cardinality($16)
+        AND (SELECT count(*) FROM changed_orders) = cardinality($23)
+    ORDER BY new.number
+    RETURNING 1
+)
+SELECT CASE WHEN (SELECT count(*) FROM new_events) = cardinality($30)
+        AND (SELECT count(*) FROM changed_orders) = cardinality($23)
+        AND (SELECT count(*) FROM new_records) = cardinality($16)
+        AND (SELECT count(*) FROM new_orders) = cardinality($1)
+    THEN '' ELSE lost_race() END";
+
+impl<'a> WriteBatch<'a> {
+    /// The write of these. `replaced` tells of a record's key when the one that
+    /// was loaded under it was made.
+    pub(super) fn new(writes: &'a Writes, replaced: impl Fn(&RecordKey) -> Option<i64>) -> Self {
+        let mut batch = Self {
+            inserted: Inserted::default(),
+            kept: Kept::default(),
+            updated: Updated::default(),
+            appended: Appended::default(),
+        };
+        for order in &writes.inserted {
+            batch.inserted.push(order);
+        }
+        for (key, record) in &writes.records {
+            batch.kept.push(key, record, replaced(key));
+        }
+        for (loaded, order) in &writes.updated {
+            batch.updated.push(*loaded, order);
+        }
+        for event in &writes.events {
+            batch.appended.push(event);
+        }
+        batch
+    }
+}
+
+impl<'a> Inserted<'a> {
+    fn push(&mut self, order: &'a Order) {
+        self.order_id.push(order.order_id.as_str());
+        self.customer_id.push(order.customer_id.as_str());
+        self.pickup_point_id.push(order.pickup_point_id.as_str());
+        self.state.push(OrderRow::state_text(order.state_name()));
+        self.storage_until.push(order.storage_until.micros());
+        self.accepted_at.push(order.accepted_at.micros());
+        self.issued_at.push(order.issued_at().map(Timestamp::micros));
+        self.returned_at.push(order.returned_at().map(Timestamp::micros));
+        self.handed_to_courier_at.push(order.handed_to_courier_at().map(Timestamp::micros));
+        self.weight_grams.push(order.weight.map(Grams::get));
+        self.price_minor.push(order.price.minor());
+        self.surcharge_minor.push(order.surcharge.minor());
+        self.currency.push(order.currency.as_str());
+        self.packaging.push(order.packaging_text());
+        self.version.push(order.version);
+    }
+}
+
+impl<'a> Kept<'a> {
+    fn push(&mut self, key: &'a RecordKey, record: &Record, replaced: Option<i64>) {
+        self.scope.push(&key.scope);
+        self.request_id.push(key.request_id.as_str());
+        self.method.push(record.method.name());
+        self.hashes.push(record.hashes.concat());
+        self.answer.push(answer_bytes(&record.answer));
+        self.created_at.push(record.created_at.micros());
+        self.replaced.push(replaced);
+    }
+}
+
+impl<'a> Updated<'a> {
+    fn push(&mut self, loaded: i64, order: &'a Order) {
+        self.order_id.push(order.order_id.as_str());
+        self.loaded.push(loaded);
+        self.state.push(OrderRow::state_text(order.state_name()));
+        self.issued_at.push(order.issued_at().map(Timestamp::micros));
+        self.returned_at.push(order.returned_at().map(Timestamp::micros));
+        self.handed_to_courier_at.push(order.handed_to_courier_at().map(Timestamp::micros));
+        self.version.push(order.version);
+    }
+}
+
+impl<'a> Appended<'a> {
+    fn push(&mut self, event: &'a Event) {
+        self.event_id.push(Uuid::from_u128(event.event_id.0));
+        self.order_id.push(event.order.order_id.as_str());
+        self.sequence.push(event.sequence);
+        self.event_type.push(type_text(event.event_type));
+        self.actor_kind.push(event.actor.kind.name());
+        self.actor_id.push(&event.actor.id);
+        self.request_id.push(event.request_id.as_ref().map(RequestId::as_str));
+        self.occurred_at.push(event.occurred_at.micros());
+        self.body.push(event_body(event));
+        self.traceparent.push(event.traceparent.as_ref().map(Traceparent::as_str));
+    }
+}
+
+impl QueryFragment<Pg> for WriteBatch<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(INSERT_ORDERS);
+        self.inserted.bind(&mut out)?;
+        out.push_sql(KEEP_RECORDS);
+        self.kept.bind(&mut out)?;
+        out.push_sql(UPDATE_ORDERS);
+        self.updated.bind(&mut out)?;
+        out.push_sql(APPEND_EVENTS);
+        self.appended.bind(&mut out)?;
+        out.push_sql(GUARD);
+        Ok(())
+    }
+}
+
+impl QueryId for WriteBatch<'_> {
+    /// One text, so one statement to prepare.
+    type QueryId = WriteBatch<'static>;
+}
+
+impl Query for WriteBatch<'_> {
+    type SqlType = Text;
+}

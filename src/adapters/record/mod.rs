@@ -1,0 +1,54 @@
+//! What databases keep of orders, events and answers, as plain values, and the
+//! way back into the domain. Whoever reads a database trusts nothing: a value
+//! that breaks an invariant is a [`Fault`] that names its column, never a
+//! panic and never a guess.
+
+mod answer;
+mod event;
+pub mod inbox;
+mod message;
+mod order;
+mod outbox;
+
+use std::fmt;
+
+use crate::domain::Timestamp;
+
+pub use answer::{RecordRow, answer_bytes};
+pub use event::{EventRow, event_body, type_text};
+pub use inbox::{PartitionRow, SeenRow, StatisticsRow};
+pub use message::{Format, event_from_message, read_event};
+pub use order::OrderRow;
+pub use outbox::{CursorRow, LetterRow};
+
+/// A stored value that breaks an invariant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The column that holds it, with the path inside of a message:
+    /// `body.weight_grams`.
+    pub column: String,
+    /// What is wrong, to stand after the column's name.
+    pub why: String,
+}
+
+impl Fault {
+    fn new(column: &str, why: impl Into<String>) -> Self {
+        Self { column: column.to_owned(), why: why.into() }
+    }
+
+    /// The same fault, inside of that column.
+    fn within(self, column: &str) -> Self {
+        Self { column: format!("{column}.{}", self.column), why: self.why }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.column, self.why)
+    }
+}
+
+/// Microseconds since the epoch as an instant.
+fn instant(column: &str, micros: i64) -> Result<Timestamp, Fault> {
+    Timestamp::from_micros(micros).ok_or_else(|| Fault::new(column, "is not within the years 1 to 9999"))
+}

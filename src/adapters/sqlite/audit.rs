@@ -1,0 +1,82 @@
+//! The audit: rows and events as they are, damage included.
+
+use diesel::sql_types::Text;
+use diesel::{RunQueryDsl as _, SqliteConnection};
+
+use super::error::{Failure, describe};
+use super::sql::Sql;
+use super::tables::{EventColumns, OrderColumns};
+use super::{read, write};
+use crate::adapters::record::{EventRow, Fault, OrderRow};
+use crate::domain::{Event, Order, OrderId};
+use crate::ports::Audited;
+
+/// A page, as of one instant.
+pub(super) fn page(
+    connection: &mut SqliteConnection,
+    after: Option<&OrderId>,
+    limit: usize,
+) -> Result<Vec<Audited>, Failure> {
+    write::snapshot(connection, |connection| {
+        let found: Vec<String> = ids(after, limit).load(connection)?;
+        found.iter().map(|order_id| audited(connection, order_id)).collect()
+    })
+}
+
+/// Ids of orders and of events, ascending; either alone is a finding.
+pub(super) fn ids(after: Option<&OrderId>, limit: usize) -> Sql<Text> {
+    // No id is empty, so every id is after the empty text.
+    let after = after.map(OrderId::as_str).unwrap_or_default();
+    Sql::new("SELECT order_id FROM orders WHERE order_id > ")
+        .text(after)
+        .sql(" UNION SELECT order_id FROM order_events WHERE order_id > ")
+        .text(after)
+        .sql(" ORDER BY order_id LIMIT ")
+        .limit(limit)
+}
+
+/// One order at a time, so that a value which cannot even be read spoils no
+/// other.
+fn audited(connection: &mut SqliteConnection, order_id: &str) -> Result<Audited, Failure> {
+    let order_id = OrderId::parse(order_id).map_err(|why| {
+        Failure::Inconsistent(format!("orders or order_events {order_id:?}: order_id {why}"))
+    })?;
+    let row = row(connection, read::order(&order_id))?;
+    let events = events(connection, read::history(&order_id, i64::MIN, usize::MAX))?;
+    Ok(Audited { order_id, row, events })
+}
+
+fn row(
+    connection: &mut SqliteConnection,
+    query: Sql<OrderColumns>,
+) -> Result<Result<Option<Order>, String>, Failure> {
+    let rows: Result<Vec<OrderRow>, String> = readable(query.load(connection), "orders")?;
+    Ok(rows.and_then(|rows| {
+        let order = |row: OrderRow| {
+            let key = row.order_id.clone();
+            row.try_into().map_err(|fault: Fault| describe("orders", &key, &fault))
+        };
+        rows.into_iter().next().map(order).transpose()
+    }))
+}
+
+fn events(
+    connection: &mut SqliteConnection,
+    query: Sql<EventColumns>,
+) -> Result<Result<Vec<Event>, String>, Failure> {
+    let rows: Result<Vec<(i64, EventRow)>, String> = readable(query.load(connection), "order_events")?;
+    let event = |(position, row): (i64, EventRow)| {
+        row.try_into()
+            .map_err(|fault: Fault| describe("order_events", &format!("position {position}"), &fault))
+    };
+    Ok(rows.and_then(|rows| rows.into_iter().map(event).collect()))
+}
+
+/// Tells a value that cannot be read, which is a finding, from a failure.
+fn readable<T>(loaded: diesel::QueryResult<T>, table: &str) -> Result<Result<T, String>, Failure> {
+    match loaded {
+        Ok(rows) => Ok(Ok(rows)),
+        Err(diesel::result::Error::DeserializationError(error)) => Ok(Err(format!("{table}: {error}"))),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,78 @@
+//! The rows of the inbox, as they are written.
+
+use diesel::QueryResult;
+use diesel::query_builder::AstPass;
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+use diesel::sqlite::Sqlite;
+
+use super::sql::{Insert, values};
+use crate::adapters::record::{EventRow, SeenRow, inbox};
+use crate::ports::{Share, Undecodable};
+
+/// An event that was read.
+pub(super) struct Kept(pub(super) EventRow);
+
+impl Insert for Kept {
+    const HEAD: &'static str = "INSERT OR FAIL INTO inbox_events (event_id, order_id, sequence, type, \
+         actor_kind, actor_id, request_id, occurred_at, body, traceparent)";
+    const TAIL: &'static str = "";
+
+    fn values<'b>(&'b self, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        self.0.values(out)
+    }
+}
+
+impl Insert for SeenRow {
+    const HEAD: &'static str = "INSERT OR REPLACE INTO inbox_orders (order_id, seen, highest)";
+    const TAIL: &'static str = "";
+
+    fn values<'b>(&'b self, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        values!(out, self, order_id: Text, seen: BigInt, highest: BigInt);
+        Ok(())
+    }
+}
+
+/// A record that a later release may know how to read.
+pub(super) struct UnknownRow {
+    source: String,
+    partition: i64,
+    offset: i64,
+    cause: String,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: String,
+}
+
+impl UnknownRow {
+    pub(super) fn new(share: &Share, record: &Undecodable) -> Self {
+        Self {
+            source: share.source.clone(),
+            partition: share.partition.into(),
+            offset: record.offset.0,
+            cause: record.cause.clone(),
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: inbox::headers_text(&record.headers),
+        }
+    }
+}
+
+impl Insert for UnknownRow {
+    const HEAD: &'static str =
+        "INSERT OR REPLACE INTO inbox_unknown (source, partition, \"offset\", cause, key, value, headers)";
+    const TAIL: &'static str = "";
+
+    fn values<'b>(&'b self, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        values!(
+            out, self,
+            source: Text,
+            partition: BigInt,
+            offset: BigInt,
+            cause: Text,
+            key: Nullable<Binary>,
+            value: Nullable<Binary>,
+            headers: Text,
+        );
+        Ok(())
+    }
+}

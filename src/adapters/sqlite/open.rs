@@ -1,0 +1,289 @@
+//! Opening a store: the lock, the connections, the schema.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::migration::{Migration, MigrationSource as _};
+use diesel::sql_types::{Binary, Text};
+use diesel::sqlite::Sqlite;
+use diesel::{RunQueryDsl as _, SqliteConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+
+use super::connections::{Connections, Recipe};
+use super::sql::Sql;
+use super::{SqliteOptions, SqliteStore};
+use crate::adapters::lock_file::LockFile;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// Why a store cannot be opened, for whoever started the program.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("the store {} is in use: another server has locked {}", path.display(), lock.display())]
+    InUse {
+        /// The store.
+        path: PathBuf,
+        /// The file that is locked.
+        lock: PathBuf,
+    },
+    /// The lock file cannot be made.
+    #[error("cannot lock the store {}: {} cannot be opened for writing", path.display(), lock.display())]
+    Lock {
+        /// The store.
+        path: PathBuf,
+        /// The file to lock.
+        lock: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The path cannot be given to SQLite.
+    #[error("cannot open the store {}: the path is not UTF-8", .0.display())]
+    Path(PathBuf),
+    /// There is no such file, and none is made for reading.
+    #[error("there is no store at {}", .0.display())]
+    Missing(PathBuf),
+    /// The file cannot be opened, or is not a database.
+    #[error("cannot open the store {}", path.display())]
+    File {
+        /// The store.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file is a database, but not one of this service.
+    #[error("{} is a database of another program, not a store", .0.display())]
+    Foreign(PathBuf),
+    /// The file system cannot keep a write-ahead log.
+    #[error("cannot open the store {}: its file system takes no write-ahead log (journal mode {mode:?})", path.display())]
+    NoWriteAheadLog {
+        /// The store.
+        path: PathBuf,
+        /// The mode that SQLite fell back to.
+        mode: String,
+    },
+    /// A newer release made the schema.
+    #[error(
+        "the store {} was written by a newer release: it has the schema version {version}, which this one does not know",
+        path.display()
+    )]
+    Newer {
+        /// The store.
+        path: PathBuf,
+        /// The newest version found.
+        version: String,
+    },
+    /// The schema is older than this release, and may not be changed.
+    #[error("the store {} has an older schema; bring it up to date with `pvz migrate`", .0.display())]
+    Older(PathBuf),
+    /// A step of the schema failed.
+    #[error("cannot bring the schema of the store {} up to date", path.display())]
+    Migration {
+        /// The store.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, OpenError> {
+    let lock = Arc::new(lock(path)?);
+    // Looks before it writes: a wrong path must not change somebody's file.
+    let glance = Recipe { uri: uri(path, "rwc")?, pragmas: reader_pragmas(options) };
+    is_store(path, &mut connect(path, &glance)?)?;
+    let writer = Recipe { uri: uri(path, "rw")?, pragmas: writer_pragmas(options) };
+    let mut connection = connect(path, &writer)?;
+    check_journal(path, &mut connection)?;
+    if options.migrate {
+        migrate(path, &mut connection)?;
+    } else if pending(path, &mut connection)? {
+        return Err(OpenError::Older(path.to_owned()));
+    }
+    let secret = make_secret(path, &mut connection)?;
+    let reader = Recipe { uri: uri(path, "rw")?, pragmas: reader_pragmas(options) };
+    // Open from the beginning. The last connection to go takes the write-ahead
+    // log with it, and making another needs space: without a reader, a full
+    // disk, which closes the writer, could not be read either.
+    let first_reader = connect(path, &reader)?;
+    let writers = Connections::new(writer, NonZeroUsize::MIN, Some(Arc::clone(&lock)));
+    writers.add(connection);
+    let readers = Connections::new(reader, options.readers, Some(lock));
+    readers.add(first_reader);
+    Ok(SqliteStore::new(writers, readers, secret))
+}
+
+pub(super) fn open_read_only(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, OpenError> {
+    if !path.exists() {
+        return Err(OpenError::Missing(path.to_owned()));
+    }
+    let recipe = Recipe { uri: uri(path, "ro")?, pragmas: reader_pragmas(options) };
+    let mut connection = connect(path, &recipe)?;
+    if !is_store(path, &mut connection)? {
+        return Err(OpenError::Missing(path.to_owned()));
+    }
+    if pending(path, &mut connection)? {
+        return Err(OpenError::Older(path.to_owned()));
+    }
+    let secret = read_secret(path, &mut connection)?;
+    let secret = secret.ok_or_else(|| failure(path)("there is no secret in store_settings".into()))?;
+    let readers = Connections::new(recipe.clone(), options.readers, None);
+    readers.add(connection);
+    Ok(SqliteStore::new(Connections::new(recipe, NonZeroUsize::MIN, None), readers, secret))
+}
+
+pub(super) fn schema(path: &Path) -> Result<Vec<(String, bool)>, OpenError> {
+    let failed = |cause| OpenError::Migration { path: path.to_owned(), cause };
+    let known: Vec<Box<dyn Migration<Sqlite>>> = MIGRATIONS.migrations().map_err(failed)?;
+    let mut missing = known.len();
+    if path.exists() {
+        let recipe = Recipe { uri: uri(path, "ro")?, pragmas: reader_pragmas(&SqliteOptions::default()) };
+        let mut connection = connect(path, &recipe)?;
+        if is_store(path, &mut connection)? {
+            missing = known.len() - applied(path, &known, &mut connection)?;
+        }
+    }
+    // Steps are applied in their order.
+    let applied = known.len() - missing;
+    Ok(known.iter().enumerate().map(|(index, step)| (step.name().to_string(), index < applied)).collect())
+}
+
+/// Held for as long as the store is open. SQLite's own locks let two processes
+/// write in turn, and then a position could be seen by one before the other.
+fn lock(path: &Path) -> Result<LockFile, OpenError> {
+    let mut lock = OsString::from(path);
+    lock.push(".lock");
+    let lock = PathBuf::from(lock);
+    let taken = LockFile::take(&lock);
+    let taken =
+        taken.map_err(|cause| OpenError::Lock { path: path.to_owned(), lock: lock.clone(), cause })?;
+    taken.ok_or_else(|| OpenError::InUse { path: path.to_owned(), lock })
+}
+
+/// The path as a SQLite URI, in which `?`, `#` and `%` have a meaning.
+fn uri(path: &Path, mode: &str) -> Result<String, OpenError> {
+    let text = path.to_str().ok_or_else(|| OpenError::Path(path.to_owned()))?;
+    let path = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    Ok(format!("file:{path}?mode={mode}"))
+}
+
+fn writer_pragmas(options: &SqliteOptions) -> Vec<String> {
+    let mut pragmas = vec![
+        // First, so that the others wait for a lock too.
+        busy_timeout(options),
+        // Readers do not wait for the writer, nor the writer for them.
+        "PRAGMA journal_mode = WAL".to_owned(),
+        // Every commit is on the disk before it is answered.
+        "PRAGMA synchronous = FULL".to_owned(),
+        "PRAGMA foreign_keys = ON".to_owned(),
+        // What a statement keeps for undoing itself never needs a file.
+        "PRAGMA temp_store = MEMORY".to_owned(),
+        // Each batch touches the edges of ten indexes: 64 MiB keep the inner
+        // pages and the busy leaves of a few million orders.
+        "PRAGMA cache_size = -65536".to_owned(),
+        // A checkpoint every 16 MiB, not every 4: pages that many batches
+        // changed are copied once.
+        "PRAGMA wal_autocheckpoint = 4096".to_owned(),
+        // Gives the disk back what a long read made the log grow to.
+        "PRAGMA journal_size_limit = 67108864".to_owned(),
+    ];
+    // No mmap: an input error would then be a signal that ends the process, in
+    // the place of an error that is answered.
+    if let Some(pages) = options.max_pages {
+        pragmas.push(format!("PRAGMA max_page_count = {pages}"));
+    }
+    pragmas
+}
+
+fn reader_pragmas(options: &SqliteOptions) -> Vec<String> {
+    vec![
+        busy_timeout(options),
+        "PRAGMA query_only = ON".to_owned(),
+        // Lists walk few pages; the file system caches the others.
+        "PRAGMA cache_size = -8192".to_owned(),
+    ]
+}
+
+fn busy_timeout(options: &SqliteOptions) -> String {
+    format!("PRAGMA busy_timeout = {}", options.busy_timeout.as_millis())
+}
+
+fn failure(path: &Path) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> OpenError + '_ {
+    |cause| OpenError::File { path: path.to_owned(), cause }
+}
+
+fn connect(path: &Path, recipe: &Recipe) -> Result<SqliteConnection, OpenError> {
+    recipe.connect().map_err(|error| failure(path)(error.into()))
+}
+
+/// Whether the database has been a store before; a new file has not.
+fn is_store(path: &Path, connection: &mut SqliteConnection) -> Result<bool, OpenError> {
+    let query: Sql<Text> = Sql::new("SELECT name FROM sqlite_schema WHERE type = 'table'");
+    let tables: Vec<String> = query.load(connection).map_err(|error| failure(path)(error.into()))?;
+    let store = tables.iter().any(|table| table == "__diesel_schema_migrations");
+    if store || tables.is_empty() { Ok(store) } else { Err(OpenError::Foreign(path.to_owned())) }
+}
+
+fn check_journal(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    let query: Sql<Text> = Sql::new("PRAGMA journal_mode");
+    let mode: String = query.get_result(connection).map_err(|error| failure(path)(error.into()))?;
+    if mode == "wal" { Ok(()) } else { Err(OpenError::NoWriteAheadLog { path: path.to_owned(), mode }) }
+}
+
+/// Whether steps of the schema are missing.
+fn pending(path: &Path, connection: &mut SqliteConnection) -> Result<bool, OpenError> {
+    let failed = |cause| OpenError::Migration { path: path.to_owned(), cause };
+    let known = MIGRATIONS.migrations().map_err(failed)?;
+    Ok(applied(path, &known, connection)? < known.len())
+}
+
+/// How many steps of the schema the file has. A step that this release does not
+/// know is an error: whoever wrote it may rely on what this one breaks.
+fn applied(
+    path: &Path,
+    known: &[Box<dyn Migration<Sqlite>>],
+    connection: &mut SqliteConnection,
+) -> Result<usize, OpenError> {
+    let failed = |cause| OpenError::Migration { path: path.to_owned(), cause };
+    let applied = connection.applied_migrations().map_err(failed)?;
+    let unknown = |version: &&_| !known.iter().any(|step| step.name().version() == **version);
+    if let Some(version) = applied.iter().find(unknown) {
+        return Err(OpenError::Newer { path: path.to_owned(), version: version.to_string() });
+    }
+    Ok(applied.len())
+}
+
+/// The lock of the store is held, so nobody else migrates.
+fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    if pending(path, connection)? {
+        connection
+            .run_pending_migrations(MIGRATIONS)
+            .map_err(|cause| OpenError::Migration { path: path.to_owned(), cause })?;
+    }
+    Ok(())
+}
+
+fn make_secret(path: &Path, connection: &mut SqliteConnection) -> Result<[u8; 32], OpenError> {
+    if let Some(secret) = read_secret(path, connection)? {
+        return Ok(secret);
+    }
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| failure(path)(error.into()))?;
+    let hex = secret.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    connection
+        .batch_execute(&format!("INSERT INTO store_settings (name, value) VALUES ('secret', x'{hex}')"))
+        .map_err(|error| failure(path)(error.into()))?;
+    Ok(secret)
+}
+
+fn read_secret(path: &Path, connection: &mut SqliteConnection) -> Result<Option<[u8; 32]>, OpenError> {
+    let query: Sql<Binary> = Sql::new("SELECT value FROM store_settings WHERE name = 'secret'");
+    let found: Vec<Vec<u8>> = query.load(connection).map_err(|error| failure(path)(error.into()))?;
+    let wrong = |_| failure(path)("the secret in store_settings is not of 32 bytes".into());
+    found.into_iter().next().map(|secret| <[u8; 32]>::try_from(secret).map_err(wrong)).transpose()
+}

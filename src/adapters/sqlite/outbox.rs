@@ -1,0 +1,299 @@
+//! How far the log was published. One process has the file, so the lead is a
+//! lock within it; the fence is checked all the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::{RunQueryDsl as _, SqliteConnection};
+
+use super::SqliteStore;
+use super::error::Failure;
+use super::sql::Sql;
+use super::write::{immediate, json};
+use crate::adapters::record::{CursorRow, LetterRow};
+use crate::domain::OrderId;
+use crate::ports::{
+    Advance, DeadLetter, LeadNote, Lease, Outbox, OutboxStatus, PortError, Position, Resolution, Ticket,
+};
+
+/// The columns of a dead letter.
+type LetterColumns = (Text, BigInt, BigInt, Text, BigInt, Nullable<Text>);
+const LETTER: &str = "order_id, sequence, position, cause, buried_at, resolution";
+
+/// The columns of a cursor, and how many dead letters it has.
+type CursorColumns = (BigInt, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, BigInt);
+
+#[async_trait]
+impl Outbox for SqliteStore {
+    async fn lead(&self, sink: &str) -> Result<Option<Lease>, PortError> {
+        let Ok(hold) = Arc::clone(&self.lead).try_lock_owned() else { return Ok(None) };
+        let sink = sink.to_owned();
+        let (ticket, cursor) = self.writers.run(move |connection| lead(connection, &sink)).await?;
+        Ok(Some(Lease::new(ticket, cursor, hold)))
+    }
+
+    async fn advance(
+        &self,
+        ticket: &Ticket,
+        cursor: Position,
+        letters: &[DeadLetter],
+    ) -> Result<Advance, PortError> {
+        let (ticket, letters) = (ticket.clone(), letters.to_vec());
+        self.writers.run(move |connection| advance(connection, &ticket, cursor, &letters)).await
+    }
+
+    async fn held_back(
+        &self,
+        sink: &str,
+        orders: &BTreeSet<OrderId>,
+    ) -> Result<BTreeMap<OrderId, i64>, PortError> {
+        let (sink, orders) = (sink.to_owned(), orders.clone());
+        self.readers.run(move |connection| held_back(connection, &sink, &orders)).await
+    }
+
+    async fn buried(
+        &self,
+        sink: &str,
+        after: Option<&OrderId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, PortError> {
+        let query = letters(sink, after, limit);
+        self.readers.run(|connection| load_letters(connection, query)).await
+    }
+
+    async fn cursor(&self, sink: &str) -> Result<Option<Position>, PortError> {
+        let query = cursor(sink);
+        let found = self.readers.run(|connection| Ok(query.load::<i64>(connection)?)).await?;
+        Ok(found.into_iter().next().map(Position))
+    }
+
+    async fn resolve(
+        &self,
+        sink: &str,
+        order_id: &OrderId,
+        resolution: Resolution,
+    ) -> Result<bool, PortError> {
+        let statement = resolve(sink, order_id, resolution);
+        Ok(self.writers.run(|connection| Ok(statement.execute(connection)?)).await? > 0)
+    }
+
+    async fn resolved(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
+        let query = resolved(sink, limit);
+        self.readers.run(|connection| load_letters(connection, query)).await
+    }
+
+    async fn unbury(&self, ticket: &Ticket, letter: &DeadLetter) -> Result<Advance, PortError> {
+        let (ticket, letter) = (ticket.clone(), letter.clone());
+        let unbury = move |connection: &mut SqliteConnection| {
+            if_led(connection, &ticket, |connection| {
+                unbury(&ticket.sink, &letter).execute(connection)?;
+                Ok(())
+            })
+        };
+        self.writers.run(unbury).await
+    }
+
+    async fn note(&self, ticket: &Ticket, note: &LeadNote) -> Result<Advance, PortError> {
+        let statement = self::note(ticket, note);
+        let noted = self.writers.run(|connection| Ok(statement.execute(connection)?)).await?;
+        Ok(if noted > 0 { Advance::Done } else { Advance::Fenced })
+    }
+
+    async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {
+        let (query, led) = (status(sink), self.lead.try_lock().is_err());
+        let rows = self.readers.run(|connection| Ok(query.load::<CursorRow>(connection)?)).await?;
+        let status = rows.into_iter().next().map(|row| row.status(led)).transpose();
+        status.map_err(|fault| Failure::row("outbox_cursors", sink, &fault).into())
+    }
+}
+
+/// Does something if the ticket is still good, in one transaction.
+fn if_led(
+    connection: &mut SqliteConnection,
+    ticket: &Ticket,
+    work: impl FnOnce(&mut SqliteConnection) -> Result<(), Failure>,
+) -> Result<Advance, Failure> {
+    immediate(connection, |connection| {
+        let led: Vec<i64> = led(ticket).load(connection)?;
+        if led.is_empty() {
+            return Ok(Advance::Fenced);
+        }
+        work(connection)?;
+        Ok(Advance::Done)
+    })
+}
+
+pub(super) fn resolve(sink: &str, order_id: &OrderId, resolution: Resolution) -> Sql<()> {
+    Sql::new("UPDATE dead_letters SET resolution = ")
+        .text(LetterRow::resolution_text(resolution))
+        .sql(" WHERE sink = ")
+        .text(sink)
+        .sql(" AND order_id = ")
+        .text(order_id.as_str())
+}
+
+pub(super) fn resolved(sink: &str, limit: usize) -> Sql<LetterColumns> {
+    Sql::new("SELECT ")
+        .sql(LETTER)
+        .sql(" FROM dead_letters INDEXED BY dead_letters_resolved WHERE sink = ")
+        .text(sink)
+        .sql(" AND resolution IS NOT NULL ORDER BY order_id LIMIT ")
+        .limit(limit)
+}
+
+pub(super) fn unbury(sink: &str, letter: &DeadLetter) -> Sql<()> {
+    Sql::new("DELETE FROM dead_letters WHERE sink = ")
+        .text(sink)
+        .sql(" AND order_id = ")
+        .text(letter.order_id.as_str())
+        .sql(" AND sequence = ")
+        .integer(letter.sequence)
+}
+
+pub(super) fn note(ticket: &Ticket, note: &LeadNote) -> Sql<()> {
+    let statement = Sql::new("UPDATE outbox_cursors SET leader = ")
+        .text(note.leader.as_str())
+        .sql(", led_since = ")
+        .integer(note.since.micros());
+    let statement = match &note.failure {
+        Some((failure, at)) => {
+            statement.sql(", failure = ").text(failure.as_str()).sql(", failed_at = ").integer(at.micros())
+        }
+        None => statement,
+    };
+    statement.sql(" WHERE sink = ").text(ticket.sink.as_str()).sql(" AND fence = ").integer(ticket.fence)
+}
+
+pub(super) fn status(sink: &str) -> Sql<CursorColumns> {
+    Sql::new(
+        "SELECT position, leader, led_since, failure, failed_at, \
+         (SELECT count(*) FROM dead_letters WHERE dead_letters.sink = outbox_cursors.sink) \
+         FROM outbox_cursors WHERE sink = ",
+    )
+    .text(sink)
+}
+
+/// The ticket of a new lead, and where it goes on.
+fn lead(connection: &mut SqliteConnection, sink: &str) -> Result<(Ticket, Position), Failure> {
+    let (fence, position): (i64, i64) = raise_fence(sink).get_result(connection)?;
+    Ok((Ticket { sink: sink.to_owned(), fence }, Position(position)))
+}
+
+fn raise_fence(sink: &str) -> Sql<(BigInt, BigInt)> {
+    Sql::new("INSERT INTO outbox_cursors (sink, fence, position) VALUES (").text(sink).sql(
+        ", 1, 0) ON CONFLICT (sink) DO UPDATE SET fence = outbox_cursors.fence + 1 \
+         RETURNING fence, position",
+    )
+}
+
+fn advance(
+    connection: &mut SqliteConnection,
+    ticket: &Ticket,
+    cursor: Position,
+    letters: &[DeadLetter],
+) -> Result<Advance, Failure> {
+    immediate(connection, |connection| {
+        let led: Vec<i64> = led(ticket).load(connection)?;
+        let Some(before) = led.first() else { return Ok(Advance::Fenced) };
+        if cursor.0 < *before {
+            let (sink, to) = (&ticket.sink, cursor.0);
+            let message = format!("outbox_cursors {sink:?}: position would move back from {before} to {to}");
+            return Err(Failure::Inconsistent(message));
+        }
+        move_cursor(ticket, cursor).execute(connection)?;
+        if !letters.is_empty() {
+            bury(&ticket.sink, &json(&rows(letters))?).execute(connection)?;
+        }
+        Ok(Advance::Done)
+    })
+}
+
+/// Where the cursor is, if the ticket is still good.
+pub(super) fn led(ticket: &Ticket) -> Sql<BigInt> {
+    Sql::new("SELECT position FROM outbox_cursors WHERE sink = ")
+        .text(ticket.sink.as_str())
+        .sql(" AND fence = ")
+        .integer(ticket.fence)
+}
+
+pub(super) fn move_cursor(ticket: &Ticket, cursor: Position) -> Sql<()> {
+    Sql::new("UPDATE outbox_cursors SET position = ")
+        .integer(cursor.0)
+        .sql(" WHERE sink = ")
+        .text(ticket.sink.as_str())
+        .sql(" AND fence = ")
+        .integer(ticket.fence)
+}
+
+fn rows(letters: &[DeadLetter]) -> Vec<(&str, i64, i64, &str, i64)> {
+    let rows = letters.iter().map(|letter| {
+        let (order_id, cause) = (letter.order_id.as_str(), letter.cause.as_str());
+        (order_id, letter.sequence, letter.position.0, cause, letter.buried_at.micros())
+    });
+    rows.collect()
+}
+
+/// Buries a JSON array of letters.
+fn bury(sink: &str, letters: &str) -> Sql<()> {
+    Sql::new(
+        "INSERT OR REPLACE INTO dead_letters (sink, order_id, sequence, position, cause, buried_at) SELECT ",
+    )
+    .text(sink)
+    .sql(", value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(")
+    .text(letters)
+    .sql(")")
+}
+
+fn held_back(
+    connection: &mut SqliteConnection,
+    sink: &str,
+    orders: &BTreeSet<OrderId>,
+) -> Result<BTreeMap<OrderId, i64>, Failure> {
+    let ids: Vec<&str> = orders.iter().map(OrderId::as_str).collect();
+    let rows: Vec<(String, i64)> = held(sink, &json(&ids)?).load(connection)?;
+    rows.into_iter().map(|(order_id, sequence)| Ok((key(&order_id)?, sequence))).collect()
+}
+
+/// CROSS JOIN keeps the array outside, so that each id is one search.
+pub(super) fn held(sink: &str, ids: &str) -> Sql<(Text, BigInt)> {
+    Sql::new("SELECT dead_letters.order_id, sequence FROM json_each(")
+        .text(ids)
+        .sql(") AS named CROSS JOIN dead_letters ON dead_letters.order_id = named.value AND sink = ")
+        .text(sink)
+}
+
+fn load_letters(
+    connection: &mut SqliteConnection,
+    query: Sql<LetterColumns>,
+) -> Result<Vec<DeadLetter>, Failure> {
+    let rows: Vec<LetterRow> = query.load(connection)?;
+    let letter = |row: LetterRow| {
+        let order_id = row.order_id.clone();
+        DeadLetter::try_from(row).map_err(|fault| Failure::row("dead_letters", &order_id, &fault))
+    };
+    rows.into_iter().map(letter).collect()
+}
+
+pub(super) fn letters(sink: &str, after: Option<&OrderId>, limit: usize) -> Sql<LetterColumns> {
+    // No id is empty, so every id is after the empty text.
+    let after = after.map(OrderId::as_str).unwrap_or_default();
+    Sql::new("SELECT ")
+        .sql(LETTER)
+        .sql(" FROM dead_letters WHERE sink = ")
+        .text(sink)
+        .sql(" AND order_id > ")
+        .text(after)
+        .sql(" ORDER BY order_id LIMIT ")
+        .limit(limit)
+}
+
+fn key(order_id: &str) -> Result<OrderId, Failure> {
+    let wrong = |why| Failure::Inconsistent(format!("dead_letters {order_id:?}: order_id {why}"));
+    OrderId::parse(order_id).map_err(wrong)
+}
+
+pub(super) fn cursor(sink: &str) -> Sql<BigInt> {
+    Sql::new("SELECT position FROM outbox_cursors WHERE sink = ").text(sink)
+}

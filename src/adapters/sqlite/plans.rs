@@ -1,0 +1,204 @@
+//! How SQLite runs each statement: by which index, and never by a walk through
+//! a table that grows. `INDEXED BY` already refuses a plan without the index;
+//! these tests say that nothing is sorted that an index has in order.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use diesel::connection::{Connection as _, InstrumentationEvent};
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::Sqlite;
+use diesel::{QueryResult, RunQueryDsl, SqliteConnection};
+
+use super::error::Failure;
+use super::sql::{Sql, insert};
+use super::{SqliteOptions, SqliteStore, audit, outbox, read, write};
+use crate::adapters::guess::Guess;
+use crate::adapters::record::RecordRow;
+use crate::domain::{CustomerId, OrderId, PickupPointId, StateName, Timestamp};
+use crate::ports::{Batch, Decide, Loaded, OrderFilter, Page, Position, Ticket, Verdict};
+
+struct Explain<T>(Sql<T>);
+
+impl<T> QueryFragment<Sqlite> for Explain<T> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("EXPLAIN QUERY PLAN ");
+        self.0.walk_ast(out)
+    }
+}
+
+impl<T> QueryId for Explain<T> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<T> Query for Explain<T> {
+    type SqlType = (BigInt, BigInt, BigInt, Text);
+}
+
+impl<T> RunQueryDsl<SqliteConnection> for Explain<T> {}
+
+fn plan<T>(connection: &mut SqliteConnection, statement: Sql<T>) -> String {
+    let rows: Vec<(i64, i64, i64, String)> = Explain(statement).load(connection).unwrap();
+    rows.into_iter().map(|(.., step)| step).collect::<Vec<_>>().join("; ")
+}
+
+fn filter(customer: bool, at_point: bool, states: &[StateName], expired: Option<bool>) -> OrderFilter {
+    let now = Timestamp::from_micros(0).unwrap();
+    OrderFilter {
+        customer_id: customer.then(|| CustomerId::parse("anna").unwrap()),
+        pickup_point_id: at_point.then(|| PickupPointId::parse("main").unwrap()),
+        states: states.iter().copied().collect(),
+        expired: expired.map(|expired| (expired, now)),
+    }
+}
+
+fn pages() -> [(&'static str, Page); 2] {
+    let below = Some((Timestamp::from_micros(0).unwrap(), OrderId::parse("1").unwrap()));
+    [("first", Page { below: None, limit: 50 }), ("later", Page { below, limit: 50 })]
+}
+
+fn every_plan(connection: &mut SqliteConnection) -> String {
+    let mut plans = String::new();
+    let mut note = |name: &str, plan: String| writeln!(plans, "{name}: {plan}").unwrap();
+    let order_id = OrderId::parse("1").unwrap();
+    note("order", plan(connection, read::order(&order_id)));
+    for (which, page) in pages() {
+        let lists: [(&str, OrderFilter); 8] = [
+            ("all", filter(false, false, &[], None)),
+            ("not expired", filter(false, false, &[], Some(false))),
+            ("stored", filter(false, false, &[StateName::Stored], None)),
+            ("of a customer", filter(true, true, &[StateName::Issued], Some(false))),
+            ("at a point", filter(false, true, &[], None)),
+            ("expired", filter(false, true, &[], Some(true))),
+            ("returned", filter(false, false, &[StateName::Returned], None)),
+            ("returned at a point", filter(false, true, &[StateName::Returned], None)),
+        ];
+        for (name, filter) in lists {
+            let query = read::orders(&filter, &page).unwrap();
+            note(&format!("orders {name}, {which} page"), plan(connection, query));
+        }
+        note(&format!("returns, {which} page"), plan(connection, read::returns(None, &page)));
+        let main = PickupPointId::parse("main").unwrap();
+        note(
+            &format!("returns at a point, {which} page"),
+            plan(connection, read::returns(Some(&main), &page)),
+        );
+    }
+    note("history", plan(connection, read::history(&order_id, 0, 50)));
+    note("feed", plan(connection, read::feed(Position(0), 50)));
+    note("oldest", plan(connection, read::oldest()));
+    note("audit", plan(connection, audit::ids(Some(&order_id), 50)));
+    note("load orders", plan(connection, write::orders_by_id("[]")));
+    note("load records", plan(connection, write::records_by_key("[]")));
+    note("update", plan(connection, write::update("[]")));
+    let now = Timestamp::from_micros(0).unwrap();
+    note("expire records", plan(connection, write::expire_records(now, 50)));
+    let ticket = Ticket { sink: "journal".to_owned(), fence: 1 };
+    note("led", plan(connection, outbox::led(&ticket)));
+    note("move cursor", plan(connection, outbox::move_cursor(&ticket, Position(1))));
+    note("held back", plan(connection, outbox::held("journal", "[]")));
+    note("dead letters", plan(connection, outbox::letters("journal", Some(&order_id), 50)));
+    note("cursor", plan(connection, outbox::cursor("journal")));
+    plans
+}
+
+#[test]
+fn every_statement_is_served_by_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.db");
+    let store = SqliteStore::open(&path, &SqliteOptions::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let plans = runtime.block_on(store.writers.run(|connection| Ok(every_plan(connection)))).unwrap();
+    insta::assert_snapshot!(plans);
+    for line in plans.lines() {
+        for step in line.split(": ").skip(1).flat_map(|steps| steps.split("; ")) {
+            let bounded = ["named", "change", "CONSTANT ROW", "sqlite_sequence"];
+            let scan = step.strip_prefix("SCAN ");
+            let walks = scan.is_some_and(|what| !bounded.iter().any(|name| what.starts_with(name)));
+            assert!(!walks || step.contains("USING INDEX"), "walks through a table: {line}");
+            // What is expired or returned is little, and is sorted.
+            let little = line.starts_with("orders expired") || line.starts_with("orders returned");
+            assert!(little || !step.contains("TEMP B-TREE"), "sorts what an index has in order: {line}");
+        }
+    }
+}
+
+/// What a connection answers to a pragma.
+fn pragma(connection: &mut SqliteConnection, pragma: &'static str) -> i64 {
+    let query: Sql<BigInt> = Sql::new(pragma);
+    query.get_result(connection).unwrap()
+}
+
+#[tokio::test]
+async fn connections_are_set_up_as_durability_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&folder.path().join("orders.db"), &SqliteOptions::default()).unwrap();
+    let check = |connection: &mut SqliteConnection| -> Result<(), Failure> {
+        assert_eq!(pragma(connection, "PRAGMA synchronous"), 2, "FULL");
+        assert_eq!(pragma(connection, "PRAGMA foreign_keys"), 1);
+        assert_eq!(pragma(connection, "PRAGMA busy_timeout"), 5_000);
+        assert_eq!(pragma(connection, "PRAGMA query_only"), 0);
+        let mode: Sql<Text> = Sql::new("PRAGMA journal_mode");
+        assert_eq!(mode.get_result::<String>(connection)?, "wal");
+        Ok(())
+    };
+    store.writers.run(check).await.unwrap();
+    // The connection that opened the store, then one made by the recipe alone.
+    let failed: Result<(), _> =
+        store.writers.run(|_| Err(diesel::result::Error::NotInTransaction.into())).await;
+    assert!(failed.unwrap_err().retryable());
+    store.writers.run(check).await.unwrap();
+    let query_only = store.readers.run(|connection| Ok(pragma(connection, "PRAGMA query_only"))).await;
+    assert_eq!(query_only.unwrap(), 1);
+}
+
+struct Nothing;
+
+impl Decide for Nothing {
+    fn decide(&self, _: Loaded) -> Verdict {
+        Verdict::default()
+    }
+}
+
+#[tokio::test]
+async fn a_statement_is_prepared_once_whatever_its_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&folder.path().join("orders.db"), &SqliteOptions::default()).unwrap();
+    let prepared = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&prepared);
+    store
+        .writers
+        .run(move |connection| {
+            connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+                if matches!(event, InstrumentationEvent::CacheQuery { .. }) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            for order_id in ["1", "2", "3"] {
+                let batch =
+                    Batch { order_ids: [OrderId::parse(order_id).unwrap()].into(), ..Batch::default() };
+                write::transact(connection, &Guess::default(), &batch, &Nothing)?;
+                let records = vec![record(order_id); 300];
+                assert_eq!(insert(connection, &records)?, 300);
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    // One load, and inserts of 256, 32 and 4 rows.
+    assert_eq!(prepared.load(Ordering::Relaxed), 4);
+}
+
+fn record(request_id: &str) -> RecordRow {
+    RecordRow {
+        scope: String::new(),
+        request_id: request_id.to_owned(),
+        method: "AcceptOrder".to_owned(),
+        hashes: Vec::new(),
+        answer: Vec::new(),
+        created_at: 0,
+    }
+}

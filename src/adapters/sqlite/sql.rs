@@ -1,0 +1,147 @@
+//! Statements as SQL text with binds. The driver keeps each prepared for as
+//! long as the connection lives: it finds them by their text, or by their type
+//! where the text is long.
+
+use std::marker::PhantomData;
+
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_dsl::RunQueryDsl;
+use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::Sqlite;
+use diesel::{QueryResult, SqliteConnection};
+
+/// A statement whose rows have the type `T`; `()` for none.
+#[derive(Debug, Clone)]
+pub(super) struct Sql<T> {
+    parts: Vec<Part>,
+    rows: PhantomData<T>,
+}
+
+#[derive(Debug, Clone)]
+enum Part {
+    Sql(&'static str),
+    Text(String),
+    Integer(i64),
+}
+
+impl<T> Sql<T> {
+    pub(super) fn new(text: &'static str) -> Self {
+        Self { parts: vec![Part::Sql(text)], rows: PhantomData }
+    }
+
+    /// Adds a piece of the text.
+    pub(super) fn sql(mut self, text: &'static str) -> Self {
+        self.parts.push(Part::Sql(text));
+        self
+    }
+
+    /// Adds a `?` that is bound to a text.
+    pub(super) fn text(mut self, value: impl Into<String>) -> Self {
+        self.parts.push(Part::Text(value.into()));
+        self
+    }
+
+    /// Adds a `?` that is bound to an integer.
+    pub(super) fn integer(mut self, value: i64) -> Self {
+        self.parts.push(Part::Integer(value));
+        self
+    }
+
+    /// Adds a `?` that is bound to a number of rows.
+    pub(super) fn limit(self, rows: usize) -> Self {
+        self.integer(i64::try_from(rows).unwrap_or(i64::MAX))
+    }
+}
+
+impl<T> QueryFragment<Sqlite> for Sql<T> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        for part in &self.parts {
+            match part {
+                Part::Sql(text) => out.push_sql(text),
+                Part::Text(value) => out.push_bind_param::<Text, String>(value)?,
+                Part::Integer(value) => out.push_bind_param::<BigInt, i64>(value)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T> QueryId for Sql<T> {
+    type QueryId = ();
+    /// The text differs from value to value: it is the key of the cache.
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<T> Query for Sql<T> {
+    type SqlType = T;
+}
+
+impl<T> RunQueryDsl<SqliteConnection> for Sql<T> {}
+
+/// A row to insert.
+pub(super) trait Insert: 'static {
+    /// The statement up to the values.
+    const HEAD: &'static str;
+    /// The statement after the values.
+    const TAIL: &'static str;
+
+    /// Adds the values in brackets.
+    fn values<'b>(&'b self, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()>;
+}
+
+/// Exactly `N` rows to insert by one statement.
+struct Rows<'r, R, const N: usize>(&'r [R; N]);
+
+impl<R: Insert, const N: usize> QueryFragment<Sqlite> for Rows<'_, R, N> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql(R::HEAD);
+        for (index, row) in self.0.iter().enumerate() {
+            out.push_sql(if index == 0 { " VALUES " } else { ", " });
+            row.values(&mut out)?;
+        }
+        out.push_sql(R::TAIL);
+        Ok(())
+    }
+}
+
+impl<R: Insert, const N: usize> QueryId for Rows<'_, R, N> {
+    type QueryId = Rows<'static, R, N>;
+}
+
+impl<R, const N: usize> RunQueryDsl<SqliteConnection> for Rows<'_, R, N> {}
+
+/// Inserts the rows in their order, and says how many it inserted or replaced.
+/// A few sizes of statement, each prepared once, take a batch of any size.
+pub(super) fn insert<R: Insert>(connection: &mut SqliteConnection, rows: &[R]) -> QueryResult<usize> {
+    let (inserted, rest) = chunks::<R, 256>(connection, rows)?;
+    let (more, rest) = chunks::<R, 32>(connection, rest)?;
+    let (some, rest) = chunks::<R, 4>(connection, rest)?;
+    let (few, _) = chunks::<R, 1>(connection, rest)?;
+    Ok(inserted + more + some + few)
+}
+
+fn chunks<'r, R: Insert, const N: usize>(
+    connection: &mut SqliteConnection,
+    rows: &'r [R],
+) -> QueryResult<(usize, &'r [R])> {
+    let (chunks, rest) = rows.as_chunks::<N>();
+    let mut inserted = 0;
+    for chunk in chunks {
+        inserted += Rows(chunk).execute(connection)?;
+    }
+    Ok((inserted, rest))
+}
+
+/// Adds fields of a row as binds, in brackets.
+macro_rules! values {
+    ($out:ident, $row:ident, $first:ident: $first_type:ty $(, $field:ident: $type:ty)* $(,)?) => {{
+        $out.push_sql("(");
+        $out.push_bind_param::<$first_type, _>(&$row.$first)?;
+        $(
+            $out.push_sql(", ");
+            $out.push_bind_param::<$type, _>(&$row.$field)?;
+        )*
+        $out.push_sql(")");
+    }};
+}
+pub(super) use values;

@@ -1,0 +1,228 @@
+//! The batch write: one immediate transaction, on the one connection that
+//! writes, so no race can be lost and the decision is made once.
+
+use diesel::connection::SimpleConnection as _;
+use diesel::{RunQueryDsl as _, SqliteConnection};
+
+use super::error::Failure;
+use super::sql::{Sql, insert};
+use super::tables::{NewRecord, ORDER, OrderColumns, RECORD, RecordColumns};
+use crate::adapters::guess::Guess;
+use crate::adapters::record::{EventRow, OrderRow, RecordRow};
+use crate::domain::{Order, Timestamp};
+use crate::ports::{Batch, Decide, Loaded, Outcome, Record, RecordKey, Verdict, Writes};
+
+/// Loads, decides, writes. A batch that only makes orders is written without
+/// loading first; if one of them, or a record, is there after all, its
+/// transaction is undone and the batch goes the long way.
+pub(super) fn transact(
+    connection: &mut SqliteConnection,
+    guess: &Guess,
+    batch: &Batch,
+    decide: &dyn Decide,
+) -> Result<Vec<Outcome>, Failure> {
+    if let Some(Verdict { writes, outcomes }) = guess.decide(batch, decide) {
+        match immediate(connection, |connection| write(connection, &writes, Records::New)) {
+            Ok(()) => return Ok(outcomes),
+            Err(failure) if failure.is_taken() => guess.was_wrong(),
+            Err(failure) => return Err(failure),
+        }
+    }
+    immediate(connection, |connection| {
+        let Verdict { writes, outcomes } = decide.decide(load(connection, batch)?);
+        if !writes.is_empty() {
+            write(connection, &writes, Records::MayReplace)?;
+        }
+        Ok(outcomes)
+    })
+}
+
+/// Runs a transaction that may write from its beginning.
+pub(super) fn immediate<T>(
+    connection: &mut SqliteConnection,
+    work: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    transaction(connection, "BEGIN IMMEDIATE", work)
+}
+
+/// Runs a transaction that only reads: all of it as of one instant.
+pub(super) fn snapshot<T>(
+    connection: &mut SqliteConnection,
+    work: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    transaction(connection, "BEGIN", work)
+}
+
+/// Not the driver's own `transaction`: on some errors (a full disk) SQLite has
+/// rolled back by itself, and the driver then answers the failure of its own
+/// rollback in the place of the error.
+fn transaction<T>(
+    connection: &mut SqliteConnection,
+    begin: &str,
+    work: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    connection.batch_execute(begin)?;
+    let result = work(connection).and_then(|value| {
+        connection.batch_execute("COMMIT")?;
+        Ok(value)
+    });
+    if result.is_err() {
+        // Fails when there is nothing left to roll back. Should there be, the
+        // next BEGIN fails, and the connection is replaced.
+        let _ = connection.batch_execute("ROLLBACK");
+    }
+    result
+}
+
+/// Takes the write lock. On a doubtful file it also writes something: a full
+/// disk gives out locks as ever. (An update to the same value would write
+/// nothing.)
+pub(super) fn ping(connection: &mut SqliteConnection, doubtful: bool) -> Result<(), Failure> {
+    immediate(connection, |connection| {
+        if doubtful {
+            connection.batch_execute(
+                "INSERT INTO store_settings (name, value) VALUES ('probe', x'00'); \
+                 DELETE FROM store_settings WHERE name = 'probe'",
+            )?;
+        }
+        Ok(())
+    })
+}
+
+fn load(connection: &mut SqliteConnection, batch: &Batch) -> Result<Loaded, Failure> {
+    let mut loaded = Loaded::default();
+    if !batch.order_ids.is_empty() {
+        let ids: Vec<&str> = batch.order_ids.iter().map(crate::domain::OrderId::as_str).collect();
+        let rows: Vec<OrderRow> =
+            orders_by_id(&json(&ids)?).load(connection).map_err(Failure::load("orders"))?;
+        for row in rows {
+            let order = order(row)?;
+            loaded.orders.insert(order.order_id.clone(), order);
+        }
+    }
+    if !batch.record_keys.is_empty() {
+        let key = |key: &'_ RecordKey| (key.scope.clone(), key.request_id.to_string());
+        let keys: Vec<(String, String)> = batch.record_keys.iter().map(key).collect();
+        let rows: Vec<RecordRow> =
+            records_by_key(&json(&keys)?).load(connection).map_err(Failure::load("idempotency"))?;
+        for row in rows {
+            let (key, record) = record(row)?;
+            loaded.records.insert(key, record);
+        }
+    }
+    Ok(loaded)
+}
+
+/// The orders of a JSON array of ids. CROSS JOIN keeps the array outside, so
+/// that each id is one search.
+pub(super) fn orders_by_id(ids: &str) -> Sql<OrderColumns> {
+    Sql::new("SELECT ")
+        .sql(ORDER)
+        .sql(" FROM json_each(")
+        .text(ids)
+        .sql(") AS named CROSS JOIN orders ON orders.order_id = named.value")
+}
+
+/// The idempotency records of a JSON array of pairs.
+pub(super) fn records_by_key(keys: &str) -> Sql<RecordColumns> {
+    Sql::new("SELECT ").sql(RECORD).sql(" FROM json_each(").text(keys).sql(
+        ") AS named CROSS JOIN idempotency \
+         ON idempotency.scope = named.value ->> 0 AND idempotency.request_id = named.value ->> 1",
+    )
+}
+
+/// An order of a row, or what is wrong with the row.
+pub(super) fn order(row: OrderRow) -> Result<Order, Failure> {
+    let key = row.order_id.clone();
+    row.try_into().map_err(|fault| Failure::row("orders", &key, &fault))
+}
+
+fn record(row: RecordRow) -> Result<(RecordKey, Record), Failure> {
+    let key = format!("{}/{}", row.scope, row.request_id);
+    row.try_into().map_err(|fault| Failure::row("idempotency", &key, &fault))
+}
+
+/// Orders before events, because events refer to them.
+fn write(connection: &mut SqliteConnection, writes: &Writes, kept: Records) -> Result<(), Failure> {
+    let orders: Vec<OrderRow> = writes.inserted.iter().map(OrderRow::from).collect();
+    let inserted = insert(connection, &orders)?;
+    expect("orders inserted", orders.len(), inserted)?;
+    if !writes.updated.is_empty() {
+        let updated = update(&json(&changes(&writes.updated))?).execute(connection)?;
+        expect("orders updated from the loaded version", writes.updated.len(), updated)?;
+    }
+    let events: Vec<EventRow> = writes.events.iter().map(EventRow::from).collect();
+    let appended = insert(connection, &events)?;
+    expect("order_events appended", events.len(), appended)?;
+    let records = writes.records.iter().map(RecordRow::from);
+    let kept = match kept {
+        Records::New => insert(connection, &records.map(NewRecord).collect::<Vec<_>>())?,
+        Records::MayReplace => insert(connection, &records.collect::<Vec<_>>())?,
+    };
+    expect("idempotency records written", writes.records.len(), kept)
+}
+
+/// What is known of the records that a batch writes.
+#[derive(Debug, Clone, Copy)]
+enum Records {
+    /// None of them may be there.
+    New,
+    /// Those that are there were loaded, and had expired.
+    MayReplace,
+}
+
+fn expect(what: &str, expected: usize, found: usize) -> Result<(), Failure> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(Failure::Inconsistent(format!("{what}: {found} rows in the place of {expected}")))
+}
+
+/// What an event may change of an order, behind its key and its loaded version.
+type Changed<'a> = (&'a str, i64, &'static str, Option<i64>, Option<i64>, Option<i64>, i64);
+
+fn changes(updated: &[(i64, Order)]) -> Vec<Changed<'_>> {
+    updated
+        .iter()
+        .map(|(loaded, order)| {
+            (
+                order.order_id.as_str(),
+                *loaded,
+                OrderRow::state_text(order.state_name()),
+                order.issued_at().map(Timestamp::micros),
+                order.returned_at().map(Timestamp::micros),
+                order.handed_to_courier_at().map(Timestamp::micros),
+                order.version,
+            )
+        })
+        .collect()
+}
+
+/// Sets only what events change: naming another column would rewrite its
+/// indexes, even if the value is the same.
+pub(super) fn update(changes: &str) -> Sql<()> {
+    Sql::new(
+        "UPDATE OR FAIL orders SET state = change.value ->> 2, issued_at = change.value ->> 3, \
+         returned_at = change.value ->> 4, handed_to_courier_at = change.value ->> 5, \
+         version = change.value ->> 6 FROM json_each(",
+    )
+    .text(changes)
+    .sql(
+        ") AS change \
+         WHERE orders.order_id = change.value ->> 0 AND orders.version = change.value ->> 1",
+    )
+}
+
+/// Removes idempotency records, the oldest first.
+pub(super) fn expire_records(before: Timestamp, limit: usize) -> Sql<()> {
+    Sql::new("DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency WHERE created_at < ")
+        .integer(before.micros())
+        .sql(" ORDER BY created_at LIMIT ")
+        .limit(limit)
+        .sql(")")
+}
+
+pub(super) fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value)
+        .map_err(|error| Failure::Driver(diesel::result::Error::SerializationError(Box::new(error))))
+}

@@ -1,0 +1,259 @@
+//! Decides a batch in memory: commands in their order, each seeing the ones
+//! before it. Pure but for the clock, which is read once, and fresh ids.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::{
+    Actor, Change, Command, Content, Decision, Event, Method, OrderId, Policy, Reason, Refusal, RequestId,
+    Timestamp, Traceparent, decide, echo,
+};
+use crate::ports::{
+    Batch, Clock, Decide, Ids, Loaded, Outcome, Record, RecordKey, StoredAnswer, Verdict, Writes,
+};
+
+/// A command on its way into a batch.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    command: Command,
+    actor: Actor,
+    traceparent: Option<Traceparent>,
+    keyed: Option<Keyed>,
+}
+
+/// What a command with a `request_id` is recognised by.
+#[derive(Debug, Clone)]
+struct Keyed {
+    key: RecordKey,
+    method: Method,
+    hashes: Vec<[u8; 16]>,
+}
+
+impl Entry {
+    /// A well-formed command, who asked, and under which key.
+    pub fn new(
+        command: Command,
+        actor: Actor,
+        scope: &str,
+        request_id: Option<RequestId>,
+        policy: &Policy,
+    ) -> Self {
+        let keyed = request_id.map(|request_id| {
+            let content = Content::of(&command, &policy.catalogue);
+            let hashes = content.fields.iter().map(|field| hash(field)).collect();
+            let method = content.method;
+            Keyed { key: RecordKey { scope: scope.to_owned(), request_id }, method, hashes }
+        });
+        Self { command, actor, traceparent: None, keyed }
+    }
+
+    /// The same as part of a trace, which counts for nothing but the events.
+    pub fn traced(self, traceparent: Option<Traceparent>) -> Self {
+        Self { traceparent, ..self }
+    }
+
+    /// The orders that the command names.
+    pub fn order_ids(&self) -> &[OrderId] {
+        self.command.order_ids()
+    }
+
+    /// The key of its idempotency record.
+    pub fn record_key(&self) -> Option<&RecordKey> {
+        self.keyed.as_ref().map(|keyed| &keyed.key)
+    }
+
+    fn request_id(&self) -> Option<RequestId> {
+        self.keyed.as_ref().map(|keyed| keyed.key.request_id.clone())
+    }
+}
+
+/// The first 16 bytes of the SHA-256: enough that nobody finds two contents
+/// with one hash.
+fn hash(text: &str) -> [u8; 16] {
+    let digest = Sha256::digest(text.as_bytes());
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest[..16]);
+    short
+}
+
+/// Decides a batch of entries.
+pub struct BatchDecider {
+    entries: Vec<Arc<Entry>>,
+    policy: Arc<Policy>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+}
+
+impl BatchDecider {
+    /// A decider of these entries.
+    pub fn new(
+        entries: Vec<Arc<Entry>>,
+        policy: Arc<Policy>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) -> Self {
+        Self { entries, policy, clock, ids }
+    }
+
+    /// What the entries name, for the store to load and lock.
+    pub fn batch(&self) -> Batch {
+        let order_ids = self.entries.iter().flat_map(|entry| entry.order_ids()).cloned().collect();
+        let record_keys = self.entries.iter().filter_map(|entry| entry.record_key()).cloned().collect();
+        Batch { order_ids, record_keys, makes_orders: self.makes_orders() }
+    }
+
+    /// Whether the first command on each order makes it.
+    fn makes_orders(&self) -> bool {
+        let mut made = HashSet::new();
+        let makes = |entry: &Arc<Entry>| entry.command.makes_orders();
+        self.entries.iter().all(makes)
+            || self.entries.iter().all(|entry| {
+                let ids = entry.order_ids();
+                if entry.command.makes_orders() {
+                    made.extend(ids);
+                }
+                ids.iter().all(|order_id| made.contains(order_id))
+            })
+    }
+}
+
+impl Decide for BatchDecider {
+    fn decide(&self, loaded: Loaded) -> Verdict {
+        let mut work = Work {
+            now: self.clock.now(),
+            decider: self,
+            loaded,
+            versions: HashMap::new(),
+            events: Vec::new(),
+            records: Vec::new(),
+        };
+        let outcomes = self.entries.iter().map(|entry| work.run(entry)).collect();
+        Verdict { writes: work.finish(), outcomes }
+    }
+}
+
+/// A batch while it is decided.
+struct Work<'a> {
+    now: Timestamp,
+    decider: &'a BatchDecider,
+    /// The orders and records as they are after the commands so far.
+    loaded: Loaded,
+    /// The version that each changed order was loaded with; `None` is a new
+    /// one.
+    versions: HashMap<OrderId, Option<i64>>,
+    events: Vec<Event>,
+    /// The keys of the records that are new, each once.
+    records: Vec<RecordKey>,
+}
+
+impl Work<'_> {
+    fn run(&mut self, entry: &Entry) -> Outcome {
+        if let Some(keyed) = &entry.keyed
+            && let Some(outcome) = self.said_before(keyed)
+        {
+            return outcome;
+        }
+        let answer = self.decide(entry);
+        if let Some(keyed) = &entry.keyed
+            && answer.as_ref().err().is_none_or(|refusal| refusal.reason.is_stored())
+        {
+            self.record(keyed, answer.clone());
+        }
+        Outcome { answer, replayed: false }
+    }
+
+    /// The answer to a `request_id` that was decided before.
+    fn said_before(&self, keyed: &Keyed) -> Option<Outcome> {
+        let record = self.loaded.records.get(&keyed.key)?;
+        // A record of exactly that age still counts.
+        if self.now > record.created_at.plus(self.decider.policy.idempotency_retention) {
+            return None;
+        }
+        Some(match first_difference(record, keyed) {
+            None => Outcome { answer: record.answer.clone(), replayed: true },
+            Some(field) => {
+                let request_id = echo(keyed.key.request_id.as_str());
+                let message = format!(
+                    "the request_id {request_id} was used for another request: its {field} is different"
+                );
+                let refusal = Refusal::new(Reason::IdempotencyKeyReused, message)
+                    .with("request_id", request_id)
+                    .with("field", field);
+                Outcome { answer: Err(refusal), replayed: false }
+            }
+        })
+    }
+
+    /// A panic in a decision is a bug that must cost its own command only.
+    fn decide(&mut self, entry: &Entry) -> StoredAnswer {
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            decide(&entry.command, &self.loaded.orders, self.now, &self.decider.policy)
+        }));
+        let Decision { changes, answer } = decided.unwrap_or_else(|_| {
+            tracing::error!(orders = ?entry.order_ids(), "a decision panicked");
+            Err(Refusal::internal())
+        })?;
+        for change in changes {
+            self.apply(change, entry);
+        }
+        Ok(answer)
+    }
+
+    fn apply(&mut self, change: Change, entry: &Entry) {
+        let Change { event_type, order } = change;
+        let occurred_at = order.changed_at();
+        self.events.push(Event {
+            event_id: self.decider.ids.event_id(occurred_at),
+            event_type,
+            sequence: order.version,
+            occurred_at,
+            actor: entry.actor.clone(),
+            request_id: entry.request_id(),
+            traceparent: entry.traceparent.clone(),
+            order: order.clone(),
+        });
+        let before = self.loaded.orders.insert(order.order_id.clone(), order.clone());
+        self.versions.entry(order.order_id).or_insert(before.map(|order| order.version));
+    }
+
+    fn record(&mut self, keyed: &Keyed, answer: StoredAnswer) {
+        let record =
+            Record { method: keyed.method, hashes: keyed.hashes.clone(), answer, created_at: self.now };
+        self.loaded.records.insert(keyed.key.clone(), record);
+        self.records.push(keyed.key.clone());
+    }
+
+    fn finish(mut self) -> Writes {
+        let mut writes = Writes { events: self.events, ..Writes::default() };
+        let mut versions: Vec<_> = self.versions.into_iter().collect();
+        versions.sort_unstable();
+        for (order_id, version) in versions {
+            let Some(order) = self.loaded.orders.remove(&order_id) else { continue };
+            match version {
+                None => writes.inserted.push(order),
+                Some(version) => writes.updated.push((version, order)),
+            }
+        }
+        self.records.sort_unstable();
+        let kept = &mut self.loaded.records;
+        writes.records = self.records.into_iter().filter_map(|key| kept.remove_entry(&key)).collect();
+        writes
+    }
+}
+
+/// The first field in which a repeated key's content differs, in message
+/// order; `method` when it is another RPC.
+fn first_difference(record: &Record, keyed: &Keyed) -> Option<&'static str> {
+    let method = keyed.method;
+    if record.method != method {
+        return Some("method");
+    }
+    method
+        .fields()
+        .iter()
+        .enumerate()
+        .find_map(|(index, field)| (record.hashes.get(index) != keyed.hashes.get(index)).then_some(*field))
+}

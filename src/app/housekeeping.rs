@@ -1,0 +1,66 @@
+//! What happens in the background so that nothing grows without bound.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::refuse::chain;
+use crate::domain::{Policy, Timestamp};
+use crate::ports::{Clock, OrderStore};
+
+const PAUSE: Duration = Duration::from_mins(1);
+/// Records removed in one step: a step must not hold up the writers.
+const STEP: usize = 1_000;
+
+/// Removes idempotency records that no longer count.
+pub struct Housekeeping {
+    store: Arc<dyn OrderStore>,
+    clock: Arc<dyn Clock>,
+    policy: Arc<Policy>,
+}
+
+impl Housekeeping {
+    /// Housekeeping of a store.
+    pub fn new(store: Arc<dyn OrderStore>, clock: Arc<dyn Clock>, policy: Arc<Policy>) -> Self {
+        Self { store, clock, policy }
+    }
+
+    /// Works until the token is cancelled.
+    pub async fn run(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(self.step()).await.is_some() {}
+    }
+
+    /// Does what is due, then waits for the next round.
+    async fn step(&self) {
+        if let Err(error) = self.store.upkeep().await {
+            tracing::warn!(cause = chain(&error), "the upkeep of the store was not done");
+        }
+        loop {
+            match self.expire_records(STEP).await {
+                Ok(removed) if removed == STEP => tokio::task::yield_now().await,
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(cause = chain(&error), "idempotency records were not removed");
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+
+    /// Removes up to `limit` records that are older than the retention, and
+    /// says how many.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub async fn expire_records(&self, limit: usize) -> Result<usize, crate::ports::PortError> {
+        let retention = i64::try_from(self.policy.idempotency_retention.as_micros()).unwrap_or(i64::MAX);
+        let before = self.clock.now().micros().saturating_sub(retention);
+        match Timestamp::from_micros(before) {
+            None => Ok(0),
+            // A record that is exactly as old as the retention still counts.
+            Some(before) => self.store.expire_records(before, limit).await,
+        }
+    }
+}

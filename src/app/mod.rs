@@ -1,0 +1,38 @@
+//! The use cases: what the service does, apart from who asks over which
+//! transport and which technology keeps it.
+
+mod caller;
+mod decide_batch;
+mod housekeeping;
+mod ingest_events;
+mod ingest_partition;
+mod outbox;
+mod page_token;
+mod queue;
+mod read_events;
+mod read_orders;
+mod read_statistics;
+mod readiness;
+mod refuse;
+mod relay_batch;
+mod relay_events;
+mod relay_letters;
+mod share_commits;
+mod verify;
+mod writer;
+
+pub use caller::Caller;
+pub use decide_batch::{BatchDecider, Entry};
+pub use housekeeping::Housekeeping;
+pub use ingest_events::{IngestEvents, IngestOptions, Ingested};
+pub use outbox::{DeadLetterPage, OperateOutbox, OutboxReport};
+pub use page_token::{PageTokens, page_limit};
+pub use read_events::{EventPage, ReadEvents};
+pub use read_orders::{ListOrders, ListReturns, OrderPage, PageSpec, ReadOrders};
+pub use read_statistics::{OpenInbox, ReadStatistics, StatisticsFound};
+pub use readiness::{Readiness, Ready};
+pub use refuse::refuse;
+pub use relay_events::{RelayEvents, RelayOptions};
+pub use share_commits::ShareCommits;
+pub use verify::{Difference, Report, verify};
+pub use writer::{Admission, Committed, Writer, WriterLimits};

@@ -1,0 +1,101 @@
+//! Page tokens: opaque, authenticated, bound to the filter of their list, and
+//! valid on every replica and after restarts.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use crate::domain::{OrderId, Refusal, Timestamp};
+
+const DEFAULT_PAGE: usize = 50;
+/// The largest page, also the largest `last_n` (DOMAIN.md, Reads).
+pub const MAX_PAGE: i32 = 1_000;
+const TAG: usize = 16;
+
+/// How many items a page has for a `page_size`: 0 is 50, more than 1,000 is
+/// 1,000.
+///
+/// # Errors
+/// A negative size.
+pub fn page_limit(page_size: i32) -> Result<usize, &'static str> {
+    match usize::try_from(page_size.min(MAX_PAGE)) {
+        Ok(0) => Ok(DEFAULT_PAGE),
+        Ok(size) => Ok(size),
+        Err(_) => Err("must not be negative"),
+    }
+}
+
+/// Makes and reads page tokens.
+#[derive(Clone)]
+pub struct PageTokens {
+    key: [u8; 32],
+}
+
+/// What a token carries: where the next page begins, and what "now" was when
+/// the traversal began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub now: Timestamp,
+    /// An instant in microseconds, or a sequence.
+    pub key: i64,
+    /// Empty where the key is enough.
+    pub order_id: String,
+}
+
+impl PageTokens {
+    /// Tokens under a secret that all replicas share.
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self { key: secret }
+    }
+
+    /// The token of a place in the list that `filter` describes.
+    pub(super) fn encode(&self, filter: &str, place: &Place) -> String {
+        let mut bytes = Vec::with_capacity(16 + place.order_id.len() + TAG);
+        bytes.extend_from_slice(&place.now.micros().to_be_bytes());
+        bytes.extend_from_slice(&place.key.to_be_bytes());
+        bytes.extend_from_slice(place.order_id.as_bytes());
+        let tag = self.tag(filter, &bytes).finalize().into_bytes();
+        bytes.extend_from_slice(&tag[..TAG]);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The place that a token names.
+    pub(super) fn decode(&self, filter: &str, token: &str) -> Result<Place, Refusal> {
+        self.read(filter, token).ok_or_else(|| {
+            Refusal::invalid("page_token", "is not one that this list gave out, or its filter has changed")
+        })
+    }
+
+    fn read(&self, filter: &str, token: &str) -> Option<Place> {
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (body, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
+        self.tag(filter, body).verify_truncated_left(tag).ok()?;
+        let (now, rest) = body.split_first_chunk::<8>()?;
+        let (key, order_id) = rest.split_first_chunk::<8>()?;
+        Some(Place {
+            now: Timestamp::from_micros(i64::from_be_bytes(*now))?,
+            key: i64::from_be_bytes(*key),
+            order_id: std::str::from_utf8(order_id).ok()?.to_owned(),
+        })
+    }
+
+    fn tag(&self, filter: &str, body: &[u8]) -> Hmac<Sha256> {
+        // HMAC fills a short key up with zeros; so does this.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(&self.key);
+        let mut mac = Hmac::<Sha256>::new(&block.into());
+        // The length keeps one filter's end from passing as a body's begin.
+        mac.update(&u64::try_from(filter.len()).unwrap_or(u64::MAX).to_be_bytes());
+        mac.update(filter.as_bytes());
+        mac.update(body);
+        mac
+    }
+}
+
+impl Place {
+    /// The key of a list that is ordered by an instant and an id.
+    pub(super) fn below(&self) -> Option<(Timestamp, OrderId)> {
+        Some((Timestamp::from_micros(self.key)?, OrderId::parse(&self.order_id).ok()?))
+    }
+}

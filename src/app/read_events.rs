@@ -1,0 +1,181 @@
+//! Reads of the log: an order's history, the feed, and the feed as it grows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use tokio_util::sync::CancellationToken;
+
+use super::page_token::Place;
+use super::refuse::STORE_RETRY;
+use super::{Committed, PageTokens, refuse};
+use crate::domain::{OrderId, Reason, Refusal};
+use crate::ports::{Clock, EventLog, LoggedEvent, Position};
+
+/// How many events a watcher takes from the log at once.
+const WATCH_BATCH: usize = 256;
+/// How often a watcher looks by itself: news of other replicas' commits may be
+/// lost.
+const POLL: Duration = Duration::from_secs(1);
+
+/// The use cases that read the log.
+#[derive(Clone)]
+pub struct ReadEvents {
+    log: Arc<dyn EventLog>,
+    clock: Arc<dyn Clock>,
+    tokens: PageTokens,
+    committed: Committed,
+    /// Ends the watchers.
+    drain: CancellationToken,
+}
+
+/// A page of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventPage {
+    /// The events.
+    pub events: Vec<LoggedEvent>,
+    /// Where the next page begins; empty in a history: there is none.
+    pub next: String,
+}
+
+impl ReadEvents {
+    /// The use cases over a log. `committed` wakes the watchers, `drain` ends
+    /// them.
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        clock: Arc<dyn Clock>,
+        tokens: PageTokens,
+        committed: Committed,
+        drain: CancellationToken,
+    ) -> Self {
+        Self { log, clock, tokens, committed, drain }
+    }
+
+    /// A page of an order's events, oldest first.
+    ///
+    /// # Errors
+    /// `ORDER_NOT_FOUND`, `VALIDATION_FAILED` for a token of another list, and
+    /// what the store fails with.
+    pub async fn history(&self, order_id: &OrderId, limit: usize, token: &str) -> Result<EventPage, Refusal> {
+        let bound = format!("history|{order_id}");
+        let place = if token.is_empty() { None } else { Some(self.tokens.decode(&bound, token)?) };
+        let now = place.as_ref().map_or_else(|| self.clock.now(), |place| place.now);
+        let after = place.map_or(0, |place| place.key);
+        let found = self.log.history(order_id, after, limit + 1).await;
+        let mut events = found.map_err(|error| refuse(&error))?;
+        if events.is_empty() && after == 0 {
+            return Err(Refusal::order_not_found(order_id));
+        }
+        let mut next = String::new();
+        if events.len() > limit {
+            events.truncate(limit);
+            if let Some(last) = events.last() {
+                let key = last.event.sequence;
+                next = self.tokens.encode(&bound, &Place { now, key, order_id: String::new() });
+            }
+        }
+        Ok(EventPage { events, next })
+    }
+
+    /// A page of the feed; absent `after` is the oldest event there is.
+    ///
+    /// # Errors
+    /// `CURSOR_EXPIRED`, and what the store fails with.
+    pub async fn feed(&self, after: Option<Position>, limit: usize) -> Result<EventPage, Refusal> {
+        let after = self.begin(after).await?;
+        let events = self.log.feed(after, limit).await.map_err(|error| refuse(&error))?;
+        let next = events.last().map_or(after, |last| last.position);
+        Ok(EventPage { events, next: next.0.to_string() })
+    }
+
+    async fn begin(&self, after: Option<Position>) -> Result<Position, Refusal> {
+        let oldest = self.log.oldest().await.map_err(|error| refuse(&error))?;
+        match after {
+            None => Ok(oldest),
+            Some(after) if after >= oldest => Ok(after),
+            Some(after) => {
+                let message = format!(
+                    "the events after the cursor {} were archived; the oldest cursor is {}",
+                    after.0, oldest.0
+                );
+                Err(Refusal::new(Reason::CursorExpired, message)
+                    .with("after", after.0)
+                    .with("oldest_cursor", oldest.0))
+            }
+        }
+    }
+
+    /// The feed as it grows, without end; absent `after` is from now on. The
+    /// stream ends with `UNAVAILABLE` when the service drains, and is only
+    /// read as fast as its reader takes it.
+    ///
+    /// # Errors
+    /// `CURSOR_EXPIRED`, and what the store fails with.
+    pub async fn watch(
+        &self,
+        after: Option<Position>,
+    ) -> Result<impl Stream<Item = Result<LoggedEvent, Refusal>> + Send + 'static, Refusal> {
+        // Subscribed before the head is read: a commit in between wakes.
+        let committed = self.committed.clone();
+        let after = match after {
+            None => self.log.head().await.map_err(|error| refuse(&error))?,
+            Some(_) => self.begin(after).await?,
+        };
+        let watch = Watch {
+            log: Arc::clone(&self.log),
+            committed,
+            drain: self.drain.clone(),
+            after,
+            ready: Vec::new().into_iter(),
+            ended: false,
+        };
+        Ok(futures::stream::unfold(watch, |mut watch| async move {
+            let item = watch.next().await?;
+            watch.ended = item.is_err();
+            Some((item, watch))
+        }))
+    }
+}
+
+struct Watch {
+    log: Arc<dyn EventLog>,
+    committed: Committed,
+    drain: CancellationToken,
+    after: Position,
+    ready: std::vec::IntoIter<LoggedEvent>,
+    ended: bool,
+}
+
+impl Watch {
+    async fn next(&mut self) -> Option<Result<LoggedEvent, Refusal>> {
+        if self.ended {
+            return None;
+        }
+        loop {
+            if self.drain.is_cancelled() {
+                return Some(Err(Refusal::unavailable("the service is stopping", STORE_RETRY)));
+            }
+            if let Some(logged) = self.ready.next() {
+                self.after = logged.position;
+                return Some(Ok(logged));
+            }
+            self.committed.mark_unchanged();
+            match self.log.feed(self.after, WATCH_BATCH).await {
+                Err(error) => return Some(Err(refuse(&error))),
+                Ok(events) if events.is_empty() => self.wait().await,
+                Ok(events) => self.ready = events.into_iter(),
+            }
+        }
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            () = self.drain.cancelled() => {}
+            // Closed means that no writer is left; then polling must do.
+            changed = self.committed.changed() => if changed.is_err() {
+                tokio::time::sleep(POLL).await;
+            },
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}

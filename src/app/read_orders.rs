@@ -1,0 +1,169 @@
+//! Reads of orders: one, lists, returns.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::page_token::Place;
+use super::{PageTokens, refuse};
+use crate::domain::{CustomerId, Order, OrderId, OrderView, PickupPointId, Refusal, StateName, Timestamp};
+use crate::ports::{Clock, OrderFilter, OrderStore, Page};
+
+/// The use cases that read orders.
+#[derive(Clone)]
+pub struct ReadOrders {
+    store: Arc<dyn OrderStore>,
+    clock: Arc<dyn Clock>,
+    tokens: PageTokens,
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PageSpec {
+    /// The newest n, in one page.
+    LastN(usize),
+    /// A page of that many, after the token; an empty token is the first page.
+    Page {
+        /// The most items.
+        limit: usize,
+        /// The token.
+        token: String,
+    },
+}
+
+/// A filter of [`ReadOrders::list`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListOrders {
+    /// Only of this customer.
+    pub customer_id: Option<CustomerId>,
+    /// Only of this point.
+    pub pickup_point_id: Option<PickupPointId>,
+    /// Only in one of these; empty: in any.
+    pub states: BTreeSet<StateName>,
+    /// Only expired ones, or only those that are not.
+    pub expired: Option<bool>,
+    /// Which part.
+    pub page: PageSpec,
+}
+
+/// A filter of [`ReadOrders::returns`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListReturns {
+    /// Only of this point.
+    pub pickup_point_id: Option<PickupPointId>,
+    /// Which part.
+    pub page: PageSpec,
+}
+
+/// A page of orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderPage {
+    /// The orders.
+    pub orders: Vec<OrderView>,
+    /// The token of the next page; empty: there is none.
+    pub next_page_token: String,
+}
+
+impl ReadOrders {
+    /// The use cases over a store.
+    pub fn new(store: Arc<dyn OrderStore>, clock: Arc<dyn Clock>, tokens: PageTokens) -> Self {
+        Self { store, clock, tokens }
+    }
+
+    /// One order.
+    ///
+    /// # Errors
+    /// `ORDER_NOT_FOUND`, and what the store fails with.
+    pub async fn get(&self, order_id: &OrderId) -> Result<OrderView, Refusal> {
+        let order = self.store.order(order_id).await.map_err(|error| refuse(&error))?;
+        let order = order.ok_or_else(|| Refusal::order_not_found(order_id))?;
+        Ok(order.at(self.clock.now()))
+    }
+
+    /// A page of the orders that match, newest accepted first.
+    ///
+    /// # Errors
+    /// `VALIDATION_FAILED` for a token of another list, and what the store
+    /// fails with.
+    pub async fn list(&self, request: &ListOrders) -> Result<OrderPage, Refusal> {
+        let bound = request.describe();
+        let (now, page) = self.begin(&bound, &request.page)?;
+        let filter = OrderFilter {
+            customer_id: request.customer_id.clone(),
+            pickup_point_id: request.pickup_point_id.clone(),
+            states: request.states.clone(),
+            expired: request.expired.map(|expired| (expired, now)),
+        };
+        let orders = self.store.orders(&filter, &page).await.map_err(|error| refuse(&error))?;
+        Ok(self.finish(&bound, &request.page, now, orders, |order| Some(order.accepted_at)))
+    }
+
+    /// A page of the orders that were brought back, newest returned first.
+    ///
+    /// # Errors
+    /// As [`ReadOrders::list`].
+    pub async fn returns(&self, request: &ListReturns) -> Result<OrderPage, Refusal> {
+        let bound = format!("returns|{}", text(request.pickup_point_id.as_ref()));
+        let (now, page) = self.begin(&bound, &request.page)?;
+        let point = request.pickup_point_id.as_ref();
+        let orders = self.store.returns(point, &page).await.map_err(|error| refuse(&error))?;
+        Ok(self.finish(&bound, &request.page, now, orders, Order::returned_at))
+    }
+
+    /// What "now" is for the whole traversal, and what to ask of the store: one
+    /// item more than the page, to know whether there is another.
+    fn begin(&self, bound: &str, spec: &PageSpec) -> Result<(Timestamp, Page), Refusal> {
+        match spec {
+            PageSpec::LastN(limit) => Ok((self.clock.now(), Page { below: None, limit: *limit })),
+            PageSpec::Page { limit, token } if token.is_empty() => {
+                Ok((self.clock.now(), Page { below: None, limit: limit + 1 }))
+            }
+            PageSpec::Page { limit, token } => {
+                let place = self.tokens.decode(bound, token)?;
+                Ok((place.now, Page { below: place.below(), limit: limit + 1 }))
+            }
+        }
+    }
+
+    fn finish(
+        &self,
+        bound: &str,
+        spec: &PageSpec,
+        now: Timestamp,
+        mut orders: Vec<Order>,
+        key: impl Fn(&Order) -> Option<Timestamp>,
+    ) -> OrderPage {
+        let mut next_page_token = String::new();
+        if let PageSpec::Page { limit, .. } = spec
+            && orders.len() > *limit
+        {
+            orders.truncate(*limit);
+            if let Some(last) = orders.last() {
+                let key = key(last).unwrap_or(last.accepted_at).micros();
+                let place = Place { now, key, order_id: last.order_id.to_string() };
+                next_page_token = self.tokens.encode(bound, &place);
+            }
+        }
+        OrderPage { orders: orders.into_iter().map(|order| order.at(now)).collect(), next_page_token }
+    }
+}
+
+impl ListOrders {
+    /// The filter in one text, for the token. No key holds a bar.
+    fn describe(&self) -> String {
+        let mut bound = format!(
+            "orders|{}|{}|{:?}",
+            text(self.customer_id.as_ref()),
+            text(self.pickup_point_id.as_ref()),
+            self.expired
+        );
+        for state in &self.states {
+            let _ = write!(bound, "|{state:?}");
+        }
+        bound
+    }
+}
+
+fn text(key: Option<&impl ToString>) -> String {
+    key.map(ToString::to_string).unwrap_or_default()
+}

@@ -1,0 +1,388 @@
+//! The relay: takes the events of the log, in its order, to a sink.
+//!
+//! It tries for ever. The cursor follows what the sink acknowledged and never
+//! runs ahead of it; after a crash the events since the last saved cursor are
+//! published again. That is harmless also when two relays do it at once for a
+//! moment, because each publishes without gaps from a cursor that was saved: of
+//! the first occurrences of events, every order's are in sequence.
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Committed;
+use super::refuse::chain;
+use super::relay_batch::Waiting;
+use crate::domain::OrderId;
+use crate::ports::{
+    Advance, Clock, DeadLetter, Delivery, EventLog, EventSink, LeadNote, Lease, LoggedEvent, Outbox,
+    PortError, Position, Receipt,
+};
+
+/// How a relay works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelayOptions {
+    /// How many events are published at once at most.
+    pub batch: usize,
+    /// How often it looks by itself: news of other replicas' commits may be lost.
+    pub poll: Duration,
+    /// How often a relay that stands by asks for the lead.
+    pub stand_by: Duration,
+    /// How long the cursor may be behind what is published. A restart
+    /// publishes that much again.
+    pub save_after: Duration,
+    /// The pause after a failure, doubled each time up to the last.
+    pub first_backoff: Duration,
+    /// The longest pause.
+    pub last_backoff: Duration,
+    /// How long the sink may take for a batch.
+    pub publish_timeout: Duration,
+    /// How long to go on when asked to stop, if the sink takes events.
+    pub farewell: Duration,
+}
+
+impl Default for RelayOptions {
+    fn default() -> Self {
+        Self {
+            batch: 2_000,
+            poll: Duration::from_secs(1),
+            stand_by: Duration::from_secs(1),
+            save_after: Duration::from_millis(100),
+            first_backoff: Duration::from_millis(50),
+            last_backoff: Duration::from_secs(5),
+            publish_timeout: Duration::from_mins(1),
+            farewell: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Takes events to a sink.
+pub struct RelayEvents {
+    pub(super) log: Arc<dyn EventLog>,
+    pub(super) outbox: Arc<dyn Outbox>,
+    pub(super) sink: Arc<dyn EventSink>,
+    pub(super) clock: Arc<dyn Clock>,
+    committed: Committed,
+    /// The name of this process, for operators.
+    leader: String,
+    pub(super) options: RelayOptions,
+    random: RandomState,
+}
+
+/// So many causes of one outage are logged.
+const MOST_CAUSES: usize = 16;
+
+/// Why a lead ended.
+pub(super) enum Ended {
+    /// Somebody else leads.
+    Fenced,
+    /// The store failed; the cursor is read again.
+    Failed(PortError),
+}
+
+impl From<PortError> for Ended {
+    fn from(error: PortError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A relay that leads.
+pub(super) struct Lead<'r> {
+    pub(super) relay: &'r RelayEvents,
+    pub(super) lease: Lease,
+    /// The last event that is settled, with all before it.
+    pub(super) settled: Position,
+    /// Since when the saved cursor is behind.
+    unsaved: Option<Instant>,
+    /// Whether any order is held back. Only the relay buries, so as long as
+    /// none was there at the beginning the store need not be asked.
+    pub(super) letters: bool,
+    /// When operators' decisions about dead letters were looked for.
+    pub(super) looked: Option<Instant>,
+    failures: u32,
+    /// What operators are told of this lead.
+    pub(super) note: LeadNote,
+    /// When they were told of a failure.
+    pub(super) failed: Option<Instant>,
+    /// Why the sink took no events, as far as the log knows of it already.
+    told: Vec<String>,
+}
+
+impl RelayEvents {
+    /// A relay. `committed` wakes it, and operators know it as `leader`.
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        outbox: Arc<dyn Outbox>,
+        sink: Arc<dyn EventSink>,
+        clock: Arc<dyn Clock>,
+        committed: Committed,
+        leader: String,
+        options: RelayOptions,
+    ) -> Self {
+        Self { log, outbox, sink, clock, committed, leader, options, random: RandomState::new() }
+    }
+
+    /// Works until `stop` is cancelled. Then it publishes what is there, for a
+    /// short while; what is left is published after the next start.
+    pub async fn run(self, stop: CancellationToken) {
+        let sink = self.sink.name();
+        let mut failures = 0;
+        while !stop.is_cancelled() {
+            let led = match self.outbox.lead(sink).await {
+                Ok(Some(lease)) => self.lead(lease, &mut failures, &stop).await,
+                Ok(None) => Err(Ended::Fenced),
+                Err(error) => Err(Ended::Failed(error)),
+            };
+            match led {
+                Ok(()) => return,
+                Err(Ended::Fenced) => {
+                    tracing::debug!(sink, "another relay leads");
+                    pause(&stop, self.options.stand_by).await;
+                }
+                Err(Ended::Failed(error)) => {
+                    failures += 1;
+                    tracing::warn!(sink, cause = chain(&error), "the store fails the relay");
+                    pause(&stop, self.backoff(failures)).await;
+                }
+            }
+        }
+    }
+
+    /// Leads until told to stop, or until the lead is lost. Progress sets the
+    /// failures before it back to none.
+    async fn lead(&self, lease: Lease, failures: &mut u32, stop: &CancellationToken) -> Result<(), Ended> {
+        let (sink, began) = (self.sink.name(), lease.cursor);
+        tracing::info!(sink, position = began.0, fence = lease.ticket.fence, "the relay leads");
+        let mut lead = Lead::new(self, lease);
+        let worked = lead.work(stop).await;
+        if lead.settled > began {
+            *failures = 0;
+        }
+        worked?;
+        let all = matches!(timeout(self.options.farewell, lead.say_farewell()).await, Ok(Ok(true)));
+        tracing::info!(sink, position = lead.settled.0, all, "the relay has stopped");
+        Ok(())
+    }
+
+    /// The pause after that many failures in a row: half of it fixed, half of
+    /// it random, so that many who wait for one broker do not return at once.
+    fn backoff(&self, failures: u32) -> Duration {
+        let doubled = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
+        let longest = self.options.first_backoff.saturating_mul(doubled).min(self.options.last_backoff);
+        let random = u32::try_from(self.random.hash_one((failures, Instant::now())) % 1_000).unwrap_or(0);
+        longest / 2 + longest / 2 * random / 1_000
+    }
+
+    /// Gives events to the sink, for as long as it may take and nobody says
+    /// stop.
+    pub(super) async fn publish(&self, events: &[LoggedEvent], stop: &CancellationToken) -> Delivery {
+        let call = timeout(self.options.publish_timeout, self.sink.publish(events));
+        let Some(published) = stop.run_until_cancelled(call).await else {
+            return Delivery { receipts: vec![Receipt::Pending; events.len()], failure: None };
+        };
+        match published {
+            Ok(delivery) if delivery.receipts.len() == events.len() => delivery,
+            // Nothing is acknowledged as far as we know.
+            Ok(_) => {
+                let miscounted = PortError::inconsistent("the sink answered another number of events");
+                Delivery::failed(events.len(), miscounted)
+            }
+            Err(elapsed) => {
+                let late = PortError::unavailable("the sink did not answer in time", elapsed);
+                Delivery::failed(events.len(), late)
+            }
+        }
+    }
+}
+
+impl<'r> Lead<'r> {
+    fn new(relay: &'r RelayEvents, lease: Lease) -> Self {
+        let note = LeadNote { leader: relay.leader.clone(), since: relay.clock.now(), failure: None };
+        Self {
+            relay,
+            settled: lease.cursor,
+            lease,
+            unsaved: None,
+            letters: false,
+            looked: None,
+            failures: 0,
+            note,
+            failed: None,
+            told: Vec::new(),
+        }
+    }
+
+    async fn work(&mut self, stop: &CancellationToken) -> Result<(), Ended> {
+        let mut committed = self.relay.committed.clone();
+        self.write_note().await?;
+        self.letters = !self.relay.outbox.buried(self.relay.sink.name(), None, 1).await?.is_empty();
+        loop {
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            if self.lease.is_over() {
+                return Err(Ended::Fenced);
+            }
+            self.mend(stop).await?;
+            // Before the log is read, so that no commit in between is missed.
+            committed.mark_unchanged();
+            let events = self.read().await?;
+            if events.is_empty() {
+                self.wait(&mut committed, stop).await?;
+                continue;
+            }
+            let mut waiting = self.select(events).await?;
+            while !waiting.is_empty() && !stop.is_cancelled() && !self.lease.is_over() {
+                if !self.publish(&mut waiting, stop).await? {
+                    self.failures += 1;
+                    pause(stop, self.relay.backoff(self.failures)).await;
+                }
+            }
+            self.save_if_due().await?;
+        }
+    }
+
+    /// Publishes what is there, and gives up at the first failure; tells
+    /// whether that was all.
+    async fn say_farewell(&mut self) -> Result<bool, Ended> {
+        // What was published is known even if the time is up soon.
+        self.save().await?;
+        let never = CancellationToken::new();
+        loop {
+            let events = self.read().await?;
+            if events.is_empty() {
+                return self.save().await.map(|()| true);
+            }
+            let mut waiting = self.select(events).await?;
+            while !waiting.is_empty() {
+                if !self.publish(&mut waiting, &never).await? {
+                    return self.save().await.map(|()| false);
+                }
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Vec<LoggedEvent>, PortError> {
+        self.relay.log.feed(self.settled, self.relay.options.batch).await
+    }
+
+    /// A batch, without what is held back.
+    async fn select(&mut self, events: Vec<LoggedEvent>) -> Result<Waiting, PortError> {
+        let mut waiting = Waiting::new(events);
+        if self.letters && !waiting.is_empty() {
+            let orders: BTreeSet<OrderId> =
+                waiting.events.iter().map(|logged| logged.event.order.order_id.clone()).collect();
+            let held = self.relay.outbox.held_back(self.relay.sink.name(), &orders).await?;
+            waiting.hold_back(&held);
+            self.settle(&waiting);
+        }
+        Ok(waiting)
+    }
+
+    /// One try to publish what waits; tells whether anything came of it.
+    async fn publish(&mut self, waiting: &mut Waiting, stop: &CancellationToken) -> Result<bool, Ended> {
+        let relay = self.relay;
+        let Delivery { receipts, failure } = relay.publish(&waiting.events, stop).await;
+        let letters = waiting.settle(receipts, relay.clock.as_ref());
+        self.settle(waiting);
+        if !letters.is_empty() {
+            self.bury(&letters).await?;
+        }
+        if waiting.progressed {
+            self.failures = 0;
+        }
+        if let Some(error) = failure {
+            self.tell(chain(&error), waiting.events.len());
+            self.note_failure(&error).await?;
+            return Ok(false);
+        }
+        if waiting.progressed && !self.told.is_empty() {
+            tracing::info!(sink = relay.sink.name(), "the sink takes events again");
+            self.told.clear();
+        }
+        Ok(waiting.progressed)
+    }
+
+    /// Each cause is logged once until the sink takes everything again: it is
+    /// tried for ever, and a log that repeats itself is not read.
+    fn tell(&mut self, cause: String, events: usize) {
+        let sink = self.relay.sink.name();
+        if self.told.contains(&cause) || self.told.len() >= MOST_CAUSES {
+            tracing::debug!(sink, events, cause, "events are published again");
+        } else {
+            tracing::warn!(sink, events, cause, "the sink does not take events: they wait in the store");
+            self.told.push(cause);
+        }
+    }
+
+    /// Notes how far everything is settled.
+    fn settle(&mut self, waiting: &Waiting) {
+        let settled = waiting.settled(self.settled);
+        if settled > self.settled {
+            self.settled = settled;
+            self.unsaved.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// The letters go with the cursor at once, so that nobody who leads later
+    /// publishes past a letter.
+    pub(super) async fn bury(&mut self, letters: &[DeadLetter]) -> Result<(), Ended> {
+        for letter in letters {
+            tracing::error!(
+                sink = self.relay.sink.name(),
+                order_id = %letter.order_id,
+                sequence = letter.sequence,
+                position = letter.position.0,
+                cause = letter.cause,
+                "an event was refused: it is a dead letter, and its order is held back"
+            );
+        }
+        self.letters = true;
+        self.advance(letters).await
+    }
+
+    async fn save_if_due(&mut self) -> Result<(), Ended> {
+        match self.unsaved {
+            Some(since) if since.elapsed() >= self.relay.options.save_after => self.save().await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn save(&mut self) -> Result<(), Ended> {
+        if self.unsaved.is_some() { self.advance(&[]).await } else { Ok(()) }
+    }
+
+    async fn advance(&mut self, letters: &[DeadLetter]) -> Result<(), Ended> {
+        match self.relay.outbox.advance(&self.lease.ticket, self.settled, letters).await? {
+            Advance::Done => {
+                self.unsaved = None;
+                Ok(())
+            }
+            Advance::Fenced => Err(Ended::Fenced),
+        }
+    }
+
+    /// Waits for something to do.
+    async fn wait(&mut self, committed: &mut Committed, stop: &CancellationToken) -> Result<(), Ended> {
+        let options = &self.relay.options;
+        let poll = Instant::now() + options.poll;
+        let save = self.unsaved.map(|since| since + options.save_after);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            changed = committed.changed() => if changed.is_err() {
+                // No writer is left; then polling must do.
+                sleep_until(save.unwrap_or(poll)).await;
+            },
+            () = sleep_until(save.unwrap_or(poll).min(poll)) => {}
+        }
+        self.save_if_due().await
+    }
+}
+
+async fn pause(stop: &CancellationToken, time: Duration) {
+    stop.run_until_cancelled(sleep(time)).await;
+}

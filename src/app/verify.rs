@@ -1,0 +1,93 @@
+//! The oracle over a store: every row is the fold of its events, sequences have
+//! no gap, no history is impossible (RELIABILITY.md, The oracle: b, c, e).
+
+use crate::domain::{Event, Order, OrderId, evolve};
+use crate::ports::{Audited, OrderStore, PortError};
+
+/// Orders read in one step.
+const STEP: usize = 500;
+/// Differences that a report lists; it counts them all.
+const LISTED: usize = 20;
+
+/// What is wrong with an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The order.
+    pub order_id: OrderId,
+    /// What is wrong, a sentence.
+    pub what: String,
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// How many orders were looked at.
+    pub orders: u64,
+    /// How many events.
+    pub events: u64,
+    /// How many orders are not as their events say.
+    pub differing: u64,
+    /// The first differences, by order id.
+    pub differences: Vec<Difference>,
+}
+
+/// Looks at every order of a store. Constant memory; safe while the store is
+/// being written, because each order is read as of one instant.
+///
+/// # Errors
+/// The store could not be read.
+pub async fn verify(store: &dyn OrderStore, mut progress: impl FnMut(&Report)) -> Result<Report, PortError> {
+    let mut report = Report::default();
+    let mut after: Option<OrderId> = None;
+    loop {
+        let page = store.audit(after.as_ref(), STEP).await?;
+        let Some(last) = page.last() else { return Ok(report) };
+        after = Some(last.order_id.clone());
+        for audited in page {
+            report.orders += 1;
+            report.events += audited.events.as_ref().map_or(0, |events| events.len() as u64);
+            if let Err(what) = check(&audited) {
+                report.differing += 1;
+                if report.differences.len() < LISTED {
+                    report.differences.push(Difference { order_id: audited.order_id, what });
+                }
+            }
+        }
+        progress(&report);
+    }
+}
+
+fn check(audited: &Audited) -> Result<(), String> {
+    let row = audited.row.as_ref().map_err(|why| format!("its row cannot be read: {why}"))?;
+    let events = audited.events.as_ref().map_err(|why| format!("its events cannot be read: {why}"))?;
+    let folded = fold(events)?;
+    match (row, folded) {
+        (None, None) => Ok(()),
+        (Some(_), None) => Err("it has a row but no events".to_owned()),
+        (None, Some(_)) => Err("it has events but no row".to_owned()),
+        (Some(row), Some(folded)) if *row == folded => Ok(()),
+        (Some(row), Some(folded)) => {
+            Err(format!("its row is not the fold of its events: {}", compare(row, &folded)))
+        }
+    }
+}
+
+fn fold(events: &[Event]) -> Result<Option<Order>, String> {
+    let mut order: Option<Order> = None;
+    for event in events {
+        order = Some(evolve(order.as_ref(), event).map_err(|error| error.to_string())?);
+    }
+    Ok(order)
+}
+
+/// The first thing in which a row differs from the fold.
+fn compare(row: &Order, folded: &Order) -> String {
+    let differs = |name: &str, row: String, folded: String| {
+        (row != folded).then(|| format!("{name} is {row}, and should be {folded}"))
+    };
+    differs("version", row.version.to_string(), folded.version.to_string())
+        .or_else(|| differs("state", format!("{:?}", row.state), format!("{:?}", folded.state)))
+        .or_else(|| differs("customer_id", row.customer_id.to_string(), folded.customer_id.to_string()))
+        .or_else(|| differs("storage_until", row.storage_until.to_string(), folded.storage_until.to_string()))
+        .unwrap_or_else(|| "another field that never changes is different".to_owned())
+}

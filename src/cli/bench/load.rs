@@ -1,0 +1,135 @@
+//! Calls, so many at once or so many a second.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::measured::Measured;
+use super::work::Work;
+use crate::cli::client::Client;
+
+/// How many calls of a rate may be under way. When all are, those that are due
+/// wait, and the wait counts.
+const OPEN: usize = 2_048;
+
+/// When a call begins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Pace {
+    /// When one of so many ended.
+    InFlight(usize),
+    /// So many a second.
+    Rate(f64),
+}
+
+/// A measurement to be made.
+#[derive(Debug)]
+pub(super) struct Load {
+    pub work: Arc<Work>,
+    pub clients: Vec<Client>,
+    pub pace: Pace,
+    pub warm_up: Duration,
+    pub duration: Duration,
+    /// Ends it early.
+    pub stop: CancellationToken,
+}
+
+/// What all workers share.
+struct Shared {
+    load: Load,
+    next: AtomicU64,
+    began: Instant,
+}
+
+impl Load {
+    /// Makes the calls.
+    pub(super) async fn run(self) -> Measured {
+        let workers = match self.pace {
+            Pace::InFlight(workers) => workers,
+            Pace::Rate(_) => OPEN,
+        };
+        let shared = Arc::new(Shared { load: self, next: AtomicU64::new(0), began: Instant::now() });
+        let mut running = JoinSet::new();
+        for number in 0..workers {
+            running.spawn(work(Arc::clone(&shared), number));
+        }
+        let mut all = Measured::new();
+        while let Some(measured) = running.join_next().await {
+            match measured {
+                Ok(measured) => all.add(measured),
+                Err(error) => all.ended = Some(error.to_string()),
+            }
+        }
+        let load = &shared.load;
+        all.took = shared.began.elapsed().saturating_sub(load.warm_up);
+        all
+    }
+}
+
+/// One call after another, until the time is over.
+async fn work(shared: Arc<Shared>, number: usize) -> Measured {
+    let load = &shared.load;
+    let client = &load.clients[number % load.clients.len()];
+    let (measuring, end) = (shared.began + load.warm_up, shared.began + load.warm_up + load.duration);
+    let mut measured = Measured::new();
+    loop {
+        let call = shared.next.fetch_add(1, Ordering::Relaxed);
+        let begins = match load.pace {
+            Pace::InFlight(_) => Instant::now(),
+            Pace::Rate(rate) => shared.began + due(call, rate),
+        };
+        if begins >= end {
+            return measured;
+        }
+        if matches!(load.pace, Pace::Rate(_)) {
+            tokio::select! {
+                () = tokio::time::sleep_until(begins.into()) => {}
+                () = load.stop.cancelled() => {}
+            }
+        }
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(client.timeout, load.work.call(client, call)) => answer,
+            () = load.stop.cancelled() => {
+                measured.ended.get_or_insert_with(|| "interrupted".to_owned());
+                return measured;
+            }
+        };
+        match answer {
+            Ok(None) => {
+                measured.ended = Some("no orders were left; --orders gives more".to_owned());
+                load.stop.cancel();
+                return measured;
+            }
+            Ok(Some(Ok(orders))) if begins >= measuring => measured.answered(begins.elapsed(), orders),
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(status))) => {
+                if measured.refused(&client.server, &status, begins >= measuring) {
+                    load.stop.cancel();
+                    return measured;
+                }
+            }
+            Err(_) => measured.error("DEADLINE_EXCEEDED"),
+        }
+    }
+}
+
+/// When a call of a rate is due, after the beginning.
+fn due(call: u64, rate: f64) -> Duration {
+    #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 calls")]
+    let seconds = call as f64 / rate;
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_a_rate_are_due_at_even_distances() {
+        assert_eq!(due(0, 50.0), Duration::ZERO);
+        assert_eq!(due(50, 50.0), Duration::from_secs(1));
+        assert_eq!(due(1, 0.5), Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,160 @@
+//! The options that every client command has. argh knows no options of the
+//! parent after a subcommand, so they are fields of each.
+
+use std::env;
+use std::time::Duration;
+
+use tonic::metadata::{Ascii, MetadataValue};
+
+use super::{Failure, Fields};
+use crate::cli::output::Format;
+
+/// The names of these options, to show them apart.
+pub(in crate::cli) const COMMON_OPTIONS: [&str; 6] =
+    ["--server", "--actor", "--timeout", "--output", "--no-color", "--help"];
+
+const DEFAULT_SERVER: &str = "127.0.0.1:50051";
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Defines a command with the common options behind its own.
+macro_rules! client_command {
+    ($(#[$($meta:tt)*])* pub struct $name:ident { $($fields:tt)* }) => {
+        #[derive(Debug, argh::FromArgs, argh::ArgsInfo)]
+        $(#[$($meta)*])*
+        pub struct $name {
+            $($fields)*
+            /// where the server is, host:port (default 127.0.0.1:50051; PVZ_SERVER)
+            #[argh(option, arg_name = "address")]
+            server: Option<String>,
+            /// who asks, kind:id with the kind courier, operator, customer or system (default
+            /// operator:anonymous; PVZ_ACTOR)
+            #[argh(option, arg_name = "kind:id")]
+            actor: Option<String>,
+            /// how long to wait for an answer, with all retries (default 30s; PVZ_TIMEOUT)
+            #[argh(option, arg_name = "duration")]
+            timeout: Option<String>,
+            /// how to print: table for people, json or ndjson for programs (default table; PVZ_OUTPUT)
+            #[argh(option, arg_name = "format")]
+            output: Option<String>,
+            /// no colours, even on a terminal (also NO_COLOR, PVZ_NO_COLOR)
+            #[argh(switch)]
+            no_color: bool,
+        }
+
+        impl $name {
+            /// Takes the common options out.
+            fn common(&mut self) -> $crate::cli::client::Common {
+                $crate::cli::client::Common {
+                    server: self.server.take(),
+                    actor: self.actor.take(),
+                    timeout: self.timeout.take(),
+                    output: self.output.take(),
+                    no_color: self.no_color,
+                }
+            }
+        }
+    };
+}
+pub(in crate::cli) use client_command;
+
+/// The common options as given.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Common {
+    pub server: Option<String>,
+    pub actor: Option<String>,
+    pub timeout: Option<String>,
+    pub output: Option<String>,
+    pub no_color: bool,
+}
+
+/// The common options as they are meant.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// `host:port`.
+    pub server: String,
+    pub actor: Option<MetadataValue<Ascii>>,
+    pub traceparent: Option<MetadataValue<Ascii>>,
+    pub timeout: Duration,
+    pub format: Format,
+}
+
+impl Common {
+    /// Fills in the environment and the defaults.
+    pub(super) fn resolve(self) -> Result<Settings, Failure> {
+        if self.no_color || env::var_os("PVZ_NO_COLOR").is_some_and(|value| !value.is_empty()) {
+            anstream::ColorChoice::Never.write_global();
+        }
+        let server = or_env(self.server, "PVZ_SERVER").unwrap_or_else(|| DEFAULT_SERVER.to_owned());
+        let format = match or_env(self.output, "PVZ_OUTPUT") {
+            None => Format::Table,
+            Some(text) => Format::parse(&text).ok_or_else(|| {
+                Failure::usage(format!("--output {text:?} is none of table, json and ndjson"))
+            })?,
+        };
+        let timeout = or_env(self.timeout, "PVZ_TIMEOUT").map(|text| timeout(&text)).transpose()?;
+        let actor = or_env(self.actor, "PVZ_ACTOR").map(|text| actor(&text)).transpose()?;
+        Ok(Settings {
+            server: address(&server)?.to_owned(),
+            actor,
+            // Only the server can tell a valid one, and passes over any other.
+            traceparent: or_env(None, "TRACEPARENT").and_then(|text| text.parse().ok()),
+            timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+            format,
+        })
+    }
+}
+
+/// The flag, or else the environment; an empty value is none.
+fn or_env(flag: Option<String>, name: &str) -> Option<String> {
+    flag.or_else(|| env::var(name).ok()).filter(|value| !value.is_empty())
+}
+
+/// `host:port`, from that or a URL.
+fn address(text: &str) -> Result<&str, Failure> {
+    let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    if address.contains("://") || address.contains('/') || !matches!(port, Some(Ok(_))) {
+        return Err(Failure::usage(format!("--server {text:?} is not an address such as {DEFAULT_SERVER}")));
+    }
+    Ok(address)
+}
+
+fn timeout(text: &str) -> Result<Duration, Failure> {
+    match humantime::parse_duration(text) {
+        Ok(timeout) if !timeout.is_zero() => Ok(timeout),
+        _ => Err(Failure::usage(format!("--timeout {text:?} is not a duration such as 30s or 2m"))),
+    }
+}
+
+/// Any text that metadata can carry; what it must look like is the server's to
+/// say.
+fn actor(text: &str) -> Result<MetadataValue<Ascii>, Failure> {
+    text.parse().map_err(|_| {
+        let mut fields = Fields::default();
+        fields.fault("pvz-actor", "may hold only visible ASCII characters");
+        fields.into_failure()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_with_or_without_a_scheme() {
+        for text in ["localhost:1", "http://localhost:1", "http://localhost:1/"] {
+            assert_eq!(address(text).unwrap(), "localhost:1");
+        }
+        assert_eq!(address("[::1]:50051").unwrap(), "[::1]:50051");
+        for text in ["", "localhost", "https://localhost:1", "localhost:port", "localhost:1/x", "::"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_is_longer_than_nothing() {
+        assert_eq!(timeout("1m 30s").unwrap(), Duration::from_secs(90));
+        assert!(timeout("0s").is_err());
+        assert!(timeout("soon").is_err());
+    }
+}

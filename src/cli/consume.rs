@@ -1,0 +1,120 @@
+//! `pvz consume`: the consumer of events.
+
+use std::io::{self, Write as _};
+
+use super::config::{EXIT_FAULTY, configured_command, load};
+use super::serve::failed;
+use crate::app::Ingested;
+use crate::compose::{self, ConsumeOptions, Start};
+use crate::config::Config;
+use crate::lifecycle::{self, Lifecycle};
+use crate::telemetry;
+
+configured_command! {
+    /// Reads the events from where they are sent (--events), each exactly once:
+    /// keeps them, adds them up for `pvz stats`, and logs a line for each. Any
+    /// number of consumers may share a PostgreSQL database (--inbox).
+    #[argh(
+        subcommand,
+        name = "consume",
+        example = "Read the journal of the data directory:\n  {command_name}\nRead a topic of Kafka:\n  {command_name} --events=kafka://127.0.0.1:9092\nRead what there is, and end:\n  {command_name} --once"
+    )]
+    pub struct Consume {
+        /// where what was read is kept: sqlite:PATH or postgres://…, default
+        /// consumer.db in the data directory
+        #[argh(option, arg_name = "url")]
+        pub inbox: Option<String>,
+        /// where to begin in a partition that was never read: earliest (the
+        /// default), latest or an instant such as 2026-12-31T10:00:00Z
+        #[argh(option, arg_name = "where")]
+        pub from: Option<String>,
+        /// begin at --from also in partitions that were read; what is read again
+        /// changes nothing
+        #[argh(switch)]
+        pub rewind: bool,
+        /// end when everything that is there now was read
+        #[argh(switch)]
+        pub once: bool,
+    }
+}
+
+impl Consume {
+    /// Consumes until a signal, or to the end.
+    pub async fn run(self) -> u8 {
+        let mut sources = self.sources();
+        // The server's face has the flag's key; this process has a face of its
+        // own.
+        if let Some(at) = sources.flags.iter().position(|(flag, _)| *flag == "--admin-addr") {
+            let (_, value) = sources.flags.swap_remove(at);
+            sources.env.push(("PVZ_CONSUMER_ADMIN_ADDR".into(), value.into()));
+        }
+        sources.flags.extend(self.inbox.clone().map(|inbox| ("--inbox", inbox)));
+        let start = match start(self.from.as_deref()) {
+            Ok(start) => start,
+            Err(why) => {
+                anstream::eprintln!("error: VALIDATION_FAILED: --from {why}");
+                return EXIT_FAULTY;
+            }
+        };
+        let config = match load(&sources) {
+            Ok(loaded) => loaded.config,
+            Err(code) => return code,
+        };
+        if let Err(error) = telemetry::init(&config.log) {
+            return failed(&error);
+        }
+        let signals = match lifecycle::signals() {
+            Ok(signals) => signals,
+            Err(error) => return failed(&error),
+        };
+        let life = Lifecycle::new();
+        let options = ConsumeOptions { start, rewind: self.rewind, once: self.once };
+        let (addr, consumed) = match compose::consume(&config, options, &life).await {
+            Ok(started) => started,
+            Err(error) => return failed(&error),
+        };
+        if !self.once
+            && let Err(error) = banner(&config, addr)
+        {
+            tracing::warn!(%error, "the banner could not be printed");
+        }
+        let code = life.run(signals, config.server.drain_deadline).await.code();
+        if self.once
+            && let Ok(ingested) = consumed.await
+        {
+            // A closed pipe takes nothing away from what was read.
+            let _ = summary(&ingested);
+        }
+        code
+    }
+}
+
+fn start(from: Option<&str>) -> Result<Start, &'static str> {
+    match from {
+        None | Some("earliest") => Ok(Start::Earliest),
+        Some("latest") => Ok(Start::Latest),
+        Some(instant) => compose::instant(instant)
+            .map(Start::At)
+            .ok_or("must be earliest, latest or an instant such as 2026-12-31T10:00:00Z"),
+    }
+}
+
+fn banner(config: &Config, addr: std::net::SocketAddr) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "pvz {} consumes", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  events {}", config.events.url)?;
+    writeln!(out, "  inbox  {}", config.consumer.store)?;
+    writeln!(out, "  admin  http://{addr}/readyz")?;
+    out.flush()
+}
+
+fn summary(ingested: &Ingested) -> io::Result<()> {
+    let Ingested { records, fresh, duplicates, unknown, set_aside } = ingested;
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "read {records} records: {fresh} new events, {duplicates} known already, {unknown} of unknown types, \
+         {set_aside} put aside"
+    )?;
+    out.flush()
+}

@@ -1,0 +1,268 @@
+//! CSV (RFC 4180): a header, then a record for each row.
+//!
+//! The fields of a record are split by csv-core. Records are framed line by
+//! line, so that a quote that is never closed costs the line it stands on and
+//! not the rest of the file.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead};
+
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
+
+use super::lines::{Line, Lines, MAX_LINE};
+use super::row::BadRow;
+use super::source::RawRow;
+use crate::cli::client::Fields;
+use crate::cli::orders::{packaging_codes, price, weight};
+use crate::proto::Timestamp;
+use crate::proto::v1::AcceptOrderRequest;
+
+/// A field of the request that a column fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    OrderId,
+    CustomerId,
+    StorageUntil,
+    WeightGrams,
+    Weight,
+    PriceMinor,
+    Price,
+    Packaging,
+    PickupPointId,
+    RequestId,
+}
+
+const COLUMNS: [(&str, Column); 10] = [
+    ("order_id", Column::OrderId),
+    ("customer_id", Column::CustomerId),
+    ("storage_until", Column::StorageUntil),
+    ("weight_grams", Column::WeightGrams),
+    ("weight", Column::Weight),
+    ("price_minor", Column::PriceMinor),
+    ("price", Column::Price),
+    ("packaging", Column::Packaging),
+    ("pickup_point_id", Column::PickupPointId),
+    ("request_id", Column::RequestId),
+];
+
+/// A record, or why its lines are none.
+enum Record {
+    Fields(Vec<String>),
+    Bad(BadRow),
+}
+
+/// Reads rows.
+#[derive(Debug)]
+pub(super) struct CsvRows<R> {
+    lines: Lines<R>,
+    /// Lines that were read ahead in vain.
+    ahead: VecDeque<Line>,
+    columns: Vec<Column>,
+}
+
+impl<R: BufRead> CsvRows<R> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// The file cannot be read; or its header, inside.
+    pub(super) fn new(reader: R) -> io::Result<Result<Self, BadRow>> {
+        let mut rows = Self { lines: Lines::new(reader), ahead: VecDeque::new(), columns: Vec::new() };
+        let header = match rows.record()? {
+            None => return Ok(Err(BadRow::of("header", "is missing: the file is empty"))),
+            Some((_, _, Record::Bad(bad))) => return Ok(Err(bad)),
+            Some((_, _, Record::Fields(names))) => columns(&names),
+        };
+        Ok(header.map(|columns| Self { columns, ..rows }))
+    }
+
+    /// The next row: the line it begins on, where it ends, and what it says.
+    pub(super) fn next(&mut self) -> io::Result<Option<RawRow>> {
+        Ok(self.record()?.map(|(line, end, record)| {
+            let content = match record {
+                Record::Fields(texts) => request(&self.columns, texts),
+                Record::Bad(bad) => Err(bad),
+            };
+            (line, end, content)
+        }))
+    }
+
+    fn line(&mut self) -> io::Result<Option<Line>> {
+        match self.ahead.pop_front() {
+            Some(line) => Ok(Some(line)),
+            None => self.lines.next(),
+        }
+    }
+
+    fn record(&mut self) -> io::Result<Option<(u64, u64, Record)>> {
+        let first = loop {
+            match self.line()? {
+                None => return Ok(None),
+                Some(Line { bytes: Some(bytes), .. }) if bytes.is_empty() => {}
+                Some(line) => break line,
+            }
+        };
+        let mut splitter = Splitter::new();
+        let mut taken = vec![first];
+        loop {
+            let last = &taken[taken.len() - 1];
+            let split = match &last.bytes {
+                Some(bytes) => splitter.push(bytes),
+                None => Split::TooLong,
+            };
+            let bad = match split {
+                Split::Record(Some(fields)) => {
+                    return Ok(Some((taken[0].number, last.end, Record::Fields(fields))));
+                }
+                Split::Record(None) => {
+                    let bad = BadRow::of("line", "must be UTF-8");
+                    return Ok(Some((taken[0].number, last.end, Record::Bad(bad))));
+                }
+                Split::TooLong if taken.len() == 1 => BadRow::too_long(),
+                Split::TooLong => unclosed(),
+                Split::Open => match self.line()? {
+                    Some(line) => {
+                        taken.push(line);
+                        continue;
+                    }
+                    None => unclosed(),
+                },
+            };
+            // The other lines may be rows of their own.
+            let rest = taken.split_off(1);
+            for line in rest.into_iter().rev() {
+                self.ahead.push_front(line);
+            }
+            return Ok(Some((taken[0].number, taken[0].end, Record::Bad(bad))));
+        }
+    }
+}
+
+fn unclosed() -> BadRow {
+    BadRow::of("line", "has a quote that is not closed within 64 KiB")
+}
+
+/// What became of a line.
+enum Split {
+    /// It ended the record; `None` if that is not UTF-8.
+    Record(Option<Vec<String>>),
+    /// A quoted field goes on in the next line.
+    Open,
+    /// The record is longer than a line may be.
+    TooLong,
+}
+
+/// Splits a record, line by line.
+struct Splitter {
+    reader: Reader,
+    text: Vec<u8>,
+    written: usize,
+    ends: Vec<usize>,
+    ended: usize,
+}
+
+impl Splitter {
+    fn new() -> Self {
+        // A carriage return by itself ends no line here, so it ends no record.
+        let reader = ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build();
+        Self { reader, text: Vec::new(), written: 0, ends: Vec::new(), ended: 0 }
+    }
+
+    /// Takes a line, without its end.
+    fn push(&mut self, line: &[u8]) -> Split {
+        // A field has no more bytes than the text it is written as, and a line
+        // no more fields than bytes and one.
+        let needed = self.written + line.len() + 1;
+        if needed > MAX_LINE + 1 {
+            return Split::TooLong;
+        }
+        self.text.resize(needed, 0);
+        self.ends.resize(self.ended + line.len() + 1, 0);
+        for input in [line, b"\n"] {
+            // To csv-core, no input is the end of the file.
+            if input.is_empty() {
+                continue;
+            }
+            let (result, _, written, ended) =
+                self.reader.read_record(input, &mut self.text[self.written..], &mut self.ends[self.ended..]);
+            self.written += written;
+            self.ended += ended;
+            match result {
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::Record | ReadRecordResult::End => return Split::Record(self.fields()),
+                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => return Split::TooLong,
+            }
+        }
+        Split::Open
+    }
+
+    fn fields(&self) -> Option<Vec<String>> {
+        let mut start = 0;
+        let texts = self.ends[..self.ended].iter().map(|end| {
+            let text = std::str::from_utf8(&self.text[start..*end]).ok().map(str::to_owned);
+            start = *end;
+            text
+        });
+        texts.collect()
+    }
+}
+
+/// What the columns of a header are.
+fn columns(names: &[String]) -> Result<Vec<Column>, BadRow> {
+    let mut found = Vec::with_capacity(names.len());
+    let mut fields = Fields::default();
+    for name in names {
+        match COLUMNS.iter().find(|(known, _)| *known == name.trim()) {
+            None => fields.fault("header", format!("has the unknown column {name:?}")),
+            Some((_, column)) if found.contains(column) => {
+                fields.fault("header", format!("has the column {name:?} twice"));
+            }
+            Some((_, column)) => found.push(*column),
+        }
+    }
+    for (one, other, name) in
+        [(Column::Weight, Column::WeightGrams, "weight"), (Column::Price, Column::PriceMinor, "price")]
+    {
+        if found.contains(&one) && found.contains(&other) {
+            fields.fault("header", format!("has the {name} in two columns"));
+        }
+    }
+    match fields.finish() {
+        Ok(()) => Ok(found),
+        Err(failure) => Err(BadRow::refused(String::new(), &failure)),
+    }
+}
+
+/// The request of a record; an empty text is an absent field.
+fn request(columns: &[Column], texts: Vec<String>) -> Result<AcceptOrderRequest, BadRow> {
+    if columns.len() != texts.len() {
+        let description = format!("has {} fields, where the header has {}", texts.len(), columns.len());
+        return Err(BadRow::of("line", description));
+    }
+    let integer = |text: &str| text.parse::<i64>().map_err(|_| "must be a whole number");
+    let mut request = AcceptOrderRequest::default();
+    let mut fields = Fields::default();
+    for (column, text) in columns.iter().zip(texts) {
+        let given = Some(text.as_str());
+        match column {
+            Column::StorageUntil => {
+                request.storage_until = fields.read("storage_until", given, Timestamp::parse_rfc3339);
+            }
+            Column::WeightGrams => request.weight_grams = fields.read("weight_grams", given, integer),
+            Column::Weight => request.weight_grams = fields.read("weight_grams", given, weight),
+            Column::PriceMinor => request.price_minor = fields.read("price_minor", given, integer),
+            Column::Price => request.price_minor = fields.read("price_minor", given, price),
+            Column::Packaging => request.packaging = packaging_codes(&text),
+            Column::OrderId => request.order_id = text,
+            Column::CustomerId => request.customer_id = text,
+            Column::PickupPointId => request.pickup_point_id = Some(text).filter(|text| !text.is_empty()),
+            Column::RequestId => request.request_id = Some(text).filter(|text| !text.is_empty()),
+        }
+    }
+    match fields.finish() {
+        Ok(()) => Ok(request),
+        Err(failure) => Err(BadRow::refused(request.order_id, &failure)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! What became of the rows: each bad one as it is known, and a summary.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+
+use serde::Serialize;
+
+use super::progress::Progress;
+use super::row::{BadRow, Place};
+use crate::adapters::status::{Reason, face};
+use crate::cli::client::{Outcome, Stop, plain};
+use crate::cli::output::{Format, Out, number};
+use crate::proto::v1::{ImportOrdersResponse, OrderResult, order_result};
+
+/// Counts rows and prints results.
+pub(super) struct Report {
+    format: Format,
+    out: Out,
+    summary: Summary,
+    progress: Progress,
+}
+
+/// The end of an import, as `--output json` prints it.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    /// Whether every row was read and answered.
+    finished: bool,
+    rows: u64,
+    accepted: u64,
+    already_there: u64,
+    refused: u64,
+    refused_by_reason: BTreeMap<String, u64>,
+}
+
+/// A row's result, as `--output ndjson` prints it.
+#[derive(Debug, Serialize)]
+struct RowResult<'a> {
+    line: u64,
+    #[serde(flatten)]
+    result: &'a ImportOrdersResponse,
+}
+
+impl Report {
+    pub(super) fn new(format: Format, size: Option<u64>) -> Self {
+        let is_in_the_way = format == Format::Ndjson && io::stdout().is_terminal();
+        Self {
+            format,
+            out: Out::new(),
+            summary: Summary::default(),
+            progress: Progress::new(size, is_in_the_way),
+        }
+    }
+
+    /// A row that could not be sent.
+    pub(super) fn bad(&mut self, place: Place, bad: BadRow) -> io::Result<()> {
+        let outcome = Some(order_result::Outcome::Refusal(bad.refusal));
+        let result = Some(OrderResult { order_id: bad.order_id, outcome });
+        self.answer(place, ImportOrdersResponse { index: place.index, result, already_existed: false })
+    }
+
+    /// A row that the server answered.
+    pub(super) fn answer(&mut self, place: Place, answer: ImportOrdersResponse) -> io::Result<()> {
+        // The server counts within a connection, people within the file.
+        let answer = ImportOrdersResponse { index: place.index, ..answer };
+        self.summary.rows += 1;
+        match &answer.result {
+            Some(OrderResult { order_id, outcome: Some(order_result::Outcome::Refusal(refusal)) }) => {
+                self.summary.refused += 1;
+                *self.summary.refused_by_reason.entry(refusal.reason.clone()).or_default() += 1;
+                let order =
+                    if order_id.is_empty() { String::new() } else { format!(" (order {})", plain(order_id)) };
+                let message = plain(&refusal.message);
+                let mut text = format!("line {}: {}: {message}{order}", place.line, refusal.reason);
+                // The message names the first.
+                for violation in refusal.field_violations.iter().skip(1) {
+                    let (field, description) = (plain(&violation.field), plain(&violation.description));
+                    let _ = write!(text, "\n  - {field} {description}");
+                }
+                self.note(&text);
+            }
+            _ if answer.already_existed => self.summary.already_there += 1,
+            _ => self.summary.accepted += 1,
+        }
+        self.progress.advance(self.summary.rows, place.end);
+        if self.format == Format::Ndjson {
+            self.out.line(&RowResult { line: place.line, result: &answer })?;
+        }
+        Ok(())
+    }
+
+    /// Says something to the person.
+    pub(super) fn note(&self, line: &str) {
+        self.progress.note(line);
+    }
+
+    /// Prints the summary and says what to exit with.
+    pub(super) fn finish(mut self, outcome: Result<(), Stop>) -> Outcome {
+        self.progress.finish();
+        let failure = match outcome {
+            Ok(()) => None,
+            Err(Stop::Failure(failure)) => Some(failure),
+            Err(output) => return Err(output),
+        };
+        self.summary.finished = failure.is_none();
+        match self.format {
+            Format::Table => self.out.text(&self.summary.text())?,
+            Format::Json => self.out.json(&self.summary)?,
+            Format::Ndjson => anstream::eprint!("{}", self.summary.text()),
+        }
+        self.out.flush()?;
+        if let Some(failure) = failure {
+            anstream::eprint!("{}", failure.render());
+            anstream::eprintln!("the import did not finish; sending the same file again is safe");
+            return Ok(face(Reason::Unavailable).exit);
+        }
+        Ok(if self.summary.refused > 0 { face(Reason::OrderAlreadyExists).exit } else { 0 })
+    }
+}
+
+impl Summary {
+    fn text(&self) -> String {
+        let mut lines = vec![
+            ("rows".to_owned(), self.rows),
+            ("accepted".to_owned(), self.accepted),
+            ("already there".to_owned(), self.already_there),
+            ("refused".to_owned(), self.refused),
+        ];
+        lines.extend(self.refused_by_reason.iter().map(|(reason, count)| (format!("  {reason}"), *count)));
+        let widest = lines.iter().map(|(label, _)| label.chars().count()).max().unwrap_or_default();
+        let counts: Vec<String> =
+            lines.iter().map(|(_, count)| number(i64::try_from(*count).unwrap_or(i64::MAX))).collect();
+        let longest = counts.iter().map(String::len).max().unwrap_or_default();
+        let line =
+            |((label, _), count): (&(String, u64), &String)| format!("{label:<widest$}  {count:>longest$}\n");
+        lines.iter().zip(&counts).map(line).collect()
+    }
+}

@@ -1,0 +1,150 @@
+//! Fields as people write them: `1.5kg`, `199.90`, `box+film`. Decimals are
+//! converted exactly, never through a float.
+
+use crate::proto::v1::OrderState;
+
+/// Why a text is not a decimal number of so many places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DecimalFault {
+    NotANumber,
+    TooManyPlaces,
+    TooLarge,
+}
+
+/// Reads a decimal number exactly, as a count of its last place: `1.5` with
+/// three places is 1500.
+fn decimal(text: &str, places: usize) -> Result<i64, DecimalFault> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(fraction) {
+        return Err(DecimalFault::NotANumber);
+    }
+    let fraction = if places == 0 && !digits.contains('.') { "" } else { fraction };
+    if fraction.len() > places {
+        return Err(DecimalFault::TooManyPlaces);
+    }
+    format!("{sign}{whole}{fraction:0<places$}").parse().map_err(|_| DecimalFault::TooLarge)
+}
+
+/// A weight in grams: `1500`, `1500g`, `1.5kg`.
+pub(in crate::cli) fn weight(text: &str) -> Result<i64, &'static str> {
+    let (amount, places) = if let Some(amount) = text.strip_suffix("kg") {
+        (amount, 3)
+    } else {
+        (text.strip_suffix('g').unwrap_or(text), 0)
+    };
+    decimal(amount.trim_end(), places).map_err(|fault| match fault {
+        DecimalFault::NotANumber => "must be a weight such as 1500, 1500g or 1.5kg",
+        DecimalFault::TooManyPlaces => "must be a whole number of grams",
+        DecimalFault::TooLarge => "must be 1 to 100000 grams",
+    })
+}
+
+/// A price in minor units, from major units with at most two decimals.
+pub(in crate::cli) fn price(text: &str) -> Result<i64, &'static str> {
+    decimal(text, 2).map_err(|fault| match fault {
+        DecimalFault::NotANumber => "must be an amount such as 199.90",
+        DecimalFault::TooManyPlaces => "must have at most two decimals",
+        DecimalFault::TooLarge => "must be 0 to 1000000000000 minor units",
+    })
+}
+
+/// Codes joined by `+`; an empty text is none.
+pub(in crate::cli) fn packaging(text: &str) -> Vec<String> {
+    if text.is_empty() { Vec::new() } else { text.split('+').map(str::to_owned).collect() }
+}
+
+/// Ids joined by commas; an empty text is none.
+pub(super) fn ids(text: Option<String>) -> Vec<String> {
+    match text.filter(|text| !text.is_empty()) {
+        None => Vec::new(),
+        Some(text) => text.split(',').map(str::to_owned).collect(),
+    }
+}
+
+/// A state by its short or its full name, in either case.
+pub(super) fn state(text: &str) -> Result<i32, &'static str> {
+    let name = text.to_ascii_uppercase().replace('-', "_");
+    let full = if name.starts_with("ORDER_STATE_") { name } else { format!("ORDER_STATE_{name}") };
+    OrderState::from_str_name(&full)
+        .map(i32::from)
+        .ok_or("must be one of stored, issued, returned and handed_to_courier")
+}
+
+/// A whole number of 32 bits.
+pub(super) fn count(text: &str) -> Result<i32, &'static str> {
+    text.parse().map_err(|_| "must be a whole number")
+}
+
+/// `true` or `false`.
+pub(super) fn truth(text: &str) -> Result<bool, &'static str> {
+    text.parse().map_err(|_| "must be true or false")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn weights_are_in_grams_unless_a_unit_says_otherwise() {
+        for (text, grams) in
+            [("1500", 1_500), ("1500g", 1_500), ("1.5kg", 1_500), ("2kg", 2_000), ("0.001kg", 1)]
+        {
+            assert_eq!(weight(text), Ok(grams), "{text}");
+        }
+        assert_eq!(weight("1.5 kg"), Ok(1_500));
+        assert_eq!(weight("-1"), Ok(-1), "its sign is for the server to refuse");
+        for text in ["1.5", "1.5g", "1.0005kg", "kg", "g", "1,5kg", "1e3", "+1", ".5kg", "5.kg", "1 500", "٣"]
+        {
+            assert!(weight(text).is_err(), "{text}");
+        }
+        assert_eq!(weight("9223372036854775808"), Err("must be 1 to 100000 grams"));
+    }
+
+    #[test]
+    fn prices_have_at_most_two_decimals() {
+        for (text, minor) in [("199.90", 19_990), ("199.9", 19_990), ("0", 0), ("-0.05", -5), ("0.29", 29)] {
+            assert_eq!(price(text), Ok(minor), "{text}");
+        }
+        for text in ["199.900", "199,90", "", "-", ".5", "1.", "NaN", "1e2", "99999999999999999999"] {
+            assert!(price(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn states_have_short_and_full_names() {
+        for name in ["stored", "STORED", "ORDER_STATE_STORED", "order_state_stored"] {
+            assert_eq!(state(name), Ok(OrderState::Stored.into()));
+        }
+        assert_eq!(state("handed-to-courier"), Ok(OrderState::HandedToCourier.into()));
+        assert!(state("lost").is_err());
+        assert!(state("").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_amount_comes_back_from_its_decimal(minor: i64) {
+            let sign = if minor < 0 { "-" } else { "" };
+            let amount = minor.unsigned_abs();
+            let text = format!("{sign}{}.{:02}", amount / 100, amount % 100);
+            prop_assert_eq!(price(&text), Ok(minor));
+        }
+
+        #[test]
+        fn every_weight_comes_back_from_kilograms(grams in 0_i64..1_000_000_000) {
+            let text = format!("{}.{:03}kg", grams / 1_000, grams % 1_000);
+            prop_assert_eq!(weight(&text), Ok(grams));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".*", places in 0_usize..6) {
+            let _ = decimal(&text, places);
+        }
+    }
+}

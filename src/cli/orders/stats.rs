@@ -1,0 +1,76 @@
+use super::{fields, page_size};
+use crate::cli::client::{Client, Fields, Outcome, client_command};
+use crate::cli::output::{Page, print_pages};
+use crate::proto::v1::{DayStatistics, GetStatisticsRequest, GetStatisticsResponse};
+
+client_command! {
+    /// Show what happened at each counter on each day, as far as `pvz consume` has read. One page,
+    /// unless --all is given.
+    #[argh(
+        subcommand,
+        name = "stats",
+        example = "pvz stats\npvz stats --pickup-point=main --first-day=2026-12-01 --last-day=2026-12-31 --all"
+    )]
+    pub struct Stats {
+        /// only of this counter
+        #[argh(option, arg_name = "id")]
+        pickup_point: Option<String>,
+        /// only of this day, in UTC, and later ones
+        #[argh(option, arg_name = "day")]
+        first_day: Option<String>,
+        /// only of this day, in UTC, and earlier ones
+        #[argh(option, arg_name = "day")]
+        last_day: Option<String>,
+        /// how many lines a page has, at most 1000 (default 50)
+        #[argh(option, arg_name = "n")]
+        page_size: Option<String>,
+        /// where to go on: the token that the page before told
+        #[argh(option, arg_name = "token")]
+        page_token: Option<String>,
+        /// all pages
+        #[argh(switch)]
+        all: bool,
+    }
+}
+
+impl Stats {
+    pub(in crate::cli) async fn run(mut self) -> Outcome {
+        let common = self.common();
+        let mut fields = Fields::default();
+        let given = fields.read("page_size", self.page_size.as_deref(), fields::count);
+        fields.finish()?;
+        let client = Client::connect(common).await?;
+        let found = std::cell::Cell::new(false);
+        print_pages(client.format, self.all, self.page_token.unwrap_or_default(), async |page_token| {
+            let request = GetStatisticsRequest {
+                pickup_point_id: self.pickup_point.clone(),
+                first_day: self.first_day.clone(),
+                last_day: self.last_day.clone(),
+                page_size: page_size(given, self.all),
+                page_token,
+            };
+            let answer =
+                client.call(request, async |mut grpc, request| grpc.get_statistics(request).await).await?;
+            found.set(found.get() || !answer.days.is_empty());
+            Ok(answer)
+        })
+        .await?;
+        if !found.get() {
+            anstream::eprintln!("no events of that kind were consumed yet: `pvz consume` does that");
+        }
+        Ok(0)
+    }
+}
+
+impl Page for GetStatisticsResponse {
+    type Item = DayStatistics;
+    const NEXT_OPTION: &'static str = "--page-token";
+
+    fn items(&mut self) -> &mut Vec<DayStatistics> {
+        &mut self.days
+    }
+
+    fn next(&self) -> Option<String> {
+        Some(self.next_page_token.clone()).filter(|token| !token.is_empty())
+    }
+}

@@ -1,0 +1,272 @@
+//! Aligned columns, for eyes and for `awk` alike: no frames, two spaces
+//! between columns, numbers to the right.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+
+use super::text::{instant, money, number, state_name, weight};
+use crate::cli::client::plain;
+use crate::proto::v1::{
+    DayStatistics, DeadLetter, DeadLetterResolution, Event, EventType, Order, OrderResult, Outbox,
+    PackagingKind, order_result,
+};
+
+/// A column: its title, and whether it holds numbers.
+pub(in crate::cli) type Column = (&'static str, bool);
+
+/// What a table can show in a line.
+pub(in crate::cli) trait Row {
+    /// The columns.
+    const COLUMNS: &'static [Column];
+
+    /// A text for each column.
+    fn cells(&self) -> Vec<String>;
+}
+
+/// A table of the items.
+pub(in crate::cli) fn table<R: Row>(items: &[R]) -> String {
+    part_of_table(items, true, 0)
+}
+
+/// A part of a table that goes on, without its first columns.
+pub(super) fn part_of_table<R: Row>(items: &[R], with_header: bool, skipped: usize) -> String {
+    let columns = &R::COLUMNS[skipped..];
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let cell = |text: String, numeric: bool| {
+        let alignment = if numeric { CellAlignment::Right } else { CellAlignment::Left };
+        Cell::new_owned(plain(&text).into_owned()).set_alignment(alignment)
+    };
+    if with_header {
+        table.set_header(columns.iter().map(|(title, numeric)| cell((*title).to_owned(), *numeric)));
+    }
+    for item in items {
+        let cells = item.cells().into_iter().skip(skipped);
+        table.add_row(cells.zip(columns).map(|(text, (_, numeric))| cell(text, *numeric)));
+    }
+    let last = columns.len().saturating_sub(1);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if index == last { 0 } else { 2 }));
+    }
+    let mut text = table.trim_fmt();
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// One order, a line for each of its fields.
+pub(in crate::cli) fn card(order: &Order) -> String {
+    let mut lines = vec![
+        ("order", order.order_id.clone()),
+        ("customer", order.customer_id.clone()),
+        ("pickup point", order.pickup_point_id.clone()),
+        ("state", state(order)),
+        ("storage until", instant(order.storage_until.as_ref())),
+        ("accepted at", instant(order.accepted_at.as_ref())),
+    ];
+    for (label, at) in [
+        ("issued at", &order.issued_at),
+        ("returned at", &order.returned_at),
+        ("handed over at", &order.handed_to_courier_at),
+    ] {
+        if at.is_some() {
+            lines.push((label, instant(at.as_ref())));
+        }
+    }
+    lines.extend([
+        ("weight", weight(order.weight_grams)),
+        ("packaging", packaging(order)),
+        ("price", money(order.price_minor, &order.currency)),
+        ("surcharge", money(order.surcharge_minor, &order.currency)),
+        ("total", money(order.total_price_minor, &order.currency)),
+    ]);
+    lines.into_iter().fold(String::new(), |mut text, (label, value)| {
+        let _ = writeln!(text, "{label:<15}{}", plain(&value));
+        text
+    })
+}
+
+fn state(order: &Order) -> String {
+    let expired = if order.expired { ", expired" } else { "" };
+    format!("{}{expired}", state_name(order.state))
+}
+
+fn packaging(order: &Order) -> String {
+    if order.packaging.is_empty() { "-".to_owned() } else { order.packaging.join("+") }
+}
+
+impl Row for Order {
+    const COLUMNS: &'static [Column] = &[
+        ("ORDER", false),
+        ("CUSTOMER", false),
+        ("POINT", false),
+        ("STATE", false),
+        ("STORAGE UNTIL", false),
+        ("WEIGHT", true),
+        ("TOTAL", true),
+        ("PACKAGING", false),
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.order_id.clone(),
+            self.customer_id.clone(),
+            self.pickup_point_id.clone(),
+            state(self),
+            instant(self.storage_until.as_ref()),
+            weight(self.weight_grams),
+            money(self.total_price_minor, &self.currency),
+            packaging(self),
+        ]
+    }
+}
+
+impl Row for OrderResult {
+    const COLUMNS: &'static [Column] =
+        &[("ORDER", false), ("RESULT", false), ("CUSTOMER", false), ("TOTAL", true), ("WHY", false)];
+
+    fn cells(&self) -> Vec<String> {
+        let order = self.order_id.clone();
+        match &self.outcome {
+            Some(order_result::Outcome::Order(done)) => vec![
+                order,
+                state_name(done.state),
+                done.customer_id.clone(),
+                money(done.total_price_minor, &done.currency),
+                String::new(),
+            ],
+            Some(order_result::Outcome::Refusal(refusal)) => {
+                vec![order, refusal.reason.clone(), "-".to_owned(), "-".to_owned(), refusal.message.clone()]
+            }
+            None => vec![order, "-".to_owned(), "-".to_owned(), "-".to_owned(), String::new()],
+        }
+    }
+}
+
+impl Row for Event {
+    const COLUMNS: &'static [Column] = &[
+        ("CURSOR", true),
+        ("OCCURRED AT", false),
+        ("ORDER", false),
+        ("SEQ", true),
+        ("EVENT", false),
+        ("ACTOR", false),
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let actor = self.actor.as_ref().map(|actor| format!("{}:{}", actor.kind, actor.id));
+        vec![
+            self.cursor.clone().unwrap_or_else(|| "-".to_owned()),
+            instant(self.occurred_at.as_ref()),
+            self.order.as_ref().map(|order| order.order_id.clone()).unwrap_or_default(),
+            number(self.sequence),
+            event_name(self.r#type),
+            actor.unwrap_or_default(),
+        ]
+    }
+}
+
+/// The name of what happened: `accepted`.
+fn event_name(event_type: i32) -> String {
+    let name = EventType::try_from(event_type).unwrap_or_default().as_str_name();
+    name.trim_start_matches("EVENT_TYPE_ORDER_").trim_start_matches("EVENT_TYPE_").to_ascii_lowercase()
+}
+
+impl Row for PackagingKind {
+    const COLUMNS: &'static [Column] =
+        &[("CODE", false), ("ROLE", false), ("WEIGHT BELOW", true), ("SURCHARGE", true)];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.code.clone(),
+            self.role.clone(),
+            weight(self.weight_below_grams),
+            money(self.surcharge_minor, ""),
+        ]
+    }
+}
+
+/// How publishing goes, a line for each fact.
+pub(in crate::cli) fn outbox_card(outbox: &Outbox) -> String {
+    let leader = match (&outbox.leader, outbox.led) {
+        (Some(leader), true) => leader.clone(),
+        (Some(leader), false) => format!("nobody, last {leader}"),
+        (None, _) => "nobody".to_owned(),
+    };
+    let mut lines = vec![
+        ("sink", outbox.sink.clone()),
+        ("published", format!("{} of {}", outbox.published_cursor, outbox.head_cursor)),
+        ("events waiting", number(outbox.lag_events)),
+        ("waiting for", format!("{} s", number(outbox.lag_seconds))),
+        ("relay", leader),
+    ];
+    if outbox.led_since.is_some() {
+        lines.push(("leads since", instant(outbox.led_since.as_ref())));
+    }
+    if let Some(error) = &outbox.last_error {
+        lines.push(("last error", error.clone()));
+        lines.push(("failed at", instant(outbox.last_error_at.as_ref())));
+    }
+    lines.push(("dead letters", number(outbox.dead_letters)));
+    lines.into_iter().fold(String::new(), |mut text, (label, value)| {
+        let _ = writeln!(text, "{label:<16}{}", plain(&value));
+        text
+    })
+}
+
+impl Row for DeadLetter {
+    const COLUMNS: &'static [Column] = &[
+        ("ORDER", false),
+        ("SEQ", true),
+        ("CURSOR", true),
+        ("BURIED AT", false),
+        ("DECIDED", false),
+        ("CAUSE", false),
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let resolution = match self.resolution() {
+            DeadLetterResolution::Unspecified => "-",
+            DeadLetterResolution::Retry => "retry",
+            DeadLetterResolution::Drop => "drop",
+        };
+        vec![
+            self.order_id.clone(),
+            number(self.sequence),
+            self.cursor.clone(),
+            instant(self.buried_at.as_ref()),
+            resolution.to_owned(),
+            self.cause.clone(),
+        ]
+    }
+}
+
+impl Row for DayStatistics {
+    const COLUMNS: &'static [Column] = &[
+        ("POINT", false),
+        ("DAY", false),
+        ("ACCEPTED", true),
+        ("ISSUED", true),
+        ("RETURNED", true),
+        ("TO COURIER", true),
+        ("ACCEPTED FOR", true),
+        ("ISSUED FOR", true),
+        ("RETURNED FOR", true),
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.pickup_point_id.clone(),
+            self.day.clone(),
+            number(self.accepted),
+            number(self.issued),
+            number(self.returned),
+            number(self.handed_to_courier),
+            money(self.accepted_minor, &self.currency),
+            money(self.issued_minor, &self.currency),
+            money(self.returned_minor, &self.currency),
+        ]
+    }
+}

@@ -1,0 +1,83 @@
+//! `pvz serve`: the service.
+
+use std::io::{self, Write as _};
+
+use super::config::{configured_command, load};
+use crate::compose::{self, Addresses};
+use crate::config::Config;
+use crate::lifecycle::{self, Lifecycle};
+use crate::telemetry;
+
+/// The exit code of a service that could not start.
+const EXIT_START: u8 = 1;
+
+configured_command! {
+    /// Serves a pick-up point: gRPC, health checks, and an embedded store,
+    /// with nothing else installed.
+    #[argh(
+        subcommand,
+        name = "serve",
+        example = "Serve with a store in your data directory:\n  {command_name}\nServe from another file, on another port:\n  {command_name} --store=sqlite:/srv/pvz.db --grpc-addr=127.0.0.1:6000"
+    )]
+    pub struct Serve {
+        /// bring the schema of the store up to date first
+        #[argh(switch)]
+        pub migrate: bool,
+    }
+}
+
+impl Serve {
+    /// Serves until a signal, or until a part of the service fails.
+    pub async fn run(self) -> u8 {
+        let mut sources = self.sources();
+        if self.migrate {
+            sources.flags.push(("--migrate", true.to_string()));
+        }
+        let config = match load(&sources) {
+            Ok(loaded) => loaded.config,
+            Err(code) => return code,
+        };
+        if let Err(error) = telemetry::init(&config.log) {
+            return failed(&error);
+        }
+        // Before the store is opened, so that a signal during a long migration
+        // is not the platform's to handle.
+        let signals = match lifecycle::signals() {
+            Ok(signals) => signals,
+            Err(error) => return failed(&error),
+        };
+        let life = Lifecycle::new();
+        let addresses = match compose::start(&config, &life).await {
+            Ok(addresses) => addresses,
+            Err(error) => return failed(&error),
+        };
+        if let Err(error) = banner(&config, addresses) {
+            tracing::warn!(%error, "the banner could not be printed");
+        }
+        life.run(signals, config.server.drain_deadline).await.code()
+    }
+}
+
+pub(super) fn failed(error: &dyn std::error::Error) -> u8 {
+    let mut line = format!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    // Nobody is left to tell if even this fails.
+    let _ = writeln!(io::stderr(), "{line}");
+    EXIT_START
+}
+
+fn banner(config: &Config, addresses: Addresses) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "pvz {} is ready", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  gRPC   {}", addresses.grpc)?;
+    writeln!(out, "  REST   http://{}/swagger-ui/", addresses.http)?;
+    writeln!(out, "  admin  http://{}/readyz", addresses.admin)?;
+    writeln!(out, "  store  {}", config.store.url)?;
+    writeln!(out, "  events {}", config.events.url)?;
+    writeln!(out, "  data   {}", config.data_dir.display())?;
+    out.flush()
+}

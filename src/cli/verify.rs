@@ -1,0 +1,70 @@
+//! `pvz verify`: the oracle over a store.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use super::config::{configured_command, load};
+use crate::adapters::status::{EXIT_DIFFERENCES, Reason, face};
+use crate::app::{Report, verify};
+use crate::compose::Store;
+
+configured_command! {
+    /// Checks a store: every order is the fold of its events, sequences have
+    /// no gap, no history is impossible. Safe beside a running server. Exits
+    /// with 7 if something differs.
+    #[argh(subcommand, name = "verify")]
+    pub struct Verify {}
+}
+
+impl Verify {
+    /// Reads the whole store and reports.
+    pub async fn run(self) -> u8 {
+        let config = match load(&self.sources()) {
+            Ok(loaded) => loaded.config,
+            Err(code) => return code,
+        };
+        let unavailable = face(Reason::Unavailable).exit;
+        let store = match Store::open_read_only(&config).await {
+            Ok(store) => store,
+            Err(error) => return complain(&error, unavailable),
+        };
+        let progress = io::stderr().is_terminal();
+        let verified = verify(store.orders.as_ref(), |report| {
+            if progress {
+                let _ = write!(io::stderr(), "\r{} orders, {} events", report.orders, report.events);
+            }
+        });
+        let report = match verified.await {
+            Ok(report) => report,
+            Err(error) => return complain(&error, unavailable),
+        };
+        if progress {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+        // A closed pipe is no difference.
+        let _ = print(&report);
+        if report.differing == 0 { 0 } else { EXIT_DIFFERENCES }
+    }
+}
+
+fn print(report: &Report) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for difference in &report.differences {
+        writeln!(out, "{}: {}", difference.order_id, difference.what)?;
+    }
+    let listed = u64::try_from(report.differences.len()).unwrap_or(u64::MAX);
+    if report.differing > listed {
+        writeln!(out, "... and {} more orders", report.differing - listed)?;
+    }
+    writeln!(out, "verified {} orders, {} events: {} differ", report.orders, report.events, report.differing)
+}
+
+fn complain(error: &dyn std::error::Error, code: u8) -> u8 {
+    let mut line = format!("error: {}: {error}", Reason::Unavailable.name());
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    let _ = writeln!(io::stderr(), "{line}");
+    code
+}

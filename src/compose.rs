@@ -1,0 +1,299 @@
+//! The composition root: configuration → adapters → use cases → servers. The
+//! only place that knows them all.
+
+mod consumer;
+mod events;
+mod store;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::adapters::admin;
+use crate::adapters::grpc::{self, Front, GrpcOptions, GrpcOrderService};
+use crate::adapters::http::{self, HttpOptions};
+use crate::adapters::journal::JournalError;
+use crate::adapters::kafka::SecurityError;
+use crate::adapters::metered::names;
+use crate::adapters::postgres;
+use crate::adapters::sqlite::OpenError;
+use crate::adapters::system::{SystemClock, SystemIds};
+use crate::app::{
+    Housekeeping, OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness, Ready,
+    Writer, WriterLimits,
+};
+use crate::config::Config;
+use crate::domain::Policy;
+use crate::lifecycle::Lifecycle;
+use crate::ports::{Clock, EventSink, Ids, PortError};
+use crate::telemetry::Metrics;
+
+pub use crate::ports::Start;
+pub use consumer::{ConsumeOptions, Consumed, consume, follow, instant};
+use events::{sink, spawn_publishing};
+pub use store::{Baseline, SchemaStep, Store, baseline, migrate, schema};
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory could not be made.
+    #[error("cannot make the data directory {}", path.display())]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The store could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database of the store could not be opened.
+    #[error(transparent)]
+    Postgres(#[from] postgres::OpenError),
+    /// The store was opened, but does not answer.
+    #[error("the store does not answer")]
+    Store(#[from] PortError),
+    /// The journal could not be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// TLS to Kafka cannot be spoken as configured.
+    #[error(transparent)]
+    Kafka(#[from] SecurityError),
+    /// There is nothing to consume.
+    #[error("events are sent nowhere (events.url is none:), so there are none to consume")]
+    NoSource,
+    /// The place that events are sent to cannot be read.
+    #[error("the events cannot be read")]
+    Source(#[source] PortError),
+    /// No random numbers for a secret.
+    #[error("the platform has no random numbers")]
+    Random(#[from] getrandom::Error),
+    /// Nothing keeps the metrics.
+    #[error("metrics cannot be kept")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// An address is taken, or not ours.
+    #[error("cannot listen on {addr} ({key})")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// The key of the configuration that set it.
+        key: &'static str,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Where a service listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// gRPC.
+    pub grpc: SocketAddr,
+    /// REST and Swagger UI.
+    pub http: SocketAddr,
+    /// Liveness and readiness.
+    pub admin: SocketAddr,
+}
+
+/// The sockets of a service, open before anything answers on them.
+struct Sockets {
+    grpc: TcpListener,
+    http: TcpListener,
+    admin: TcpListener,
+}
+
+impl Sockets {
+    async fn open(config: &Config) -> Result<Self, StartError> {
+        let server = &config.server;
+        Ok(Self {
+            grpc: listen(server.grpc_addr, "server.grpc_addr").await?,
+            http: listen(server.http_addr, "server.http_addr").await?,
+            admin: listen(server.admin_addr, "server.admin_addr").await?,
+        })
+    }
+
+    fn addresses(&self) -> io::Result<Addresses> {
+        Ok(Addresses {
+            grpc: self.grpc.local_addr()?,
+            http: self.http.local_addr()?,
+            admin: self.admin.local_addr()?,
+        })
+    }
+}
+
+async fn listen(addr: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(addr).await.map_err(|cause| StartError::Listen { addr, key, cause })
+}
+
+/// Starts the service: opens the store and the sockets, and gives every task to
+/// `life`.
+///
+/// # Errors
+/// Nothing was started.
+pub async fn start(config: &Config, life: &Lifecycle) -> Result<Addresses, StartError> {
+    let metrics = Metrics::install()?;
+    names::describe();
+    make_data_dir(&config.data_dir).await?;
+    let (store, sink) = (Store::open(config).await?, sink(config, life).await?);
+    let secret = store.orders.secret().await?;
+    let sockets = Sockets::open(config).await?;
+    let addresses = sockets.addresses().map_err(|cause| StartError::Listen {
+        addr: config.server.grpc_addr,
+        key: "server",
+        cause,
+    })?;
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let policy = Arc::new(config.policy.to_domain());
+    let writer = writer(config, &store, &clock, &ids, &policy);
+    spawn_workers(&writer, config.writer.workers.unwrap_or(store.workers), life);
+    let tokens = PageTokens::new(secret);
+    let operated = operate(&store, sink.as_ref(), Arc::clone(&clock), tokens.clone());
+    let service = GrpcOrderService::new(
+        Front::new(Arc::clone(&ids), config.server.request_timeout, life.soft().clone()),
+        writer.clone(),
+        ReadOrders::new(Arc::clone(&store.orders), Arc::clone(&clock), tokens.clone()),
+        ReadEvents::new(
+            Arc::clone(&store.log),
+            Arc::clone(&clock),
+            tokens.clone(),
+            writer.committed(),
+            life.soft().clone(),
+        ),
+        ReadStatistics::new(consumer::beside(config, life).await?, Arc::clone(&clock), tokens),
+        operated.clone(),
+        Arc::clone(&policy),
+    );
+    let readiness = Readiness::new(Arc::clone(&store.orders));
+    let (grpc_ready, admin_ready) = (readiness.subscribe(), readiness.subscribe());
+    life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
+    let housekeeping = Housekeeping::new(Arc::clone(&store.orders), Arc::clone(&clock), policy);
+    life.spawn_until_done("housekeeping", housekeeping.run(life.soft().clone()));
+
+    let (hard, soft) = (life.hard().clone(), life.soft().clone());
+    let options = grpc_options(config);
+    let http_options = http_options(config, &ids);
+    let done = CancellationToken::new();
+    // It stops after the servers, so that what they still accept goes out too.
+    spawn_publishing(&store, sink, operated, clock, &writer, life, &done);
+    spawn_admin(sockets.admin, admin_ready, metrics, life, &done);
+    // However the servers end, the workers end after the last of them, and the
+    // admin face last.
+    let served = Arc::new((Closing(writer), done.drop_guard()));
+    let (http_service, http_served) = (Arc::new(service.clone()), Arc::clone(&served));
+    let (http_hard, http_soft) = (hard.clone(), soft.clone());
+    life.spawn("http", async move {
+        let _served = http_served;
+        tokio::select! {
+            served = http::serve(sockets.http, http_service, http_options, http_soft) => served,
+            () = http_hard.cancelled() => Ok(()),
+        }
+    });
+    life.spawn("grpc", async move {
+        let _served = served;
+        tokio::select! {
+            served = grpc::serve(sockets.grpc, service, grpc_ready, ids, options, soft) => served,
+            () = hard.cancelled() => Ok(()),
+        }
+    });
+    Ok(addresses)
+}
+
+fn spawn_workers(writer: &Writer, workers: usize, life: &Lifecycle) {
+    for _ in 0..workers {
+        let (work, hard) = (writer.clone().work(), life.hard().clone());
+        life.spawn_until_done("writer", async move { _ = hard.run_until_cancelled(work).await });
+    }
+}
+
+/// The admin face, and the upkeep of what it shows, until `stop` is cancelled.
+fn spawn_admin(
+    listener: TcpListener,
+    ready: Ready,
+    metrics: Metrics,
+    life: &Lifecycle,
+    stop: &CancellationToken,
+) {
+    let rendered = metrics.clone();
+    let render: admin::Render = Arc::new(move || rendered.render());
+    life.spawn("admin", admin::serve(listener, ready, render, stop.clone()));
+    let (upkeep, stop) = (metrics.upkeep(), stop.clone());
+    life.spawn_until_done("metrics", async move { _ = stop.run_until_cancelled(upkeep).await });
+}
+
+/// What operators can do about the sink.
+fn operate(
+    store: &Store,
+    sink: Option<&Arc<dyn EventSink>>,
+    clock: Arc<dyn Clock>,
+    tokens: PageTokens,
+) -> OperateOutbox {
+    let sink = sink.map(|sink| sink.name().to_owned()).unwrap_or_default();
+    OperateOutbox::new(Arc::clone(&store.log), Arc::clone(&store.outbox), clock, tokens, sink)
+}
+
+/// The folder of our files is ours to make; that of a store elsewhere is not.
+async fn make_data_dir(path: &Path) -> Result<(), StartError> {
+    let made = tokio::fs::create_dir_all(path).await;
+    made.map_err(|cause| StartError::DataDir { path: path.to_owned(), cause })
+}
+
+fn grpc_options(config: &Config) -> GrpcOptions {
+    GrpcOptions {
+        max_message: config.server.max_message,
+        request_timeout: config.server.request_timeout,
+        max_concurrent_streams: config.server.max_concurrent_streams,
+        keep_alive: config.server.keep_alive_interval,
+    }
+}
+
+fn http_options(config: &Config, ids: &Arc<dyn Ids>) -> HttpOptions {
+    let server = &config.server;
+    HttpOptions {
+        max_body: server.max_message,
+        max_connections: server.http_max_connections,
+        header_timeout: server.http_header_timeout,
+        body_timeout: server.request_timeout,
+        write_timeout: server.http_write_timeout,
+        idle_timeout: server.http_idle_timeout,
+        drain_deadline: server.drain_deadline,
+        cors_origins: server.cors_origins.clone(),
+        ..HttpOptions::new(Arc::clone(ids))
+    }
+}
+
+fn writer(
+    config: &Config,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<dyn Ids>,
+    policy: &Arc<Policy>,
+) -> Writer {
+    let limits = WriterLimits {
+        queue: config.writer.queue,
+        batch: config.writer.batch,
+        retry_budget: config.writer.retry_budget,
+    };
+    Writer::new(Arc::clone(&store.orders), Arc::clone(clock), Arc::clone(ids), Arc::clone(policy), limits)
+}
+
+/// Host and process id, for operators who look for who leads.
+fn process_name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}:{}", std::process::id())
+}
+
+/// Closes the writer pool when it is dropped.
+struct Closing(Writer);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

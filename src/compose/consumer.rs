@@ -1,0 +1,183 @@
+//! The consumer: where events are read, and where what was read is kept.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::events::kafka_source;
+use super::{StartError, Store, listen, make_data_dir, process_name, spawn_admin};
+use crate::adapters::journal::JournalSource;
+use crate::adapters::metered::{MeteredInbox, MeteredSource, names};
+use crate::adapters::postgres::OpenError as PgError;
+use crate::adapters::sqlite::OpenError;
+use crate::app::{IngestEvents, IngestOptions, Ingested, OpenInbox, Readiness};
+use crate::config::{Config, EventsUrl, StoreUrl};
+use crate::domain::Timestamp;
+use crate::lifecycle::Lifecycle;
+use crate::ports::{Content, EventSource, Inbox, PortError, Start};
+use crate::telemetry::Metrics;
+
+/// What may be asked of a consumer besides its configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConsumeOptions {
+    /// Where to begin in a partition that was never read.
+    pub start: Start,
+    /// Whether every partition is moved there first.
+    pub rewind: bool,
+    /// Whether to end at the end.
+    pub once: bool,
+}
+
+/// An instant in RFC 3339, with an offset.
+pub fn instant(text: &str) -> Option<Timestamp> {
+    let parsed = serde_json::from_value::<crate::proto::Timestamp>(text.into()).ok()?;
+    Timestamp::from_parts(parsed.seconds, parsed.nanos)
+}
+
+/// What a consumer did, once it has ended.
+pub type Consumed = tokio::sync::oneshot::Receiver<Ingested>;
+
+/// Where the consumer's events come from; `None` if none are sent.
+fn source(config: &Config) -> Result<Option<Arc<dyn EventSource>>, StartError> {
+    let source: Arc<dyn EventSource> = match &config.events.url {
+        EventsUrl::None => return Ok(None),
+        EventsUrl::Journal(folder) => Arc::new(JournalSource::new(folder)),
+        EventsUrl::Kafka(url) => Arc::new(kafka_source(url, config)?),
+    };
+    Ok(Some(Arc::new(MeteredSource::new(source))))
+}
+
+/// The configuration with the consumer's store in the place of the orders'.
+fn of_consumer(config: &Config) -> Config {
+    let store = crate::config::Store { url: config.consumer.store.clone(), ..config.store.clone() };
+    Config { store, ..config.clone() }
+}
+
+/// Reads the events that are sent from now on, and tells of each which order it
+/// is about. Ends with the value that is answered.
+///
+/// # Errors
+/// Nothing is sent, or the place cannot be read.
+pub async fn follow(
+    config: &Config,
+    seen: impl Fn(&str) + Send + Sync + 'static,
+) -> Result<JoinSet<()>, StartError> {
+    let source = source(config)?.ok_or(StartError::NoSource)?;
+    let seen = Arc::new(seen);
+    let mut readers = JoinSet::new();
+    for partition in source.partitions().await.map_err(StartError::Source)? {
+        let mut from = source.begin(partition, Start::Latest).await.map_err(StartError::Source)?;
+        let (source, seen) = (Arc::clone(&source), Arc::clone(&seen));
+        readers.spawn(async move {
+            loop {
+                let Ok(fetched) = source.fetch(partition, from, 2_000).await else {
+                    sleep(Duration::from_millis(10)).await;
+                    continue;
+                };
+                from = fetched.next;
+                for record in fetched.records {
+                    if let Content::Event(event) = record.content {
+                        seen(event.order.order_id.as_str());
+                    }
+                }
+            }
+        });
+    }
+    Ok(readers)
+}
+
+fn ingest(
+    config: &Config,
+    source: Arc<dyn EventSource>,
+    inbox: Arc<dyn Inbox>,
+    options: ConsumeOptions,
+) -> IngestEvents {
+    let ConsumeOptions { start, rewind, once } = options;
+    let defaults = IngestOptions::new(process_name());
+    let (batch, lease) = (config.consumer.batch, config.consumer.lease);
+    let options = IngestOptions { batch, lease, start, rewind, once, ..defaults };
+    IngestEvents::new(source, Arc::new(MeteredInbox::new(inbox)), options)
+}
+
+/// Starts the consumer, and gives every task to `life`; when it is done by
+/// itself, it ends the process. Answers where the admin face listens.
+///
+/// # Errors
+/// Nothing was started.
+pub async fn consume(
+    config: &Config,
+    options: ConsumeOptions,
+    life: &Lifecycle,
+) -> Result<(SocketAddr, Consumed), StartError> {
+    let metrics = Metrics::install()?;
+    names::describe();
+    make_data_dir(&config.data_dir).await?;
+    let source = source(config)?.ok_or(StartError::NoSource)?;
+    let store = Store::open(&of_consumer(config)).await?;
+    let listener = listen(config.consumer.admin_addr, "consumer.admin_addr").await?;
+    let addr = listener.local_addr().map_err(|cause| StartError::Listen {
+        addr: config.consumer.admin_addr,
+        key: "consumer.admin_addr",
+        cause,
+    })?;
+    let readiness = Readiness::new(Arc::clone(&store.orders));
+    let done = CancellationToken::new();
+    spawn_admin(listener, readiness.subscribe(), metrics, life, &done);
+    life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
+    let ingest = ingest(config, source, store.inbox, options);
+    let (soft, hard) = (life.soft().clone(), life.hard().clone());
+    let (told, consumed) = tokio::sync::oneshot::channel();
+    life.spawn_until_done("consumer", async move {
+        let ingested = hard.run_until_cancelled(ingest.run(soft.clone())).await;
+        // Nobody may be left to tell.
+        _ = told.send(ingested.unwrap_or_default());
+        soft.cancel();
+        done.cancel();
+    });
+    Ok((addr, consumed))
+}
+
+/// Runs the consumer beside the servers of this process, if that is wanted, and
+/// says where its inbox is.
+pub(super) async fn beside(config: &Config, life: &Lifecycle) -> Result<OpenInbox, StartError> {
+    if !config.consumer.in_process {
+        return Ok(opener(config));
+    }
+    let source = source(config)?.ok_or(StartError::NoSource)?;
+    let inbox = Store::open(&of_consumer(config)).await?.inbox;
+    let options = ConsumeOptions { start: Start::Earliest, rewind: false, once: false };
+    let ingest = ingest(config, source, Arc::clone(&inbox), options);
+    let (soft, hard) = (life.soft().clone(), life.hard().clone());
+    life.spawn_until_done("consumer", async move { _ = hard.run_until_cancelled(ingest.run(soft)).await });
+    Ok(Box::new(move || {
+        let inbox = Arc::clone(&inbox);
+        async move { Ok(Some(inbox)) }.boxed()
+    }))
+}
+
+/// Opens the inbox of a consumer that runs elsewhere, for reading.
+fn opener(config: &Config) -> OpenInbox {
+    let config = Arc::new(of_consumer(config));
+    Box::new(move || {
+        let config = Arc::clone(&config);
+        let open = async move {
+            // Another process's memory cannot be read.
+            if config.store.url == StoreUrl::Memory {
+                return Ok(None);
+            }
+            match Store::open_read_only(&config).await {
+                Ok(store) => Ok(Some(store.inbox)),
+                Err(StartError::Open(OpenError::Missing(_)) | StartError::Postgres(PgError::Missing)) => {
+                    Ok(None)
+                }
+                Err(error) => Err(PortError::unavailable("the consumer's store cannot be opened", error)),
+            }
+        };
+        open.boxed()
+    })
+}

@@ -1,0 +1,135 @@
+//! Where events go, and the relay that brings them there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{StartError, Store, process_name};
+use crate::adapters::journal::Journal;
+use crate::adapters::kafka::{
+    Encoding, KafkaConnection, KafkaOptions, KafkaSink, KafkaSource, Login, Mechanism, Security, Tls,
+};
+use crate::adapters::metered::{MeteredOutbox, MeteredSink, OutboxGauges};
+use crate::adapters::system::SystemClock;
+use crate::app::{OperateOutbox, RelayEvents, RelayOptions, ShareCommits, Writer};
+use crate::config::{
+    Config, Events, EventsUrl, KafkaCompression, KafkaEncoding, KafkaSasl, KafkaUrl, Secret,
+};
+use crate::lifecycle::Lifecycle;
+use crate::ports::{Clock, EventSink, Outbox, PortError};
+
+/// Opens the place for events; `None` if nothing is sent, so that nothing
+/// relays either.
+pub(super) async fn sink(
+    config: &Config,
+    life: &Lifecycle,
+) -> Result<Option<Arc<dyn EventSink>>, StartError> {
+    let sink: Arc<dyn EventSink> = match &config.events.url {
+        EventsUrl::None => return Ok(None),
+        EventsUrl::Kafka(url) => {
+            let sink = Arc::new(KafkaSink::new(kafka_options(url, config)?));
+            let (greeted, soft) = (Arc::clone(&sink), life.soft().clone());
+            life.spawn_until_done("kafka", async move {
+                _ = soft.run_until_cancelled(Box::pin(greeted.greet())).await;
+            });
+            sink
+        }
+        EventsUrl::Journal(folder) => {
+            let (folder, file_size) = (folder.clone(), config.events.journal_file_size as u64);
+            let opened = tokio::task::spawn_blocking(move || Journal::open(&folder, file_size)).await;
+            let journal =
+                opened.map_err(|error| PortError::unavailable("opening the journal broke off", error))??;
+            Arc::new(journal)
+        }
+    };
+    Ok(Some(Arc::new(MeteredSink::new(sink))))
+}
+
+fn kafka_options(url: &KafkaUrl, config: &Config) -> Result<KafkaOptions, StartError> {
+    let events = &config.events;
+    Ok(KafkaOptions {
+        connection: kafka_connection(url, events)?,
+        topic: url.topic.clone(),
+        create: events.kafka_create_topic,
+        partitions: events.kafka_partitions,
+        replication: events.kafka_replication,
+        encoding: match events.kafka_encoding {
+            KafkaEncoding::Json => Encoding::Json,
+            KafkaEncoding::Protobuf => Encoding::Protobuf,
+        },
+        lz4: events.kafka_compression == KafkaCompression::Lz4,
+    })
+}
+
+/// How brokers are talked to, by whoever does.
+pub(super) fn kafka_connection(url: &KafkaUrl, events: &Events) -> Result<KafkaConnection, StartError> {
+    let tls = events.kafka_tls.then(|| Tls {
+        ca_file: events.kafka_ca_file.clone(),
+        client: events.kafka_client_cert_file.clone().zip(events.kafka_client_key_file.clone()),
+    });
+    let mechanism = match events.kafka_sasl {
+        KafkaSasl::None => None,
+        KafkaSasl::Plain => Some(Mechanism::Plain),
+        KafkaSasl::ScramSha256 => Some(Mechanism::ScramSha256),
+        KafkaSasl::ScramSha512 => Some(Mechanism::ScramSha512),
+    };
+    let login = mechanism.map(|mechanism| Login {
+        mechanism,
+        user: events.kafka_user.clone().unwrap_or_default(),
+        password: events.kafka_password.as_ref().map(Secret::expose).unwrap_or_default().to_owned(),
+    });
+    Ok(KafkaConnection {
+        brokers: url.brokers.clone(),
+        timeout: events.kafka_timeout,
+        security: Security::open(tls.as_ref(), login)?,
+    })
+}
+
+/// Events as they are read back from a topic.
+pub(super) fn kafka_source(url: &KafkaUrl, config: &Config) -> Result<KafkaSource, StartError> {
+    Ok(KafkaSource::new(kafka_options(url, config)?, Arc::new(SystemClock)))
+}
+
+/// How often monitoring is told how far the sink is behind.
+const GAUGE_PERIOD: Duration = Duration::from_secs(5);
+
+/// Everything that brings events to the sink, until `stop` is cancelled; what
+/// wakes for other replicas' commits is there without a sink, too.
+pub(super) fn spawn_publishing(
+    store: &Store,
+    sink: Option<Arc<dyn EventSink>>,
+    operate: OperateOutbox,
+    clock: Arc<dyn Clock>,
+    writer: &Writer,
+    life: &Lifecycle,
+    stop: &CancellationToken,
+) {
+    if let Some(news) = &store.news {
+        let sharer = ShareCommits::new(Arc::clone(news), writer.commit_counter());
+        life.spawn_until_done("news", sharer.run(stop.clone()));
+    }
+    let Some(sink) = sink else { return };
+    let outbox: Arc<dyn Outbox> = Arc::new(MeteredOutbox::new(Arc::clone(&store.outbox)));
+    let (log, committed, options) = (Arc::clone(&store.log), writer.committed(), RelayOptions::default());
+    let relay = RelayEvents::new(log, outbox, sink, clock, committed, process_name(), options);
+    let (hard, stopped) = (life.hard().clone(), stop.clone());
+    life.spawn_until_done("relay", async move { _ = hard.run_until_cancelled(relay.run(stopped)).await });
+    let stop = stop.clone();
+    life.spawn_until_done("outbox gauges", async move {
+        _ = stop.run_until_cancelled(show_gauges(operate)).await;
+    });
+}
+
+/// Tells monitoring how far the sink is behind, without end.
+async fn show_gauges(operate: OperateOutbox) {
+    let gauges = OutboxGauges::new();
+    loop {
+        // Why the store fails is told by whoever needs it more.
+        if let Ok(report) = operate.report().await {
+            let held_back = report.status.as_ref().map_or(0, |status| status.dead_letters);
+            gauges.show(report.lag_events(), report.lag_seconds, held_back);
+        }
+        tokio::time::sleep(GAUGE_PERIOD).await;
+    }
+}

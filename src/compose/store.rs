@@ -1,0 +1,205 @@
+//! Which store, and how it is opened.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use crate::adapters::postgres::Baseline;
+
+use super::StartError;
+use crate::adapters::memory::MemoryStore;
+use crate::adapters::postgres::{
+    self, Authorities, Check, Encryption, PostgresNews, PostgresOptions, PostgresStore, ServerAddress, Tls,
+};
+use crate::adapters::sqlite::{OpenError, SqliteOptions, SqliteStore};
+use crate::config::{Config, PostgresAuthorities, PostgresSslMode, PostgresTls, PostgresUrl, StoreUrl};
+use crate::ports::{CommitNews, EventLog, Inbox, OrderStore, Outbox, PortError};
+
+/// A store, as the ports that it implements.
+pub struct Store {
+    /// The orders.
+    pub orders: Arc<dyn OrderStore>,
+    /// The log of events.
+    pub log: Arc<dyn EventLog>,
+    /// What a consumer has read.
+    pub(super) inbox: Arc<dyn Inbox>,
+    /// How far events were published.
+    pub(super) outbox: Arc<dyn Outbox>,
+    /// News among the replicas; none where one process has the store.
+    pub(super) news: Option<Arc<dyn CommitNews>>,
+    /// How many workers suit it.
+    pub(super) workers: usize,
+}
+
+impl Store {
+    fn new<S: OrderStore + EventLog + Outbox + Inbox + 'static>(store: S, workers: usize) -> Self {
+        let store = Arc::new(store);
+        let (orders, log) = (Arc::<S>::clone(&store), Arc::<S>::clone(&store));
+        let inbox = Arc::<S>::clone(&store);
+        Self { orders, log, inbox, outbox: store, news: None, workers }
+    }
+
+    /// Opens the store for serving, with its schema brought up to date unless
+    /// that is left to `pvz migrate`.
+    pub async fn open(config: &Config) -> Result<Self, StartError> {
+        match &config.store.url {
+            StoreUrl::Memory => {
+                let mut secret = [0; 32];
+                getrandom::fill(&mut secret)?;
+                Ok(Self::new(MemoryStore::new(secret), 1))
+            }
+            // One writer at a time is all that SQLite has.
+            StoreUrl::Sqlite(path) => Ok(Self::new(sqlite(path, config, SqliteStore::open).await?, 1)),
+            StoreUrl::Postgres(url) => {
+                let options = postgres_options(url, config)?;
+                if config.store.migrate.unwrap_or(false) {
+                    postgres::migrate(&options).await?;
+                }
+                let store = Self::new(PostgresStore::open(&options).await?, POSTGRES_WORKERS);
+                Ok(Self { news: Some(Arc::new(PostgresNews::new(&options))), ..store })
+            }
+        }
+    }
+
+    /// Opens the store for reading, beside whoever serves it.
+    pub async fn open_read_only(config: &Config) -> Result<Self, StartError> {
+        match &config.store.url {
+            StoreUrl::Memory => Self::open(config).await,
+            StoreUrl::Sqlite(path) => {
+                Ok(Self::new(sqlite(path, config, SqliteStore::open_read_only).await?, 1))
+            }
+            StoreUrl::Postgres(url) => {
+                let store = PostgresStore::open(&postgres_options(url, config)?).await?;
+                Ok(Self::new(store, POSTGRES_WORKERS))
+            }
+        }
+    }
+}
+
+/// Opens a SQLite file, on a thread that may block.
+async fn sqlite(
+    path: &Path,
+    config: &Config,
+    open: fn(&Path, &SqliteOptions) -> Result<SqliteStore, OpenError>,
+) -> Result<SqliteStore, StartError> {
+    let options = SqliteOptions {
+        readers: config.store.read_connections,
+        busy_timeout: config.store.busy_timeout,
+        max_pages: None,
+        migrate: config.store.migrate.unwrap_or(true),
+    };
+    let path = path.to_owned();
+    let opened = tokio::task::spawn_blocking(move || open(&path, &options)).await;
+    Ok(opened.map_err(|error| PortError::unavailable("opening the store broke off", error))??)
+}
+
+/// One writes while the other waits for its commit; more make smaller batches.
+const POSTGRES_WORKERS: usize = 2;
+
+fn postgres_options(url: &PostgresUrl, config: &Config) -> Result<PostgresOptions, postgres::OpenError> {
+    let workers = config.writer.workers.unwrap_or(POSTGRES_WORKERS);
+    Ok(PostgresOptions {
+        server: ServerAddress { config: (*url.server).clone(), tls: postgres_tls(&url.tls)? },
+        readers: config.store.pool_size,
+        // One more for health checks and housekeeping.
+        writers: NonZeroUsize::MIN.saturating_add(workers),
+        timeout: config.store.statement_timeout,
+    })
+}
+
+/// What each mode of libpq means.
+fn postgres_tls(url: &PostgresTls) -> Result<Tls, postgres::OpenError> {
+    let authorities = url.authorities.as_ref().map(|authorities| match authorities {
+        PostgresAuthorities::Machine => Authorities::Machine,
+        PostgresAuthorities::File(path) => Authorities::File(path.clone()),
+    });
+    let (encryption, check) = match (url.mode, authorities) {
+        (PostgresSslMode::Disable, _) => return Ok(Tls::default()),
+        (PostgresSslMode::Prefer, _) => (Encryption::IfOffered, Check::Nothing),
+        (PostgresSslMode::Require, None) => (Encryption::Always, Check::Nothing),
+        (PostgresSslMode::VerifyFull, authorities) => {
+            (Encryption::Always, Check::AuthorityAndHost(authorities.unwrap_or(Authorities::Machine)))
+        }
+        (PostgresSslMode::Require | PostgresSslMode::VerifyCa, authorities) => {
+            (Encryption::Always, Check::Authority(authorities.unwrap_or(Authorities::Machine)))
+        }
+    };
+    Ok(Tls::open(encryption, &check, url.client.as_ref())?)
+}
+
+/// A step of a store's schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaStep {
+    /// Its version and what it does.
+    pub name: String,
+    /// Whether the store has it.
+    pub applied: bool,
+}
+
+/// Brings the schema of the store up to date, and names the steps that this
+/// took.
+///
+/// # Errors
+/// The store cannot be opened, a newer release was here, or a step failed.
+pub async fn migrate(config: &Config) -> Result<Vec<String>, StartError> {
+    match &config.store.url {
+        StoreUrl::Memory => Ok(Vec::new()),
+        StoreUrl::Sqlite(path) => {
+            let pending = schema(config).await?.into_iter().filter(|step| !step.applied);
+            let migrating = Config {
+                store: crate::config::Store { migrate: Some(true), ..config.store.clone() },
+                ..config.clone()
+            };
+            sqlite(path, &migrating, SqliteStore::open).await?;
+            Ok(pending.map(|step| step.name).collect())
+        }
+        StoreUrl::Postgres(url) => Ok(postgres::migrate(&postgres_options(url, config)?).await?),
+    }
+}
+
+/// The steps of the store's schema, in order. Those that this release does not
+/// know come last.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn schema(config: &Config) -> Result<Vec<SchemaStep>, StartError> {
+    match &config.store.url {
+        StoreUrl::Memory => Ok(Vec::new()),
+        StoreUrl::Sqlite(path) => {
+            let path = path.clone();
+            let read = tokio::task::spawn_blocking(move || SqliteStore::schema(&path)).await;
+            let steps =
+                read.map_err(|error| PortError::unavailable("reading the store broke off", error))??;
+            Ok(steps.into_iter().map(|(name, applied)| SchemaStep { name, applied }).collect())
+        }
+        StoreUrl::Postgres(url) => {
+            let status = postgres::status(&postgres_options(url, config)?).await?;
+            let known = status.steps.into_iter();
+            let known = known.map(|step| SchemaStep { name: step.name, applied: step.applied });
+            let unknown = status
+                .unknown
+                .into_iter()
+                .map(|version| SchemaStep { name: format!("{version} (of a newer release)"), applied: true });
+            Ok(known.chain(unknown).collect())
+        }
+    }
+}
+
+/// Measures what the database of the store does without the service; `None`
+/// when the store is not in PostgreSQL.
+///
+/// # Errors
+/// The database cannot be reached or refuses.
+pub async fn baseline(
+    config: &Config,
+    connections: usize,
+    duration: Duration,
+) -> Result<Option<Baseline>, StartError> {
+    match &config.store.url {
+        StoreUrl::Memory | StoreUrl::Sqlite(_) => Ok(None),
+        StoreUrl::Postgres(url) => {
+            Ok(Some(postgres::baseline(&postgres_options(url, config)?, connections, duration).await?))
+        }
+    }
+}

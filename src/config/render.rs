@@ -1,0 +1,77 @@
+//! The configuration as TOML: what is in effect, and the template.
+
+use std::fmt::Write as _;
+
+use super::fault::redacted;
+use super::keys::{self, Key};
+use super::layers::{Setting, default_of};
+use super::secret::{HIDDEN, is_secret};
+
+const TEMPLATE_HEAD: &str = "\
+# The configuration of pvz: every key, with its default. Take the `#` off a line
+# to change it. Precedence: defaults < this file (--config, PVZ_CONFIG) <
+# environment < flags. Durations are written as 30s, 48h, 7d. Relative paths
+# begin at the working directory.
+";
+
+/// Every key with its documentation and its default, commented out, so that a
+/// file made of it follows new defaults.
+pub fn template() -> String {
+    let mut out = TEMPLATE_HEAD.to_owned();
+    document(&mut out, |out, key| {
+        out.push('\n');
+        comment(out, key.doc);
+        let flag = key.flag().map_or_else(String::new, |flag| format!(", flag {flag}"));
+        _ = writeln!(out, "# Environment: {}{flag}.", key.variable);
+        let value = default_of(key).map_or_else(String::new, |value| assigned(&value));
+        for line in format!("{} ={value}", key.name).lines() {
+            _ = writeln!(out, "#{line}");
+        }
+    });
+    out
+}
+
+/// What is in effect, each key with where it came from, secrets hidden.
+pub(super) fn effective<'a>(setting: impl Fn(&str) -> Option<&'a Setting>) -> String {
+    let mut out = "# The configuration in effect.\n".to_owned();
+    document(&mut out, |out, key| {
+        _ = match setting(&key.path()) {
+            Some(Setting { origin, .. }) if is_secret(key.name) => {
+                writeln!(out, "{} = \"{HIDDEN}\" # {origin}", key.name)
+            }
+            Some(Setting { value, origin }) => {
+                writeln!(out, "{} ={} # {origin}", key.name, assigned(&redacted(value)))
+            }
+            None => writeln!(out, "#{} = # not set", key.name),
+        };
+    });
+    out
+}
+
+fn document(out: &mut String, mut write: impl FnMut(&mut String, &Key)) {
+    let keys = keys::keys();
+    keys.iter().filter(|key| key.section.is_none()).for_each(|key| write(out, key));
+    for (section, doc) in keys::sections() {
+        out.push('\n');
+        comment(out, doc);
+        _ = writeln!(out, "[{section}]");
+        keys.iter().filter(|key| key.section == Some(section)).for_each(|key| write(out, key));
+    }
+}
+
+fn comment(out: &mut String, lines: &[&str]) {
+    for line in lines {
+        _ = writeln!(out, "#{line}");
+    }
+}
+
+/// The value with a space in front; a list of tables a row a line.
+fn assigned(value: &toml::Value) -> String {
+    match value {
+        toml::Value::Array(rows) if rows.iter().any(toml::Value::is_table) => {
+            let rows: Vec<String> = rows.iter().map(|row| format!("  {row},\n")).collect();
+            format!(" [\n{}]", rows.concat())
+        }
+        other => format!(" {other}"),
+    }
+}

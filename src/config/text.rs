@@ -1,0 +1,178 @@
+//! Values as people write them, in a file or in the environment, with their
+//! bounds. Every error is a sentence that stands after the key's name and never
+//! repeats the value: whoever reports it knows what to hide.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+
+/// One hour in milliseconds, for the bounds of [`duration`].
+pub(super) const HOUR: u64 = 3_600_000;
+/// Ten years in milliseconds.
+pub(super) const TEN_YEARS: u64 = 10 * 365 * 24 * HOUR;
+
+/// Reads a text, or a number as if it were its text, and parses it.
+pub(super) fn read<'de, D, T, E>(
+    deserializer: D,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    E: fmt::Display,
+{
+    let text = deserializer.deserialize_any(Scalar)?;
+    parse(text.trim()).map_err(D::Error::custom)
+}
+
+struct Scalar;
+
+impl Visitor<'_> for Scalar {
+    type Value = String;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a text or a whole number")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    // Few keys are a truth value and none is a fraction, but the key's own
+    // sentence says more than "invalid type".
+    fn visit_bool<E: Error>(self, truth: bool) -> Result<String, E> {
+        Ok(truth.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, fraction: f64) -> Result<String, E> {
+        Ok(format!("{fraction:?}"))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+}
+
+/// A truth value.
+pub(super) fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    read(deserializer, |text| text.parse::<bool>().map_err(|_| "must be true or false"))
+}
+
+/// A whole number within bounds, inclusive.
+pub(super) fn integer<'de, D, T, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+{
+    read(deserializer, |text| {
+        text.parse::<u64>()
+            .ok()
+            .filter(|number| (MIN..=MAX).contains(number))
+            .and_then(|number| number.to_string().parse().ok())
+            .ok_or_else(|| format!("must be a whole number from {MIN} to {MAX}"))
+    })
+}
+
+/// A duration as humantime reads it, within bounds in milliseconds, inclusive.
+pub(super) fn duration<'de, D, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<Duration, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    read(deserializer, |text| {
+        let (min, max) = (Duration::from_millis(MIN), Duration::from_millis(MAX));
+        humantime::parse_duration(text).ok().filter(|duration| (min..=max).contains(duration)).ok_or_else(
+            || format!("must be a duration from {} to {}, such as 30s or 48h", brief(MIN), brief(MAX)),
+        )
+    })
+}
+
+/// Milliseconds in their largest whole unit.
+fn brief(millis: u64) -> String {
+    let units = [(24 * HOUR, "d"), (HOUR, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+    let fitting = units.into_iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
+    fitting.map_or_else(|| "0s".to_owned(), |(unit, name)| format!("{}{name}", millis / unit))
+}
+
+/// A number of bytes within bounds, inclusive: plain, or in KiB, MiB, GiB.
+pub(super) fn bytes<'de, D, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<usize, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    read(deserializer, |text| {
+        parse_bytes(text)
+            .filter(|bytes| (MIN..=MAX).contains(bytes))
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .ok_or_else(|| format!("must be {MIN} to {MAX} bytes, such as 65536, 64KiB or 4MiB"))
+    })
+}
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// An address and a port. Names are not looked up: what a name means may change
+/// between the check and the start.
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    read(deserializer, |text| {
+        text.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:8081 or [::1]:8081")
+    })
+}
+
+/// A path, taken literally; relative ones begin at the working directory.
+pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    read(deserializer, parse_path)
+}
+
+/// Refuses what would surprise: `~` is the shell's to expand, not ours.
+pub(super) fn parse_path(text: &str) -> Result<PathBuf, &'static str> {
+    if text == "~" || text.starts_with("~/") {
+        return Err("must be a whole path: ~ is not expanded here");
+    }
+    if text.contains('\0') {
+        return Err("must be a path without NUL characters");
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// A list of texts: an array, or one text with commas.
+pub(super) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    deserializer.deserialize_any(List)
+}
+
+struct List;
+
+impl<'de> Visitor<'de> for List {
+    type Value = Vec<String>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of texts")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list)
+    }
+}

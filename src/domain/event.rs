@@ -1,0 +1,236 @@
+//! Events, and the fold that makes orders of them.
+
+use std::fmt;
+
+use super::{Order, OrderId, RequestId, ReturnedAt, State, Timestamp, Traceparent};
+
+/// The unique id of an event: a UUIDv7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(pub u128);
+
+impl fmt::Display for EventId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.0;
+        let part = |shift: u32, bits: u32| (id >> shift) & ((1 << bits) - 1);
+        write!(
+            formatter,
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            part(96, 32),
+            part(80, 16),
+            part(64, 16),
+            part(48, 16),
+            part(0, 48)
+        )
+    }
+}
+
+/// What happened to an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EventType {
+    /// A courier brought it.
+    Accepted,
+    /// The customer collected it.
+    Issued,
+    /// The customer brought it back.
+    Returned,
+    /// It went away with a courier.
+    HandedToCourier,
+}
+
+/// What kind of actor asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ActorKind {
+    /// Somebody who brings and takes parcels.
+    Courier,
+    /// Somebody behind the counter.
+    Operator,
+    /// Somebody before the counter.
+    Customer,
+    /// A program.
+    System,
+}
+
+impl ActorKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Courier, Self::Operator, Self::Customer, Self::System];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Courier => "courier",
+            Self::Operator => "operator",
+            Self::Customer => "customer",
+            Self::System => "system",
+        }
+    }
+
+    /// The kind with that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Who asked for a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// Of what kind; recorded, never checked against the command.
+    pub kind: ActorKind,
+    /// Who of that kind, in the form of a key.
+    pub id: String,
+}
+
+impl Actor {
+    /// `operator:anonymous`, who asks when nobody says.
+    pub fn anonymous() -> Self {
+        Self { kind: ActorKind::Operator, id: "anonymous".to_owned() }
+    }
+
+    /// Reads `<kind>:<id>`.
+    ///
+    /// # Errors
+    /// What is wrong, to stand after the header's name.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const EXPECTED: &str =
+            "must be <kind>:<id>, where the kind is courier, operator, customer or system, and the id a key";
+        let (kind, id) = text.split_once(':').ok_or(EXPECTED)?;
+        let kind = ActorKind::parse(kind).ok_or(EXPECTED)?;
+        // An actor's id has the same form as every other key.
+        OrderId::parse(id).map_err(|_| EXPECTED)?;
+        Ok(Self { kind, id: id.to_owned() })
+    }
+}
+
+/// The fact that a command took effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Unique.
+    pub event_id: EventId,
+    /// What happened.
+    pub event_type: EventType,
+    /// Its number within its order, from 1.
+    pub sequence: i64,
+    /// When.
+    pub occurred_at: Timestamp,
+    /// Who asked.
+    pub actor: Actor,
+    /// The idempotency key of the command, when it had one.
+    pub request_id: Option<RequestId>,
+    /// The trace that the command belonged to, if its caller named one.
+    pub traceparent: Option<Traceparent>,
+    /// The order after the event.
+    pub order: Order,
+}
+
+/// A history that cannot have happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Inconsistency {
+    /// The first event is not an accept, or an accept is not the first.
+    #[error("event {sequence} ({event_type:?}) cannot follow the state {before}")]
+    Impossible {
+        /// The event's sequence.
+        sequence: i64,
+        /// The event's type.
+        event_type: EventType,
+        /// The state before.
+        before: String,
+    },
+    /// The sequence has a gap or a repetition.
+    #[error("event {found} stands where event {expected} should")]
+    Sequence {
+        /// What the sequence should be.
+        expected: i64,
+        /// What it is.
+        found: i64,
+    },
+    /// An event lies before the one that it follows.
+    #[error("event {sequence} occurred at {occurred_at}, before the event that it follows")]
+    Backwards {
+        /// The event's sequence.
+        sequence: i64,
+        /// Its instant.
+        occurred_at: Timestamp,
+    },
+    /// The order was issued when its storage deadline had passed.
+    #[error("event {sequence} issued the order at {occurred_at}, not before its deadline {storage_until}")]
+    IssuedLate {
+        /// The event's sequence.
+        sequence: i64,
+        /// Its instant.
+        occurred_at: Timestamp,
+        /// The deadline.
+        storage_until: Timestamp,
+    },
+    /// A stored order went away with a courier before its deadline.
+    #[error("event {sequence} handed the order over at {occurred_at}, before its deadline {storage_until}")]
+    HandedEarly {
+        /// The event's sequence.
+        sequence: i64,
+        /// Its instant.
+        occurred_at: Timestamp,
+        /// The deadline.
+        storage_until: Timestamp,
+    },
+    /// The order that the event carries is not the fold up to it.
+    #[error("event {sequence} carries an order that is not the fold of the events up to it")]
+    Snapshot {
+        /// The event's sequence.
+        sequence: i64,
+    },
+}
+
+/// The fold: the order after an event, from the order before it and the event's
+/// own facts. Of the order that the event carries only an accept's is read.
+///
+/// # Errors
+/// The event cannot follow that order.
+pub fn evolve(before: Option<&Order>, event: &Event) -> Result<Order, Inconsistency> {
+    let expected = before.map_or(0, |order| order.version) + 1;
+    if event.sequence != expected {
+        return Err(Inconsistency::Sequence { expected, found: event.sequence });
+    }
+    if before.is_some_and(|order| event.occurred_at < order.changed_at()) {
+        let (sequence, occurred_at) = (event.sequence, event.occurred_at);
+        return Err(Inconsistency::Backwards { sequence, occurred_at });
+    }
+    let after = step(before, event)?;
+    if after == event.order { Ok(after) } else { Err(Inconsistency::Snapshot { sequence: event.sequence }) }
+}
+
+fn step(before: Option<&Order>, event: &Event) -> Result<Order, Inconsistency> {
+    let at = event.occurred_at;
+    let Some(order) = before else {
+        if event.event_type != EventType::Accepted {
+            return Err(impossible(None, event));
+        }
+        return Ok(Order { state: State::Stored, accepted_at: at, version: 1, ..event.order.clone() });
+    };
+    let (sequence, storage_until) = (event.sequence, order.storage_until);
+    let state = match (order.state, event.event_type) {
+        (State::Stored, EventType::Issued) if at >= storage_until => {
+            return Err(Inconsistency::IssuedLate { sequence, occurred_at: at, storage_until });
+        }
+        (State::Stored, EventType::Issued) => State::Issued { issued_at: at },
+        (State::Issued { issued_at }, EventType::Returned) => {
+            State::Returned(ReturnedAt { issued_at, returned_at: at })
+        }
+        (State::Stored, EventType::HandedToCourier) if at < storage_until => {
+            return Err(Inconsistency::HandedEarly { sequence, occurred_at: at, storage_until });
+        }
+        (State::Stored, EventType::HandedToCourier) => {
+            State::HandedToCourier { returned: None, handed_to_courier_at: at }
+        }
+        (State::Returned(returned), EventType::HandedToCourier) => {
+            State::HandedToCourier { returned: Some(returned), handed_to_courier_at: at }
+        }
+        _ => return Err(impossible(before, event)),
+    };
+    Ok(Order { state, version: order.version + 1, ..order.clone() })
+}
+
+fn impossible(before: Option<&Order>, event: &Event) -> Inconsistency {
+    Inconsistency::Impossible {
+        sequence: event.sequence,
+        event_type: event.event_type,
+        before: before.map_or_else(|| "none".to_owned(), |order| format!("{:?}", order.state_name())),
+    }
+}

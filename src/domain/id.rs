@@ -1,0 +1,116 @@
+//! Keys: strings of 1 to 64 characters from `[A-Za-z0-9._-]`, the first a
+//! letter or a digit, compared byte by byte.
+
+use std::fmt;
+use std::sync::Arc;
+
+const MAX_LENGTH: usize = 64;
+const MAX_REQUEST_ID: usize = 128;
+
+/// What every key must look like, to stand after a field's name.
+fn check(text: &str) -> Result<(), &'static str> {
+    let Some(first) = text.bytes().next() else {
+        return Err("is required");
+    };
+    if text.len() > MAX_LENGTH {
+        return Err("must be at most 64 characters long");
+    }
+    if !first.is_ascii_alphanumeric() {
+        return Err("must begin with a letter from A to Z or a digit");
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        return Err("may hold only the letters A to Z, digits, '.', '_' and '-'");
+    }
+    Ok(())
+}
+
+macro_rules! key {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks the form.
+            ///
+            /// # Errors
+            /// What is wrong, to stand after the field's name.
+            pub fn parse(text: &str) -> Result<Self, &'static str> {
+                check(text).map(|()| Self(text.into()))
+            }
+
+            /// The key as it was given.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&$name> for String {
+            fn from(key: &$name) -> Self {
+                key.as_str().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "{}({})", stringify!($name), self.0)
+            }
+        }
+    };
+}
+
+key! {
+    /// The key of an order.
+    OrderId
+}
+key! {
+    /// The key of a customer.
+    CustomerId
+}
+key! {
+    /// The key of a pickup point.
+    PickupPointId
+}
+
+/// The idempotency key of a command: 1 to 128 visible ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// Checks the form.
+    ///
+    /// # Errors
+    /// What is wrong, to stand after the field's name.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() || text.len() > MAX_REQUEST_ID {
+            return Err("must be 1 to 128 characters long");
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("may hold only visible ASCII characters, no spaces");
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The key as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&RequestId> for String {
+    fn from(request_id: &RequestId) -> Self {
+        request_id.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}

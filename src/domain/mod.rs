@@ -1,0 +1,34 @@
+//! The rules of a pick-up point, as values and functions. No IO, no clock, no
+//! randomness, no async, no serialization: what time it is and fresh ids are
+//! arguments.
+
+mod command;
+mod content;
+mod decide;
+mod event;
+mod form;
+mod id;
+mod order;
+mod packaging;
+mod policy;
+mod quantity;
+mod refusal;
+mod time;
+mod traceparent;
+
+pub use command::{
+    Accept, AcceptReturn, Answer, BatchMode, Command, ImportRow, Issue, MAX_BATCH, OrderIds, OrderResult,
+    ReturnToCourier,
+};
+pub use content::{Content, Method};
+pub use decide::{Change, Decision, Orders, decide};
+pub use event::{Actor, ActorKind, Event, EventId, EventType, Inconsistency, evolve};
+pub use form::Form;
+pub use id::{CustomerId, OrderId, PickupPointId, RequestId};
+pub use order::{Order, OrderView, ReturnedAt, State, StateName};
+pub use packaging::{Catalogue, CatalogueError, Kind, PackagingCode, Role};
+pub use policy::Policy;
+pub use quantity::{Currency, Grams, Money};
+pub use refusal::{BatchRefusal, FieldViolation, Reason, Refusal, echo};
+pub use time::{Day, Timestamp};
+pub use traceparent::Traceparent;

@@ -1,0 +1,24 @@
+use async_trait::async_trait;
+
+use super::PortError;
+
+/// How replicas on one store tell each other that something was committed, so
+/// that nobody has to look all the time. News may be lost, and come twice;
+/// whoever acts on them looks by itself now and then.
+#[async_trait]
+pub trait CommitNews: Send + Sync {
+    /// Listens, from when it answers on, until the line is dropped.
+    async fn listen(&self) -> Result<Box<dyn NewsLine>, PortError>;
+}
+
+/// A line to the other replicas. Once it has failed, another one is needed.
+#[async_trait]
+pub trait NewsLine: Send {
+    /// Tells the other replicas.
+    async fn tell(&mut self) -> Result<(), PortError>;
+
+    /// Waits until another replica tells something; what is told while nobody
+    /// waits is answered at the next call, once. Nothing is lost when the call
+    /// is given up.
+    async fn hear(&mut self) -> Result<(), PortError>;
+}

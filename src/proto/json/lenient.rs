@@ -1,0 +1,390 @@
+//! A deserializer around another: null is absent, no field stands twice, and
+//! the way to a fault is known. What is not at fault costs no allocation.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error, IgnoredAny, IntoDeserializer as _, MapAccess, SeqAccess, Visitor,
+};
+use serde::forward_to_deserialize_any;
+
+use super::JsonFault;
+use super::describe::{cut, describe};
+
+/// A step from a value to a part of it.
+enum Step {
+    Field(String),
+    Item(usize),
+}
+
+/// What is known about the first fault. Filled only when there is one.
+#[derive(Default)]
+pub(super) struct Trace {
+    /// The steps to the fault, the last first.
+    steps: RefCell<Vec<Step>>,
+    /// Our own sentence, when it is not serde's.
+    sentence: RefCell<Option<&'static str>>,
+    /// A field that no message has is passed over: a newer release wrote it.
+    tolerant: bool,
+}
+
+impl Trace {
+    /// One under which fields of a newer release are no faults.
+    pub(super) fn tolerant() -> Self {
+        Self { tolerant: true, ..Self::default() }
+    }
+
+    /// The fault, when reading ended with that error.
+    pub(super) fn fault(&self, error: &str) -> JsonFault {
+        let mut field = String::new();
+        for step in self.steps.borrow().iter().rev() {
+            match step {
+                Step::Field(name) if field.is_empty() => field.push_str(name),
+                Step::Field(name) => {
+                    field.push('.');
+                    field.push_str(name);
+                }
+                Step::Item(index) => {
+                    field.push('[');
+                    field.push_str(&index.to_string());
+                    field.push(']');
+                }
+            }
+        }
+        let description = self.sentence.borrow().map_or_else(|| describe(error), str::to_owned);
+        JsonFault { field, description, position: None }
+    }
+
+    fn push(&self, step: Step) {
+        self.steps.borrow_mut().push(step);
+    }
+
+    fn refuse<E: Error>(&self, field: &str, sentence: &'static str) -> E {
+        self.push(Step::Field(cut(field).into_owned()));
+        *self.sentence.borrow_mut() = Some(sentence);
+        E::custom(sentence)
+    }
+}
+
+/// The names that a message takes, both spellings of each.
+type Names = &'static [&'static str];
+
+/// What is about to be read.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// A number, an enum, or whatever comes.
+    Any,
+    Flag,
+    Text,
+    List,
+    /// A message, or a map if there are no names.
+    Object(Option<Names>),
+}
+
+/// The deserializer.
+pub(super) struct Lenient<'t, D> {
+    inner: D,
+    trace: &'t Trace,
+    /// A null here is a field that is absent.
+    nullable: bool,
+}
+
+impl<'t, D> Lenient<'t, D> {
+    pub(super) fn new(inner: D, trace: &'t Trace) -> Self {
+        Self { inner, trace, nullable: false }
+    }
+
+    fn read<'de, V: Visitor<'de>>(self, shape: Shape, visitor: V) -> Result<V::Value, D::Error>
+    where
+        D: Deserializer<'de>,
+    {
+        let visitor = Watched { visitor, trace: self.trace, shape };
+        if self.nullable { self.inner.deserialize_option(NullOr(visitor)) } else { visitor.read(self.inner) }
+    }
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<'_, D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.read(Shape::Any, visitor)
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.read(Shape::Flag, visitor)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.read(Shape::Text, visitor)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.read(Shape::Text, visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.read(Shape::List, visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.read(Shape::Object(None), visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        names: Names,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.read(Shape::Object(Some(names)), visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_option(Watched { visitor, trace: self.trace, shape: Shape::Any })
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct
+        newtype_struct tuple tuple_struct enum identifier ignored_any
+    }
+}
+
+/// A visitor that is handed only what went through [`Lenient`].
+struct Watched<'t, V> {
+    visitor: V,
+    trace: &'t Trace,
+    shape: Shape,
+}
+
+impl<'de, V: Visitor<'de>> Watched<'_, V> {
+    fn read<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
+        match self.shape {
+            Shape::Any => inner.deserialize_any(self),
+            Shape::Flag => inner.deserialize_bool(self),
+            Shape::Text => inner.deserialize_str(self),
+            Shape::List => inner.deserialize_seq(self),
+            Shape::Object(_) => inner.deserialize_map(self),
+        }
+    }
+}
+
+macro_rules! hand_on {
+    ($($method:ident($kind:ty))*) => {$(
+        fn $method<E: Error>(self, value: $kind) -> Result<V::Value, E> {
+            self.visitor.$method(value)
+        }
+    )*};
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.visitor.expecting(formatter)
+    }
+
+    hand_on! { visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_str(&str) visit_borrowed_str(&'de str) visit_string(String) }
+
+    /// No field is a float: `5.0` and `5e3` are the whole numbers that they
+    /// say, others are not valid.
+    fn visit_f64<E: Error>(self, value: f64) -> Result<V::Value, E> {
+        /// The last double up to which every whole number is one.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        if value.fract() == 0.0 && value.abs() <= EXACT {
+            #[expect(clippy::cast_possible_truncation, reason = "a whole number that an i64 holds")]
+            return self.visitor.visit_i64(value as i64);
+        }
+        self.visitor.visit_f64(value)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
+        self.visitor.visit_unit()
+    }
+
+    fn visit_none<E: Error>(self) -> Result<V::Value, E> {
+        self.visitor.visit_none()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
+        self.visitor.visit_some(Lenient { inner, trace: self.trace, nullable: false })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
+        self.visitor.visit_seq(Items { inner: items, trace: self.trace, index: 0 })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
+        let names = if let Shape::Object(names) = self.shape { names } else { None };
+        self.visitor.visit_map(Members {
+            inner: members,
+            trace: self.trace,
+            names,
+            seen: 0,
+            name: Name::Map(None),
+        })
+    }
+}
+
+/// Reads a value, or takes null for its absence.
+struct NullOr<'t, V>(Watched<'t, V>);
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for NullOr<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.visitor.expecting(formatter)
+    }
+
+    /// An absent field has the zero of its type.
+    fn visit_none<E: Error>(self) -> Result<V::Value, E> {
+        let Watched { visitor, shape, .. } = self.0;
+        match shape {
+            Shape::Any => visitor.visit_i64(0),
+            Shape::Flag => visitor.visit_bool(false),
+            Shape::Text => visitor.visit_str(""),
+            Shape::List => visitor.visit_seq(SeqDeserializer::new(std::iter::empty::<()>())),
+            Shape::Object(_) => visitor.visit_map(MapDeserializer::new(std::iter::empty::<((), ())>())),
+        }
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
+        self.visit_none()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
+        self.0.read(inner)
+    }
+}
+
+/// The items of a list.
+struct Items<'t, A> {
+    inner: A,
+    trace: &'t Trace,
+    index: usize,
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Items<'_, A> {
+    type Error = A::Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
+        let index = self.index;
+        self.index += 1;
+        let seed = Part { seed, trace: self.trace, nullable: false };
+        self.inner.next_element_seed(seed).inspect_err(|_| self.trace.push(Step::Item(index)))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.inner.size_hint()
+    }
+}
+
+/// The name of the member that is being read.
+enum Name {
+    /// Of a message, in proto spelling.
+    Field(&'static str),
+    /// A key of a map.
+    Map(Option<String>),
+}
+
+/// The members of an object.
+struct Members<'t, A> {
+    inner: A,
+    trace: &'t Trace,
+    names: Option<Names>,
+    /// One bit for each of the first 64 names that was seen.
+    seen: u64,
+    name: Name,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        let known =
+            Key { seed, trace: self.trace, names: self.names, seen: &mut self.seen, name: &mut self.name };
+        let Some(names) = self.names.filter(|_| self.trace.tolerant) else {
+            return self.inner.next_key_seed(known);
+        };
+        while let Some(key) = self.inner.next_key::<Cow<'de, str>>()? {
+            if names.contains(&&*key) {
+                return known.visit_str(&key).map(Some);
+            }
+            self.inner.next_value::<IgnoredAny>()?;
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
+        let part = Part { seed, trace: self.trace, nullable: self.names.is_some() };
+        self.inner.next_value_seed(part).inspect_err(|_| {
+            let name = match &mut self.name {
+                Name::Field(name) => (*name).to_owned(),
+                Name::Map(key) => key.take().unwrap_or_default(),
+            };
+            self.trace.push(Step::Field(name));
+        })
+    }
+}
+
+/// A value within another.
+struct Part<'t, T> {
+    seed: T,
+    trace: &'t Trace,
+    nullable: bool,
+}
+
+impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Part<'_, T> {
+    type Value = T::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<T::Value, D::Error> {
+        self.seed.deserialize(Lenient { inner, trace: self.trace, nullable: self.nullable })
+    }
+}
+
+/// The name of a member: one that the message has, and has not had yet.
+struct Key<'m, K> {
+    seed: K,
+    trace: &'m Trace,
+    names: Option<Names>,
+    seen: &'m mut u64,
+    name: &'m mut Name,
+}
+
+impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for Key<'_, K> {
+    type Value = K::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<K::Value, D::Error> {
+        inner.deserialize_str(self)
+    }
+}
+
+impl<'de, K: DeserializeSeed<'de>> Visitor<'de> for Key<'_, K> {
+    type Value = K::Value;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a name")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<K::Value, E> {
+        let Some(names) = self.names else {
+            *self.name = Name::Map(Some(cut(key).into_owned()));
+            return self.seed.deserialize(key.into_deserializer());
+        };
+        let Some(place) = names.iter().position(|name| *name == key) else {
+            return Err(self.trace.refuse(key, "is not a known field"));
+        };
+        // pbjson lists the proto spelling, and after it the JSON one if that
+        // differs.
+        let place =
+            if key.bytes().any(|byte| byte.is_ascii_uppercase()) { place.saturating_sub(1) } else { place };
+        let bit = u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place)).unwrap_or_default();
+        if *self.seen & bit != 0 {
+            return Err(self.trace.refuse(names[place], "is given twice"));
+        }
+        *self.seen |= bit;
+        *self.name = Name::Field(names[place]);
+        self.seed.deserialize(key.into_deserializer())
+    }
+}

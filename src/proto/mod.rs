@@ -1,0 +1,26 @@
+//! The generated wire types and service traits: the one leaf that driving
+//! adapters share. Nothing here knows the domain.
+
+pub mod json;
+mod timestamp;
+
+pub use timestamp::Timestamp;
+
+/// The contract, `proto/pvz/v1`.
+#[expect(clippy::pedantic, clippy::too_many_lines, reason = "generated")]
+pub mod v1 {
+    tonic::include_proto!("pvz.v1");
+    include!(concat!(env!("OUT_DIR"), "/pvz.v1.serde.rs"));
+}
+
+/// What databases keep of an answer, `proto/pvz/record/v1`.
+pub mod record {
+    #[expect(clippy::pedantic, reason = "generated")]
+    pub mod v1 {
+        tonic::include_proto!("pvz.record.v1");
+    }
+}
+
+/// The encoded `FileDescriptorSet` of everything in `proto/`, custom options
+/// included.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pvz.descriptors.bin"));

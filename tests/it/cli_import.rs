@@ -1,0 +1,232 @@
+//! `pvz import` against a server that breaks in the middle.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::Stdio;
+use std::sync::mpsc;
+
+use insta::assert_snapshot;
+use pvz::proto::v1::*;
+use serde_json::{Value, json};
+use tonic::Status;
+
+use crate::cli_server::{Call, Ended, Rows, Script, Server, accepted};
+
+const UNTIL: &str = "2026-12-31T10:00:00Z";
+
+fn csv(rows: usize) -> String {
+    let rows: String = (1..=rows).flat_map(|id| [id.to_string(), format!(",7,{UNTIL}\n")]).collect();
+    format!("order_id,customer_id,storage_until\n{rows}")
+}
+
+fn file(name: &str, content: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (folder, path)
+}
+
+/// The pairs of order and key that were sent.
+fn keys(calls: &[Call]) -> Vec<(String, String)> {
+    let rows = calls.iter().map(Call::message::<AcceptOrderRequest>);
+    rows.map(|row| (row.order_id, row.request_id.unwrap())).collect()
+}
+
+fn mixed(row: &AcceptOrderRequest) -> ImportOrdersResponse {
+    let refusal = || Refusal {
+        reason: "WEIGHT_TOO_HEAVY".to_owned(),
+        message: "30000 g are too heavy for box".to_owned(),
+        ..Refusal::default()
+    };
+    match row.order_id.as_str() {
+        "heavy" => ImportOrdersResponse {
+            result: Some(OrderResult {
+                order_id: row.order_id.clone(),
+                outcome: Some(order_result::Outcome::Refusal(refusal())),
+            }),
+            ..accepted(row)
+        },
+        "there" => ImportOrdersResponse { already_existed: true, ..accepted(row) },
+        _ => accepted(row),
+    }
+}
+
+#[test]
+fn each_bad_row_is_reported_and_the_rest_is_done() {
+    let text = format!(
+        "order_id,customer_id,storage_until,weight\n\
+         1,7,{UNTIL},\n\
+         2,7,tomorrow,heavy\n\
+         there,7,{UNTIL},\n\
+         heavy,7,{UNTIL},30kg\n\
+         \"multi\nline\",7,{UNTIL},1g\n\
+         5,7\n"
+    );
+    let (_folder, path) = file("day.csv", &text);
+    let script = Script::default().import(Rows::Answer(mixed)).import(Rows::Answer(mixed));
+    let server = Server::start(&script);
+    let ended = server.run(&["import", &path]);
+    assert_eq!(ended.exit, Some(4));
+    assert_snapshot!(ended.stdout, @r"
+    rows                 6
+    accepted             2
+    already there        1
+    refused              3
+      VALIDATION_FAILED  2
+      WEIGHT_TOO_HEAVY   1
+    ");
+    let mut faults: Vec<_> = ended.stderr.trim().split("\nline ").collect();
+    faults.sort_by_key(|fault| fault.trim_start_matches("line ").to_owned());
+    assert_snapshot!(faults.join("\nline "), @r"
+    line 3: VALIDATION_FAILED: the request is not valid: storage_until must be an RFC 3339 instant with an offset, such as 2026-12-31T10:00:00Z (and 1 more) (order 2)
+      - weight_grams must be a weight such as 1500, 1500g or 1.5kg
+    line 5: WEIGHT_TOO_HEAVY: 30000 g are too heavy for box (order heavy)
+    line 8: VALIDATION_FAILED: the request is not valid: line has 2 fields, where the header has 4
+    ");
+
+    let json = server.run(&["import", &path, "--output=json"]);
+    let summary: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(
+        summary,
+        json!({
+            "finished": true, "rows": 6, "accepted": 2, "alreadyThere": 1, "refused": 3,
+            "refusedByReason": {"VALIDATION_FAILED": 2, "WEIGHT_TOO_HEAVY": 1},
+        })
+    );
+}
+
+#[test]
+fn results_are_lines_of_their_own_for_programs() {
+    let (_folder, path) = file(
+        "day.ndjson",
+        &format!(
+            "{{\"orderId\":\"1\",\"customer_id\":\"7\",\"storageUntil\":\"{UNTIL}\",\"requestId\":\"mine\"}}\n\n{{\"order\n"
+        ),
+    );
+    let script = Script::default();
+    let server = Server::start(&script);
+    let ended = server.run(&["import", &path, "--output=ndjson"]);
+    assert_eq!(ended.exit, Some(4));
+    let mut rows: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    rows.sort_by_key(|row| row["line"].as_u64());
+    assert_eq!((&rows[0]["line"], &rows[0]["index"]), (&json!(1), &json!("0")));
+    assert_eq!(rows[0]["result"]["order"]["orderId"], json!("1"));
+    assert_eq!((&rows[1]["line"], &rows[1]["index"]), (&json!(3), &json!("1")));
+    assert_eq!(rows[1]["result"]["refusal"]["reason"], json!("VALIDATION_FAILED"));
+    assert_eq!(keys(&script.calls()), [("1".to_owned(), "mine".to_owned())], "a row may carry its key");
+}
+
+#[test]
+fn unanswered_rows_are_sent_again_with_the_same_keys() {
+    let (_folder, path) = file("day.csv", &csv(5_000));
+    let script = Script::default()
+        .import(Rows::Break(1_000, Status::unavailable("draining")))
+        .import(Rows::Break(500, Status::unavailable("draining")));
+    let server = Server::start(&script);
+    let ended = server.run(&["import", &path, "--output=json"]);
+    assert_eq!(ended.exit, Some(0), "{}", ended.stderr);
+    let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&summary["rows"], &summary["accepted"]), (&json!(5_000), &json!(5_000)));
+    let sent = keys(&script.calls());
+    assert!(sent.len() > 5_000, "some were sent again");
+    assert_eq!(sent.iter().collect::<BTreeSet<_>>().len(), 5_000, "and each with its own key");
+    assert_eq!(sent.iter().map(|(_, key)| key).collect::<BTreeSet<_>>().len(), 5_000);
+}
+
+#[test]
+fn a_server_that_dies_is_waited_for() {
+    let (_folder, path) = file("day.csv", &csv(3_000));
+    let (kill, killed) = mpsc::channel();
+    let script = Script::default().import(Rows::Kill(700, kill));
+    let server = Server::start(&script);
+    let address = server.address;
+    let child = server.pvz(&["import", &path, "--output=json"]).spawn().unwrap();
+    killed.recv().unwrap();
+    drop(server);
+    let _server = Server::start_at(&script, address);
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.exit, Some(0), "{}", ended.stderr);
+    let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(summary["accepted"], json!(3_000));
+    assert_eq!(keys(&script.calls()).iter().collect::<BTreeSet<_>>().len(), 3_000);
+}
+
+#[test]
+fn an_import_that_cannot_finish_says_so() {
+    let (_folder, path) = file("day.csv", &csv(10));
+    let refused = Status::permission_denied("not you");
+    let script = Script::default().import(Rows::Break(2, refused));
+    let server = Server::start(&script);
+    let ended = server.run(&["import", &path, "--output=json"]);
+    assert_eq!(ended.exit, Some(6));
+    let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&summary["finished"], &summary["accepted"]), (&json!(false), &json!(2)));
+    assert!(ended.stderr.starts_with("error: PERMISSION_DENIED: not you\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_server_that_falls_silent_is_given_up() {
+    let (_folder, path) = file("day.csv", &csv(10));
+    let script = Script::default().import(Rows::Silent);
+    let server = Server::start(&script);
+    let ended = server.run(&["import", &path, "--timeout=1s"]);
+    assert_eq!(ended.exit, Some(6));
+    assert_eq!(
+        ended.stderr,
+        format!(
+            "error: DEADLINE_EXCEEDED: no answer from {} within 1s\n\
+             the import did not finish; sending the same file again is safe\n",
+            server.address
+        )
+    );
+}
+
+#[test]
+fn an_interrupted_import_says_how_far_it_came() {
+    let (_folder, path) = file("day.csv", &csv(100));
+    let (arrive, arrived) = mpsc::channel();
+    let script = Script::default().import(Rows::Kill(20, arrive));
+    let server = Server::start(&script);
+    let child = server.pvz(&["import", &path, "--output=ndjson"]).spawn().unwrap();
+    arrived.recv().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
+        .unwrap();
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.exit, Some(6));
+    assert!(ended.stdout.lines().count() <= 20);
+    assert!(ended.stderr.contains("error: interrupted\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn standard_input_is_recognized_by_its_first_byte() {
+    let script = Script::default();
+    let server = Server::start(&script);
+    for (text, name) in
+        [(csv(3), "CSV"), (format!("{{\"order_id\":\"1\",\"storage_until\":\"{UNTIL}\"}}"), "NDJSON")]
+    {
+        let mut child = server.pvz(&["import", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let ended = Ended::from(child.wait_with_output().unwrap());
+        assert_eq!(ended.exit, Some(0), "{}", ended.stderr);
+        assert_eq!(
+            ended.stderr,
+            format!("reading standard input as {name}, by its first byte; --format says otherwise\n")
+        );
+    }
+    assert_eq!(script.calls().len(), 4);
+}
+
+#[test]
+fn a_file_that_makes_no_sense_is_refused_before_anything_is_sent() {
+    let script = Script::default();
+    let server = Server::start(&script);
+    let (_folder, path) = file("day.csv", "order_id,colour\n1,red\n");
+    let ended = server.run(&["import", &path]);
+    assert_eq!(ended.exit, Some(2));
+    assert!(ended.stderr.contains("header has the unknown column \"colour\""), "{}", ended.stderr);
+    let ended = server.run(&["import", "/no/such/file.csv"]);
+    assert_eq!(ended.exit, Some(2));
+    assert!(ended.stderr.starts_with("error: cannot read /no/such/file.csv: "), "{}", ended.stderr);
+    assert!(script.calls().is_empty());
+}

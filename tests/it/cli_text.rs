@@ -1,0 +1,33 @@
+//! What the command line says without a server: help, wrong usage, completion.
+
+use crate::cli_server::{Ended, pvz};
+
+#[test]
+fn help_and_usage_read_as_they_are_written_down() {
+    let cases = trycmd::TestCases::new();
+    cases.register_bin("pvz", trycmd::schema::Bin::Path(env!("CARGO_BIN_EXE_pvz").into()));
+    for name in ["PVZ_SERVER", "PVZ_ACTOR", "PVZ_TIMEOUT", "PVZ_OUTPUT"] {
+        cases.env(name, "");
+    }
+    cases.case("tests/cmd/*.trycmd");
+}
+
+#[test]
+fn completion_scripts_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = Ended::from(pvz(&["completion", shell]).output().unwrap());
+        assert_eq!(ended.exit, Some(0), "{shell}");
+        for word in ["return-to-courier", "import", "storage-until"] {
+            assert!(ended.stdout.contains(word), "{shell}: {word}");
+        }
+    }
+}
+
+#[test]
+fn bash_reads_its_completion() {
+    let script = Ended::from(pvz(&["completion", "bash"]).output().unwrap()).stdout;
+    let asked = "COMP_WORDS=(pvz accept --cust); COMP_CWORD=2; _pvz; echo \"${COMPREPLY[*]}\"";
+    let bash =
+        std::process::Command::new("bash").args(["-c", &format!("{script}\n{asked}")]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&bash.stdout), "--customer-id\n", "{bash:?}");
+}

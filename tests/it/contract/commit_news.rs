@@ -1,0 +1,60 @@
+//! What every exchange of news of commits must do.
+
+use std::sync::Arc;
+
+use pvz::adapters::postgres::{PostgresLine, PostgresNews};
+use pvz::ports::{CommitNews, NewsLine};
+use tokio::time::timeout;
+
+use crate::postgres::cluster::{Database, store};
+use crate::process::PATIENCE;
+
+async fn postgres() -> (Arc<dyn CommitNews>, Database) {
+    let (_, database) = store().await;
+    (Arc::new(PostgresNews::new(&database.options())), database)
+}
+
+async fn hears(line: &mut dyn NewsLine) {
+    timeout(PATIENCE, line.hear()).await.expect("news").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_hear_what_one_tells_and_it_does_not() {
+    let (news, _database) = postgres().await;
+    let (mut one, mut other) = (news.listen().await.unwrap(), news.listen().await.unwrap());
+    one.tell().await.unwrap();
+    hears(&mut *other).await;
+    other.tell().await.unwrap();
+    hears(&mut *one).await;
+    // Its own would have come before the other's, and once is all there was.
+    assert!(futures::poll!(one.hear()).is_pending());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_while_nobody_waits() {
+    let (news, _database) = postgres().await;
+    let (mut one, mut other) = (news.listen().await.unwrap(), news.listen().await.unwrap());
+    for _ in 0..50 {
+        one.tell().await.unwrap();
+        // Given up before anything came.
+        let _ = futures::poll!(other.hear());
+    }
+    one.tell().await.unwrap();
+    hears(&mut *other).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_broke_says_so_and_another_one_hears() {
+    let (news, database) = postgres().await;
+    let mut one = news.listen().await.unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND query ~ 'LISTEN|backend_pid'";
+    database.shell().await.execute(end, &[]).await.unwrap();
+    let heard = timeout(PATIENCE, one.hear()).await.expect("it notices");
+    assert!(heard.unwrap_err().retryable());
+    assert!(one.tell().await.is_err());
+    let mut again = news.listen().await.unwrap();
+    let mut other: PostgresLine = PostgresNews::new(&database.options()).open().await.unwrap();
+    other.tell().await.unwrap();
+    hears(&mut *again).await;
+}

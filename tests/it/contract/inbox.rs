@@ -1,0 +1,272 @@
+//! What every inbox must do.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pvz::adapters::metered::MeteredInbox;
+use pvz::domain::{Currency, Day, Event};
+use pvz::ports::{
+    Applied, DayStatistics, Gap, Inbox, Intake, Offset, Share, StatisticsFilter, StatisticsPage, Undecodable,
+};
+
+use super::given::{Given, accepted, at, event, handed_over, id, issued, on_every_store, point, returned};
+use crate::process::PATIENCE;
+
+on_every_store! {
+    begins_without_a_position,
+    counts_each_event_once,
+    counts_an_event_once_that_comes_twice_in_a_batch,
+    finds_gaps_and_sees_them_filled,
+    shares_partitions_fairly,
+    lets_nobody_apply_whose_lease_is_gone,
+    a_lease_that_is_over_is_anybodys,
+    an_operator_moves_a_partition,
+    keeps_what_is_unknown_and_goes_on,
+    pages_through_statistics,
+    measures_without_changing_anything,
+}
+
+const SOURCE: &str = "kafka:events";
+/// A day in microseconds.
+const DAY: i64 = 86_400_000_000;
+const LONG: Duration = Duration::from_mins(10);
+
+fn partitions(count: u32) -> BTreeSet<u32> {
+    (0..count).collect()
+}
+
+/// The only partition, lent to that consumer.
+async fn lent(inbox: &dyn Inbox, consumer: &str) -> Share {
+    let shares = inbox.share(SOURCE, &partitions(1), consumer, LONG).await.unwrap();
+    shares.into_iter().next().expect("a partition for everybody who asks")
+}
+
+fn intake(events: &[Event], next: i64) -> Intake {
+    Intake { events: events.to_vec(), unknown: Vec::new(), next: Offset(next) }
+}
+
+async fn apply(inbox: &dyn Inbox, share: &Share, events: &[Event], next: i64) -> (Vec<bool>, u64, u64) {
+    match inbox.apply(share, &intake(events, next)).await.unwrap() {
+        Applied::Done { fresh, opened, filled } => (fresh, opened, filled),
+        Applied::Fenced => panic!("the lease is good"),
+    }
+}
+
+/// All statistics, in pages of that many.
+async fn statistics(inbox: &dyn Inbox, filter: &StatisticsFilter, limit: usize) -> Vec<DayStatistics> {
+    let mut found: Vec<DayStatistics> = Vec::new();
+    loop {
+        let after = found.last().map(|day| (day.pickup_point_id.clone(), day.day, day.currency.clone()));
+        let page = inbox.statistics(filter, &StatisticsPage { after, limit }).await.unwrap();
+        assert!(page.len() <= limit);
+        if page.is_empty() {
+            return found;
+        }
+        found.extend(page);
+    }
+}
+
+/// The events of an order's life, in sequence.
+fn life(order_id: &str) -> Vec<Event> {
+    let first = accepted(order_id, 0);
+    let second = issued(&first, 1);
+    let third = returned(&second, 2);
+    let fourth = handed_over(&third, 3);
+    [first, second, third, fourth].iter().map(event).collect()
+}
+
+async fn begins_without_a_position(given: Given) {
+    let inbox = given.inbox();
+    let share = lent(&*inbox, "a").await;
+    assert_eq!((share.partition, share.position, share.source.as_str()), (0, None, SOURCE));
+    assert_eq!(apply(&*inbox, &share, &[], 7).await, (Vec::new(), 0, 0));
+    assert_eq!(lent(&*inbox, "a").await.position, Some(Offset(7)), "renewed, it tells how far it is");
+    let progress = inbox.progress(SOURCE).await.unwrap();
+    assert_eq!(progress.len(), 1);
+    assert_eq!((progress[0].position, progress[0].consumer.as_deref()), (Some(Offset(7)), Some("a")));
+    assert!(inbox.progress("another").await.unwrap().is_empty());
+}
+
+async fn counts_each_event_once(given: Given) {
+    let inbox = given.inbox();
+    let share = lent(&*inbox, "a").await;
+    let (one, two) = (life("one"), life("two"));
+    assert_eq!(apply(&*inbox, &share, &one[..2], 2).await, (vec![true, true], 0, 0));
+    // Read again from the beginning, as after a crash, with more behind it.
+    let again = [&one[..], &two[..1]].concat();
+    assert_eq!(apply(&*inbox, &share, &again, 5).await, (vec![false, false, true, true, true], 0, 0));
+    let days = statistics(&*inbox, &StatisticsFilter::default(), 10).await;
+    let total = 19_990 + 2_100;
+    let expected = DayStatistics {
+        pickup_point_id: point("main"),
+        day: Day::of(at(0)),
+        currency: Currency::RUB.as_str().to_owned(),
+        accepted: 2,
+        issued: 1,
+        returned: 1,
+        handed_to_courier: 1,
+        surcharge_minor: 2 * 2_100,
+        accepted_minor: 2 * total,
+        issued_minor: total,
+        returned_minor: total,
+    };
+    assert_eq!(days, [expected]);
+}
+
+async fn counts_an_event_once_that_comes_twice_in_a_batch(given: Given) {
+    let inbox = given.inbox();
+    let share = lent(&*inbox, "a").await;
+    let one = life("one");
+    let twice = [&one[..2], &one[..2]].concat();
+    assert_eq!(apply(&*inbox, &share, &twice, 4).await, (vec![true, true, false, false], 0, 0));
+    let days = statistics(&*inbox, &StatisticsFilter::default(), 10).await;
+    assert_eq!((days[0].accepted, days[0].issued), (1, 1));
+}
+
+async fn finds_gaps_and_sees_them_filled(given: Given) {
+    let inbox = given.inbox();
+    let share = lent(&*inbox, "a").await;
+    let (one, two) = (life("one"), life("two"));
+    let with_gaps = [one[0].clone(), one[3].clone(), two[1].clone()];
+    assert_eq!(apply(&*inbox, &share, &with_gaps, 3).await, (vec![true; 3], 2, 0));
+    let gaps = inbox.gaps(10).await.unwrap();
+    assert_eq!(gaps.orders, 2);
+    let first = Gap { order_id: id("one"), missing: 2, highest: 4 };
+    assert_eq!(gaps.some, [first.clone(), Gap { order_id: id("two"), missing: 1, highest: 2 }]);
+    assert_eq!(inbox.gaps(1).await.unwrap().some, [first]);
+    assert_eq!(apply(&*inbox, &share, &one[2..3], 4).await.1, 0, "a gap is opened once");
+    let missing = [one[1].clone(), two[0].clone()];
+    assert_eq!(apply(&*inbox, &share, &missing, 5).await, (vec![true; 2], 0, 2));
+    assert_eq!(inbox.gaps(10).await.unwrap().orders, 0);
+}
+
+async fn shares_partitions_fairly(given: Given) {
+    let inbox = given.inbox();
+    let of = async |consumer: &str| {
+        let shares = inbox.share(SOURCE, &partitions(4), consumer, LONG).await.unwrap();
+        shares.iter().map(|share| share.partition).collect::<BTreeSet<u32>>()
+    };
+    assert_eq!(of("a").await, partitions(4), "who is alone reads everything");
+    assert_eq!(of("b").await, BTreeSet::new(), "nothing is taken from who has it");
+    assert_eq!(of("a").await, partitions(2), "who knows of another gives back");
+    assert_eq!(of("b").await, [2, 3].into());
+    inbox.leave(SOURCE, "a").await.unwrap();
+    assert_eq!(of("b").await, partitions(4), "who leaves leaves everything");
+    // More partitions than before.
+    let more = inbox.share(SOURCE, &partitions(6), "b", LONG).await.unwrap();
+    assert_eq!(more.len(), 6);
+}
+
+async fn lets_nobody_apply_whose_lease_is_gone(given: Given) {
+    let inbox = given.inbox();
+    let paused = lent(&*inbox, "a").await;
+    inbox.leave(SOURCE, "a").await.unwrap();
+    let share = lent(&*inbox, "b").await;
+    assert!(share.fence > paused.fence);
+    let one = life("one");
+    let late = inbox.apply(&paused, &intake(&one[..1], 9)).await.unwrap();
+    assert_eq!(late, Applied::Fenced);
+    assert!(statistics(&*inbox, &StatisticsFilter::default(), 10).await.is_empty());
+    assert_eq!(lent(&*inbox, "b").await.position, None, "nothing of it was done");
+    assert_eq!(apply(&*inbox, &share, &one[..1], 1).await.0, [true]);
+}
+
+async fn a_lease_that_is_over_is_anybodys(given: Given) {
+    let inbox = given.inbox();
+    let short = Duration::from_millis(20);
+    let dead = inbox.share(SOURCE, &partitions(1), "dead", short).await.unwrap().remove(0);
+    let taken = async {
+        loop {
+            if let Some(share) = inbox.share(SOURCE, &partitions(1), "b", LONG).await.unwrap().pop() {
+                break share;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let share = tokio::time::timeout(PATIENCE, taken).await.expect("the lease ends");
+    assert!(share.fence > dead.fence);
+    assert_eq!(inbox.apply(&dead, &intake(&life("one")[..1], 1)).await.unwrap(), Applied::Fenced);
+}
+
+async fn an_operator_moves_a_partition(given: Given) {
+    let inbox = given.inbox();
+    let share = lent(&*inbox, "a").await;
+    let one = life("one");
+    apply(&*inbox, &share, &one, 4).await;
+    inbox.rewind(SOURCE, 0, Offset(0)).await.unwrap();
+    let late = inbox.apply(&share, &intake(&[], 9)).await.unwrap();
+    assert_eq!(late, Applied::Fenced, "who reads on meanwhile moves nothing");
+    let share = lent(&*inbox, "a").await;
+    assert_eq!(share.position, Some(Offset(0)));
+    assert_eq!(apply(&*inbox, &share, &one, 4).await.0, [false; 4], "what is read again changes nothing");
+    // Also one that was never read.
+    inbox.rewind(SOURCE, 3, Offset(12)).await.unwrap();
+    let shares = inbox.share(SOURCE, &partitions(4), "a", LONG).await.unwrap();
+    assert_eq!(shares[3].position, Some(Offset(12)));
+}
+
+async fn keeps_what_is_unknown_and_goes_on(given: Given) {
+    let inbox = given.inbox();
+    let share = lent(&*inbox, "a").await;
+    let unknown = Undecodable {
+        offset: Offset(3),
+        cause: "its type is \"new\"".to_owned(),
+        key: Some(b"one".to_vec()),
+        value: Some(vec![0, 255, 7]),
+        headers: [("ce_type".to_owned(), b"pvz.order.moved.v1".to_vec())].into(),
+    };
+    let mut batch = intake(&life("one")[..1], 5);
+    batch.unknown =
+        vec![unknown.clone(), Undecodable { offset: Offset(4), key: None, value: None, ..unknown }];
+    for _ in 0..2 {
+        assert!(matches!(inbox.apply(&share, &batch).await.unwrap(), Applied::Done { .. }), "also twice");
+    }
+    assert_eq!(lent(&*inbox, "a").await.position, Some(Offset(5)));
+}
+
+async fn pages_through_statistics(given: Given) {
+    let inbox = given.inbox();
+    let share = lent(&*inbox, "a").await;
+    let mut events = Vec::new();
+    for (index, place) in ["b", "a", "b", "a", "c"].iter().enumerate() {
+        for day in 0..3 {
+            let mut order = accepted(&format!("{place}-{index}-{day}"), day * DAY);
+            order.pickup_point_id = point(place);
+            order.storage_until = at(10 * DAY);
+            events.push(event(&order));
+        }
+    }
+    apply(&*inbox, &share, &events, 15).await;
+    let all = statistics(&*inbox, &StatisticsFilter::default(), 100).await;
+    let key = |day: &DayStatistics| (day.pickup_point_id.to_string(), day.day, day.accepted);
+    let days = [2, 1, 0].map(|day| Day::of(at(day * DAY)));
+    let expected: Vec<_> = [("a", 2), ("b", 2), ("c", 1)]
+        .iter()
+        .flat_map(|(place, count)| days.iter().map(|day| ((*place).to_owned(), *day, *count)))
+        .collect();
+    assert_eq!(all.iter().map(key).collect::<Vec<_>>(), expected);
+    for limit in 1..5 {
+        assert_eq!(statistics(&*inbox, &StatisticsFilter::default(), limit).await, all, "{limit} a page");
+    }
+    let filter = StatisticsFilter {
+        pickup_point_id: Some(point("b")),
+        first_day: Some(days[1]),
+        last_day: Some(days[1]),
+    };
+    let found = statistics(&*inbox, &filter, 2).await;
+    assert_eq!(found.iter().map(key).collect::<Vec<_>>(), [("b".to_owned(), days[1], 2)]);
+    let later = StatisticsFilter { first_day: Some(Day(days[0].0 + 1)), ..StatisticsFilter::default() };
+    assert!(statistics(&*inbox, &later, 2).await.is_empty());
+}
+
+async fn measures_without_changing_anything(given: Given) {
+    let inbox: Arc<dyn Inbox> = Arc::new(MeteredInbox::new(given.inbox()));
+    let share = lent(&*inbox, "a").await;
+    let one = life("one");
+    assert_eq!(apply(&*inbox, &share, &one, 4).await.0, [true; 4]);
+    assert_eq!(apply(&*inbox, &share, &one, 4).await.0, [false; 4]);
+    assert_eq!(statistics(&*inbox, &StatisticsFilter::default(), 10).await.len(), 1);
+    inbox.leave(SOURCE, "a").await.unwrap();
+    assert_eq!(inbox.apply(&share, &intake(&one, 4)).await.unwrap(), Applied::Fenced);
+}

@@ -1,0 +1,256 @@
+//! Saying it twice: what makes two requests the same, which answers are kept,
+//! and what a key used for another request is told.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use pvz::domain::{
+    Accept, Actor, ActorKind, Answer, BatchMode, Command, Content, Form, Grams, Method, Money, OrderIds,
+    Reason,
+};
+
+use crate::support::commands::{
+    Ask, accept, bring_back, codes, customer, import, issue, issue_for, order, point, to_courier,
+};
+use crate::support::time::{DAY, at};
+use crate::support::town::{accepted, town};
+
+type Change = fn(&mut Command);
+
+/// The fields of an RPC that count, in message order, each with another value.
+fn fields(method: Method) -> Vec<(&'static str, Change)> {
+    fn row(command: &mut Command, change: fn(&mut Accept)) {
+        match command {
+            Command::Accept(row) => change(row),
+            Command::Import(row) => change(&mut row.0),
+            other => panic!("{other:?} brings nothing"),
+        }
+    }
+    fn ids(command: &mut Command, ids: &[&str]) {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let parsed = OrderIds::parse(&mut Form::default(), &ids).unwrap();
+        match command {
+            Command::Issue(issue) => issue.order_ids = parsed,
+            Command::ReturnToCourier(away) => away.order_ids = parsed,
+            other => panic!("{other:?} is of one order"),
+        }
+    }
+    fn elsewhere(command: &mut Command) {
+        let north = Some(point("north1"));
+        match command {
+            Command::Accept(row) => row.pickup_point_id = north,
+            Command::Import(row) => row.0.pickup_point_id = north,
+            Command::Issue(issue) => issue.pickup_point_id = north,
+            Command::AcceptReturn(back) => back.pickup_point_id = north,
+            Command::ReturnToCourier(away) => away.pickup_point_id = north,
+        }
+    }
+    fn partial(command: &mut Command) {
+        match command {
+            Command::Issue(issue) => issue.mode = BatchMode::Partial,
+            Command::ReturnToCourier(away) => away.mode = BatchMode::Partial,
+            other => panic!("{other:?} has no mode"),
+        }
+    }
+    fn another_customer(command: &mut Command) {
+        match command {
+            Command::Issue(issue) => issue.customer_id = Some(customer("c2")),
+            Command::AcceptReturn(back) => back.customer_id = customer("c2"),
+            command => row(command, |row| row.customer_id = customer("c2")),
+        }
+    }
+    let point: (&'static str, Change) = ("pickup_point_id", elsewhere);
+    let order_ids: (&'static str, Change) = ("order_ids", |command| ids(command, &["gone1", "stored1"]));
+    match method {
+        Method::AcceptOrder | Method::ImportOrders => vec![
+            ("order_id", |command| row(command, |row| row.order_id = order("none2"))),
+            ("customer_id", another_customer),
+            ("storage_until", |command| {
+                row(command, |row| row.storage_until = at(row.storage_until.micros() + 1));
+            }),
+            ("weight_grams", |command| row(command, |row| row.weight = Grams::new(1_001).ok())),
+            ("price_minor", |command| row(command, |row| row.price = Money::ZERO)),
+            ("packaging", |command| row(command, |row| row.packaging = codes(&["box"]))),
+            point,
+        ],
+        Method::IssueOrders => {
+            vec![order_ids, ("customer_id", another_customer), point, ("mode", partial)]
+        }
+        Method::AcceptReturn => vec![
+            ("order_id", |command| {
+                let Command::AcceptReturn(back) = command else { panic!("{command:?}") };
+                back.order_id = order("closed1");
+            }),
+            ("customer_id", another_customer),
+            point,
+        ],
+        Method::ReturnToCourier => vec![order_ids, point, ("mode", partial)],
+    }
+}
+
+/// A command of an RPC whose answer is kept.
+fn command(method: Method) -> Command {
+    match method {
+        Method::AcceptOrder => accept(accepted("none1")).command,
+        Method::ImportOrders => import(accepted("none1")).command,
+        Method::IssueOrders => issue(&["stored1", "gone1"], BatchMode::Atomic).command,
+        Method::AcceptReturn => bring_back("issued1", "c1", None).command,
+        Method::ReturnToCourier => to_courier(&["stored1", "gone1"], None, BatchMode::Atomic).command,
+    }
+}
+
+fn keyed(command: Command) -> Ask {
+    Ask::from(command).key("key-1")
+}
+
+#[test]
+fn a_reused_key_is_told_the_first_field_that_differs_in_message_order() {
+    for method in Method::ALL {
+        let world = town();
+        let fields = fields(method);
+        let named: Vec<&str> = fields.iter().map(|(field, _)| *field).collect();
+        assert_eq!(named, method.fields(), "every field that counts is tried");
+        let first = world.ask(keyed(command(method)));
+        for (index, (field, change)) in fields.iter().enumerate() {
+            for (_, another) in &fields[index..] {
+                let mut other = command(method);
+                another(&mut other);
+                change(&mut other);
+                let before = world.dump();
+                let outcome = world.ask(keyed(other));
+                let refusal = outcome.answer.unwrap_err();
+                assert_eq!(refusal.reason, Reason::IdempotencyKeyReused);
+                assert_eq!(refusal.metadata["field"], *field, "{method:?}");
+                assert!(!outcome.replayed, "that answer was not stored");
+                assert_eq!(world.dump(), before);
+            }
+        }
+        let again = world.ask(keyed(command(method)));
+        assert!(again.replayed);
+        assert_eq!(again.answer, first.answer, "the first answer stays");
+    }
+}
+
+#[test]
+fn a_key_used_for_another_rpc_is_told_so() {
+    for first in Method::ALL {
+        let world = town();
+        world.ask(keyed(command(first)));
+        for other in Method::ALL.into_iter().filter(|other| *other != first) {
+            let refusal = world.ask(keyed(command(other))).answer.unwrap_err();
+            assert_eq!(
+                (refusal.reason, refusal.metadata["field"].as_str()),
+                (Reason::IdempotencyKeyReused, "method")
+            );
+        }
+    }
+}
+
+#[test]
+fn the_actor_and_the_order_of_packaging_do_not_count_and_the_first_actor_stays() {
+    let world = town();
+    let row = |packaging: &[&str]| Accept { packaging: codes(packaging), ..accepted("none1") };
+    let first = world.ask(accept(row(&["film", "bag"])).key("key-1"));
+    assert!(first.answer.is_ok());
+    let courier = Actor { kind: ActorKind::Courier, id: "courier1".to_owned() };
+    let again = world.ask(Ask { actor: courier, ..accept(row(&["bag", "film"])).key("key-1") });
+    assert_eq!((again.replayed, again.answer), (true, first.answer));
+    let dump = world.dump();
+    let events = dump[&order("none1")].events.as_ref().unwrap();
+    let actors: Vec<&Actor> = events.iter().map(|event| &event.actor).collect();
+    assert_eq!(actors, [&Actor::anonymous()]);
+    assert_eq!(events[0].request_id.as_ref().map(pvz::domain::RequestId::as_str), Some("key-1"));
+}
+
+#[test]
+fn a_configured_default_does_not_count_but_naming_it_does() {
+    let world = town();
+    world.ask(keyed(accept(accepted("none1")).command)).answer.unwrap();
+    let named = Accept { pickup_point_id: Some(point("main")), ..accepted("none1") };
+    let refusal = world.ask(keyed(accept(named).command)).answer.unwrap_err();
+    assert_eq!(refusal.metadata["field"], "pickup_point_id", "the content is the fields as sent");
+}
+
+#[test]
+fn different_contents_are_never_written_the_same() {
+    let catalogue = pvz::domain::Catalogue::standard();
+    let of = |packaging: &[&str]| {
+        let row = Command::Accept(Accept { packaging: codes(packaging), ..accepted("none1") });
+        Content::of(&row, &catalogue).fields.into_iter().map(Cow::into_owned).collect::<Vec<String>>()
+    };
+    let lists: [&[&str]; 8] = [&[], &[""], &["", ""], &["a", "b"], &["ab"], &["a1:b"], &["1:a1:b"], &["a,b"]];
+    for (index, one) in lists.iter().enumerate() {
+        for other in &lists[index + 1..] {
+            assert_ne!(of(one), of(other), "{one:?} and {other:?}");
+        }
+    }
+}
+
+/// A command, whether it succeeds, and whether its answer is kept.
+fn kept() -> Vec<(Ask, bool)> {
+    let row = || accepted("none1");
+    let wrong = |change: fn(&mut Accept)| {
+        let mut row = row();
+        change(&mut row);
+        accept(row)
+    };
+    vec![
+        (accept(row()), true),
+        (import(accepted("stored1")), true),
+        (accept(accepted("stored1")), true),
+        (wrong(|row| row.packaging = codes(&["silk1"])), false),
+        (wrong(|row| row.weight = None), false),
+        (wrong(|row| row.weight = Grams::new(10_000).ok()), false),
+        (wrong(|row| row.storage_until = at(0)), false),
+        (issue(&["none1"], BatchMode::Atomic), true),
+        (issue(&["none1"], BatchMode::Partial), true),
+        (issue(&["expired1"], BatchMode::Atomic), true),
+        (issue(&["issued1"], BatchMode::Atomic), true),
+        (issue(&["returned1"], BatchMode::Atomic), true),
+        (issue(&["gone1"], BatchMode::Atomic), true),
+        (issue_for(&["stored1"], Some("c2"), None, BatchMode::Atomic), true),
+        (issue_for(&["stored1"], None, Some("north1"), BatchMode::Atomic), true),
+        (bring_back("stored1", "c1", None), true),
+        (bring_back("closed1", "c1", None), true),
+        (to_courier(&["stored1"], None, BatchMode::Atomic), true),
+    ]
+}
+
+#[test]
+fn facts_are_kept_and_what_a_corrected_request_would_change_is_not() {
+    for (ask, kept) in kept() {
+        let world = town();
+        let first = world.ask(ask.clone().key("key-1"));
+        world.clock.advance(DAY);
+        let again = world.ask(ask.clone().key("key-1"));
+        assert_eq!(again.replayed, kept, "{ask:?}");
+        if kept {
+            assert_eq!(again.answer, first.answer, "as it was then, whatever is now");
+        } else {
+            let corrected = Accept { storage_until: at(world.clock.micros() + DAY), ..accepted("none1") };
+            let outcome = world.ask(accept(corrected).key("key-1"));
+            assert!(matches!(outcome.answer, Ok(Answer::Order(_))), "the key may be used again: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn keys_of_different_scopes_do_not_meet() {
+    use pvz::app::{BatchDecider, Entry};
+    use pvz::domain::RequestId;
+
+    let world = town();
+    let outcome = |scope: &str, command: Command| {
+        let key = RequestId::parse("key-1").ok();
+        let entry = Entry::new(command, Actor::anonymous(), scope, key, &world.policy);
+        let ids = std::sync::Arc::new(crate::support::time::SequentialIds::default());
+        let decider =
+            BatchDecider::new(vec![Arc::new(entry)], world.policy.clone(), world.clock.clone(), ids);
+        let (batch, decider) = (decider.batch(), std::sync::Arc::new(decider));
+        crate::support::world::block_on(world.store.transact(batch, decider)).unwrap().pop().unwrap()
+    };
+    assert!(outcome("one", accept(accepted("none1")).command).answer.is_ok());
+    assert!(outcome("two", accept(accepted("none2")).command).answer.is_ok());
+    assert!(outcome("one", accept(accepted("none1")).command).replayed);
+    assert!(outcome("two", accept(accepted("none2")).command).replayed);
+}

@@ -1,0 +1,356 @@
+//! One server behind each face: the same request over gRPC, REST and the
+//! command line, and what came of it, in a form that can be compared.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use pvz::proto::v1;
+use pvz::proto::v1::order_service_client::OrderServiceClient;
+use serde::Serialize;
+use serde_json::Value;
+use tonic::transport::Channel;
+use tonic_types::StatusExt as _;
+
+use crate::process::{Server, pvz};
+
+/// What came of a request, without what differs from server to server: instants
+/// of now, ids of events, page tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Came {
+    Done(Value),
+    Refused { reason: String, metadata: BTreeMap<String, String>, violations: Vec<String> },
+}
+
+impl Came {
+    fn done(mut answer: Value) -> Self {
+        mask(&mut answer);
+        Self::Done(answer)
+    }
+
+    fn refused(
+        reason: String,
+        metadata: impl IntoIterator<Item = (String, String)>,
+        violations: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let metadata = metadata.into_iter().map(|(key, value)| (key, without_now(&value))).collect();
+        let violations = violations.into_iter().map(|violation| without_now(&violation)).collect();
+        Self::Refused { reason, metadata, violations }
+    }
+}
+
+/// The text without instants of the server's clock, which are not whole seconds.
+fn without_now(text: &str) -> String {
+    let is_now = |word: &&str| {
+        word.trim_end_matches([')', ',']).ends_with('Z') && word.contains('T') && word.contains('.')
+    };
+    text.split(' ').filter(|word| !is_now(word)).collect::<Vec<_>>().join(" ")
+}
+
+fn mask(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            // The command line makes a key where none was given.
+            // A sentence tells the time.
+            members.retain(|name, _| name != "requestId" && name != "message");
+            for (name, member) in members {
+                if name == "eventId" || name == "now" || name.ends_with("At") || name.ends_with("_at") {
+                    *member = "masked".into();
+                } else if name == "nextPageToken" {
+                    *member = member.as_str().is_some_and(|token| !token.is_empty()).into();
+                } else if name != "storageUntil" {
+                    mask(member);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        _ => {}
+    }
+}
+
+/// Over gRPC.
+pub struct Grpc(OrderServiceClient<Channel>);
+
+macro_rules! calls {
+    ($($method:ident: $request:ident;)*) => {
+        /// A request of one answer.
+        #[derive(Debug, Clone)]
+        #[expect(non_camel_case_types, reason = "named as the methods that they call")]
+        pub enum Ask { $($method(v1::$request),)* }
+
+        impl Grpc {
+            pub async fn ask(&mut self, ask: Ask, actor: Option<&str>) -> Came {
+                match ask {
+                    $(Ask::$method(message) => {
+                        let mut request = tonic::Request::new(message);
+                        if let Some(actor) = actor {
+                            request.metadata_mut().insert("pvz-actor", actor.parse().unwrap());
+                        }
+                        came(self.0.$method(request).await)
+                    })*
+                }
+            }
+        }
+    };
+}
+
+calls! {
+    accept_order: AcceptOrderRequest;
+    issue_orders: IssueOrdersRequest;
+    accept_return: AcceptReturnRequest;
+    return_to_courier: ReturnToCourierRequest;
+    get_order: GetOrderRequest;
+    list_orders: ListOrdersRequest;
+    get_order_history: GetOrderHistoryRequest;
+    list_returns: ListReturnsRequest;
+    list_packaging: ListPackagingRequest;
+}
+
+fn came<T: Serialize>(answered: Result<tonic::Response<T>, tonic::Status>) -> Came {
+    match answered {
+        Ok(answer) => Came::done(serde_json::to_value(answer.into_inner()).unwrap()),
+        Err(status) => {
+            let info = status.get_details_error_info().unwrap_or_else(|| panic!("no details: {status:?}"));
+            let violations = status.get_details_bad_request().map(|request| request.field_violations);
+            let violations = violations.unwrap_or_default().into_iter();
+            let violations = violations.map(|one| format!("{} {}", one.field, one.description));
+            Came::refused(info.reason, info.metadata, violations)
+        }
+    }
+}
+
+impl Grpc {
+    pub async fn connect(server: &Server) -> Self {
+        Self(OrderServiceClient::connect(format!("http://{}", server.grpc)).await.unwrap())
+    }
+}
+
+/// Over REST.
+pub struct Rest(SendRequest<Full<Bytes>>);
+
+impl Rest {
+    pub async fn connect(server: &Server) -> Self {
+        let stream = tokio::net::TcpStream::connect(&server.http).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
+    pub async fn ask(&mut self, ask: Ask, actor: Option<&str>, key_in_header: bool) -> Came {
+        let (builder, body) = rest_request(ask, key_in_header);
+        let mut request = builder.header("host", "pvz").body(Full::new(Bytes::from(body))).unwrap();
+        if let Some(actor) = actor {
+            request.headers_mut().insert("pvz-actor", actor.parse().unwrap());
+        }
+        self.0.ready().await.unwrap();
+        let (parts, body) = self.0.send_request(request).await.unwrap().into_parts();
+        let answer: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+        if parts.status.is_success() {
+            return Came::done(answer);
+        }
+        assert_eq!(parts.headers["content-type"], "application/problem+json");
+        let metadata = answer["metadata"].as_object().unwrap().iter();
+        let metadata = metadata.map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned()));
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let violations = answer["fieldViolations"].as_array().unwrap().iter();
+        let violations =
+            violations.map(|one| format!("{} {}", text(&one["field"]), text(&one["description"])));
+        Came::refused(text(&answer["reason"]), metadata, violations)
+    }
+}
+
+fn rest_request(ask: Ask, key_in_header: bool) -> (http::request::Builder, Vec<u8>) {
+    let post = |path: &str, message: &dyn erased::Json, key: Option<String>| {
+        let request = Request::post(path).header("content-type", "application/json");
+        let request = match key {
+            Some(key) => request.header("idempotency-key", key),
+            None => request,
+        };
+        (request, message.json())
+    };
+    let take = |key: &mut Option<String>| if key_in_header { key.take() } else { None };
+    match ask {
+        Ask::accept_order(mut message) => {
+            let key = take(&mut message.request_id);
+            post("/v1/orders", &message, key)
+        }
+        Ask::issue_orders(mut message) => {
+            let key = take(&mut message.request_id);
+            post("/v1/orders:issue", &message, key)
+        }
+        Ask::accept_return(mut message) => {
+            let key = take(&mut message.request_id);
+            post("/v1/orders:acceptReturn", &message, key)
+        }
+        Ask::return_to_courier(mut message) => {
+            let key = take(&mut message.request_id);
+            post("/v1/orders:returnToCourier", &message, key)
+        }
+        Ask::get_order(message) => {
+            (Request::get(format!("/v1/orders/{}", encode(&message.order_id))), Vec::new())
+        }
+        Ask::get_order_history(message) => {
+            let path = format!("/v1/orders/{}/history", encode(&message.order_id));
+            (Request::get(format!("{path}?pageSize={}", message.page_size)), Vec::new())
+        }
+        Ask::list_orders(message) => (Request::get(format!("/v1/orders?{}", query(&message))), Vec::new()),
+        Ask::list_returns(message) => (Request::get(format!("/v1/returns?{}", query(&message))), Vec::new()),
+        Ask::list_packaging(_) => (Request::get("/v1/packaging"), Vec::new()),
+    }
+}
+
+mod erased {
+    /// A message as JSON.
+    pub trait Json {
+        fn json(&self) -> Vec<u8>;
+    }
+
+    impl<T: serde::Serialize> Json for T {
+        fn json(&self) -> Vec<u8> {
+            serde_json::to_vec(self).unwrap()
+        }
+    }
+}
+
+/// Everything but letters and digits, percent-encoded.
+pub fn encode(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// A message as query parameters.
+fn query(message: &impl Serialize) -> String {
+    let mut pairs = Vec::new();
+    for (name, value) in serde_json::to_value(message).unwrap().as_object().unwrap() {
+        let values = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+        for value in values {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            pairs.push(format!("{name}={}", encode(&text)));
+        }
+    }
+    pairs.join("&")
+}
+
+/// Through the command line.
+pub struct Cli<'s>(pub &'s Server);
+
+impl Cli<'_> {
+    pub fn ask(&self, ask: Ask, actor: Option<&str>) -> Came {
+        let mut command = pvz();
+        command.env("PVZ_SERVER", &self.0.grpc).args(cli_arguments(ask)).arg("--output=json");
+        if let Some(actor) = actor {
+            command.arg(format!("--actor={actor}"));
+        }
+        let output = command.output().unwrap();
+        if let Ok(answer) = serde_json::from_slice(&output.stdout) {
+            return Came::done(answer);
+        }
+        let text = String::from_utf8(output.stderr).unwrap();
+        let mut lines = text.lines();
+        let first = lines.next().unwrap_or_else(|| panic!("{command:?} said nothing"));
+        let reason =
+            first.strip_prefix("error: ").and_then(|line| line.split(':').next()).unwrap_or_default();
+        let (mut metadata, mut violations) = (Vec::new(), Vec::new());
+        for line in lines.map_while(|line| line.strip_prefix("  ")) {
+            if let Some(violation) = line.strip_prefix("- ") {
+                violations.push(violation.to_owned());
+            } else if let Some((key, value)) = line.split_once(": ")
+                && !key.starts_with("order ")
+                && !key.starts_with(' ')
+            {
+                metadata.push((key.to_owned(), value.to_owned()));
+            }
+        }
+        Came::refused(reason.to_owned(), metadata, violations)
+    }
+}
+
+/// What the command line is given for a message.
+fn cli_arguments(ask: Ask) -> Vec<String> {
+    let mut arguments = Arguments(Vec::new());
+    match ask {
+        Ask::accept_order(message) => {
+            arguments.begin("accept").flag("order-id", Some(message.order_id));
+            arguments.flag("customer-id", Some(message.customer_id));
+            let until = message.storage_until.map(|until| serde_json::to_value(until).unwrap());
+            arguments.flag("storage-until", until.map(|until| until.as_str().unwrap().to_owned()));
+            arguments.flag("weight", message.weight_grams);
+            let price = message.price_minor.map(|price| {
+                let sign = if price < 0 { "-" } else { "" };
+                format!("{sign}{}.{:02}", price.abs() / 100, price.abs() % 100)
+            });
+            arguments.flag("price", price);
+            let packaging = Some(message.packaging.join("+")).filter(|packaging| !packaging.is_empty());
+            arguments.flag("packaging", packaging);
+            arguments.flag("pickup-point", message.pickup_point_id).flag("request-id", message.request_id);
+        }
+        Ask::issue_orders(message) => {
+            arguments.begin("issue").batch(&message.order_ids, message.mode, message.pickup_point_id);
+            arguments.flag("customer-id", message.customer_id).flag("request-id", message.request_id);
+        }
+        Ask::return_to_courier(message) => {
+            arguments.begin("return-to-courier").batch(
+                &message.order_ids,
+                message.mode,
+                message.pickup_point_id,
+            );
+            arguments.flag("request-id", message.request_id);
+        }
+        Ask::accept_return(message) => {
+            arguments.begin("accept-return").flag("order-id", Some(message.order_id));
+            arguments.flag("customer-id", Some(message.customer_id));
+            arguments.flag("pickup-point", message.pickup_point_id).flag("request-id", message.request_id);
+        }
+        Ask::get_order(message) => {
+            arguments.begin("get").flag("order-id", Some(message.order_id));
+        }
+        Ask::get_order_history(message) => {
+            arguments.begin("history").flag("order-id", Some(message.order_id));
+            arguments.flag("page-size", Some(message.page_size));
+        }
+        Ask::list_orders(message) => {
+            arguments.begin("list").flag("customer-id", message.customer_id);
+            arguments.flag("pickup-point", message.pickup_point_id).flag("expired", message.expired);
+            arguments.flag("last-n", message.last_n).flag("page-size", Some(message.page_size));
+            let names: Vec<String> = message
+                .states
+                .iter()
+                .map(|state| v1::OrderState::try_from(*state).unwrap().as_str_name().to_ascii_lowercase())
+                .map(|name| name.trim_start_matches("order_state_").to_owned())
+                .collect();
+            arguments.flag("states", Some(names.join(",")).filter(|names| !names.is_empty()));
+        }
+        Ask::list_returns(message) => {
+            arguments.begin("returns").flag("pickup-point", message.pickup_point_id);
+            arguments.flag("page-size", Some(message.page_size));
+        }
+        Ask::list_packaging(_) => {
+            arguments.begin("packaging");
+        }
+    }
+    arguments.0
+}
+
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn begin(&mut self, command: &str) -> &mut Self {
+        self.0.push(command.to_owned());
+        self
+    }
+
+    fn flag(&mut self, name: &str, value: Option<impl ToString>) -> &mut Self {
+        self.0.extend(value.map(|value| format!("--{name}={}", value.to_string())));
+        self
+    }
+
+    fn batch(&mut self, order_ids: &[String], mode: i32, point: Option<String>) -> &mut Self {
+        self.flag("order-ids", Some(order_ids.join(","))).flag("pickup-point", point);
+        if mode == v1::BatchMode::Partial as i32 {
+            self.0.push("--partial".to_owned());
+        }
+        self
+    }
+}

@@ -1,0 +1,201 @@
+//! A running server with its log kept, its faces, and the faults that are done
+//! to it from outside.
+
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
+use pvz::proto::v1::order_service_client::OrderServiceClient;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::process::{PATIENCE, Server, pvz};
+
+/// The generated client.
+pub type Client = OrderServiceClient<Channel>;
+
+/// `pvz serve` on free ports, with its data and its configuration in one
+/// folder. Dropped, it is killed.
+pub struct Service {
+    child: Child,
+    dir: PathBuf,
+    pub grpc: String,
+    pub http: String,
+    pub admin: String,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Service {
+    /// Starts it with that configuration file, and waits for its banner.
+    pub fn start(dir: &Path, config: &str) -> Self {
+        let file = dir.join("pvz.toml");
+        std::fs::write(&file, config).unwrap();
+        let mut child = Server::spawn(dir, &[&format!("--config={}", file.display())]);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        keep(child.stderr.take().unwrap(), Arc::clone(&log));
+        let (sender, banner) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|l| sender.send(l)));
+        let entry = |name: &str| {
+            let end = Instant::now() + PATIENCE;
+            loop {
+                let line = banner.recv_timeout(end.saturating_duration_since(Instant::now()));
+                let line = line.unwrap_or_else(|error| panic!("no banner ({error}): {:?}", log.lock()));
+                if let Some(value) = line.trim_start().strip_prefix(name) {
+                    return value.trim().to_owned();
+                }
+            }
+        };
+        let host = |url: &str| url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+        let (grpc, http, admin) = (entry("gRPC"), host(&entry("REST")), host(&entry("admin")));
+        entry("data");
+        Self { child, dir: dir.to_owned(), grpc, http, admin, log }
+    }
+
+    /// A client over a connection of its own.
+    pub async fn client(&self) -> Client {
+        OrderServiceClient::new(self.channel().await)
+    }
+
+    pub async fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.grpc)).unwrap().connect().await.unwrap()
+    }
+
+    /// What `/readyz` says; `None` when nothing listens there any more.
+    pub fn ready(&self) -> Option<bool> {
+        let mut stream = std::net::TcpStream::connect(&self.admin).ok()?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: pvz\r\nconnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        match answer.split(' ').nth(1)? {
+            "200" => Some(true),
+            "503" => Some(false),
+            other => panic!("/readyz answered {other}"),
+        }
+    }
+
+    /// The log so far, a line each.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// No file of the server may grow beyond that from now on, as if the disk
+    /// were full; `None`: space is back.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        self.limit(Resource::Fsize, Rlimit { current: bytes, maximum: None });
+    }
+
+    /// Sets a limit of the running server.
+    pub fn limit(&self, resource: Resource, limit: Rlimit) {
+        prlimit(Some(self.pid()), resource, limit).unwrap();
+    }
+
+    /// The most memory that it ever had, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Another program takes the write lock of the file, for as long as the
+    /// answer lives.
+    pub fn foreign_lock(&self) -> SqliteConnection {
+        let mut connection = SqliteConnection::establish(self.store().to_str().unwrap()).unwrap();
+        connection.batch_execute("PRAGMA busy_timeout = 60000; BEGIN IMMEDIATE").unwrap();
+        connection
+    }
+
+    /// The file of the store.
+    pub fn store(&self) -> PathBuf {
+        self.dir.join("pvz.db")
+    }
+
+    /// Waits for the end, and answers the exit code.
+    pub fn wait(mut self) -> (Option<i32>, Vec<String>) {
+        let end = Instant::now() + PATIENCE;
+        let code = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status.code();
+            }
+            assert!(Instant::now() < end, "the server does not end: {:?}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        (code, self.log())
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, and expects it to do so cleanly, with a sound store.
+    pub fn stop(self) {
+        let dir = self.dir.clone();
+        self.assert_no_panic();
+        self.signal(Signal::TERM);
+        let (code, log) = self.wait();
+        assert_eq!(code, Some(0), "{log:#?}");
+        assert_verified(&dir);
+    }
+
+    /// Nothing in the log is a bug of the service.
+    pub fn assert_no_panic(&self) {
+        let bad = |line: &&String| {
+            line.contains("panicked")
+                || line.contains("\"ERROR\"")
+                || line.contains("\"reason\":\"INTERNAL\"")
+        };
+        let log = self.log();
+        assert_eq!(log.iter().find(bad), None);
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn keep(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            log.lock().unwrap().push(line);
+        }
+    });
+}
+
+/// The oracle finds nothing.
+pub fn assert_verified(dir: &Path) {
+    let mut verify = pvz();
+    verify.arg("verify").arg(format!("--data-dir={}", dir.display()));
+    let config = dir.join("pvz.toml");
+    if config.exists() {
+        verify.arg(format!("--config={}", config.display()));
+    }
+    let output = verify.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Waits until a condition holds, and leaves the runtime to others meanwhile.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < end, "{what}: still not so");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

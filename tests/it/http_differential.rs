@@ -1,0 +1,307 @@
+//! T17: the same random request over gRPC, REST and the command line gives the
+//! same result, reason and metadata. And: one idempotency key across them.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+
+use proptest::collection::vec;
+use proptest::option::{of, weighted};
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::sample::select;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use pvz::adapters::system::SystemClock;
+use pvz::ports::Clock as _;
+use pvz::proto::{Timestamp, v1};
+
+use crate::faces::{Ask, Came, Cli, Grpc, Rest};
+use crate::process::{Server, eventually};
+use crate::support::world::block_on;
+
+/// As many as RELIABILITY.md says.
+const REQUESTS: usize = 5_000;
+/// After so many the orders are others, so that there are always some that
+/// nothing has happened to.
+const A_CASE: usize = 50;
+/// The first cases accept orders that expire soon; the next as many requests
+/// are about the same orders, once they have.
+const EXPIRING: usize = 4 * A_CASE;
+/// How soon, in seconds: long enough for those requests on a slow machine.
+const SOON: i64 = 20;
+
+const DAY: i64 = 86_400;
+
+/// In a key or a customer's id; the number of the case stands for it, so that
+/// no case sees the orders of another.
+const CASE: &str = "CASE";
+
+fn known(kind: &'static str, count: usize) -> impl Strategy<Value = String> {
+    (0..count).prop_map(move |number| format!("{CASE}-{kind}{number}"))
+}
+
+/// Mostly one of a few, sometimes something odd.
+fn id(kind: &'static str, count: usize) -> impl Strategy<Value = String> {
+    let odd = ["", "-x", "a b", "заказ", "a/b", "..", "%2F", "?", "#x", "x=y&z", "A+B", "'\"", "📦"];
+    let long = Just("x".repeat(65));
+    prop_oneof![80 => known(kind, count), 2 => select(odd.to_vec()).prop_map(str::to_owned), 1 => long]
+}
+
+fn point() -> impl Strategy<Value = Option<String>> {
+    weighted(
+        0.2,
+        prop_oneof![3 => Just("main".to_owned()), 1 => Just("other".to_owned()), 1 => Just("no point".to_owned())],
+    )
+}
+
+fn key() -> impl Strategy<Value = Option<String>> {
+    let odd = prop_oneof![Just("a b".to_owned()), Just("k".repeat(129)), Just("ключ".to_owned())];
+    weighted(0.3, prop_oneof![40 => known("k", 12), 1 => odd])
+}
+
+fn accept(now: i64) -> impl Strategy<Value = Ask> {
+    let days = prop_oneof![1..360_i64, Just(0)];
+    let until = prop_oneof![40 => days, 1 => Just(-1), 1 => Just(400), 1 => Just(i64::MIN)];
+    let weight = select(vec![1, 1_500, 9_999, 10_000, 29_999, 30_000, 100_000]);
+    let weight = of(prop_oneof![30 => weight, 1 => select(vec![-5, 0, 100_001])]);
+    let price = select(vec![0, 5, 19_990, 1_000_000_000_000]);
+    let price = of(prop_oneof![30 => price, 1 => select(vec![-1, 1_000_000_000_001])]);
+    let fine = prop_oneof![Just(vec![]), Just(vec!["bag"]), Just(vec!["film", "box"]), Just(vec!["film"])];
+    let packaging =
+        prop_oneof![12 => fine, 1 => vec(select(vec!["bag", "box", "film", "Box", "crate"]), 0..3)];
+    let packaging = packaging.prop_map(|codes| codes.into_iter().map(str::to_owned).collect());
+    let rest = (weight, price, packaging, point(), key());
+    (id("o", 5), id("c", 2), until, rest).prop_map(move |(order_id, customer_id, days, rest)| {
+        let (weight_grams, price_minor, packaging, pickup_point_id, request_id) = rest;
+        let storage_until = (days != i64::MIN).then(|| {
+            let seconds = now + if days == 0 { SOON } else { days * DAY };
+            Timestamp { seconds, nanos: 0 }
+        });
+        Ask::accept_order(v1::AcceptOrderRequest {
+            order_id,
+            customer_id,
+            storage_until,
+            weight_grams,
+            price_minor,
+            packaging,
+            pickup_point_id,
+            request_id,
+        })
+    })
+}
+
+fn batch() -> impl Strategy<Value = (Vec<String>, i32, Option<String>, Option<String>)> {
+    // `--order-ids=` is no order at all on the command line, not an empty one.
+    let orders = vec(id("o", 5), 1..4).prop_filter("a list", |orders| *orders != [""]);
+    (orders, 1..3_i32, point(), key())
+}
+
+fn change(now: i64) -> impl Strategy<Value = Ask> {
+    let issue = (batch(), weighted(0.5, id("c", 2))).prop_map(|(batch, customer_id)| {
+        let (order_ids, mode, pickup_point_id, request_id) = batch;
+        Ask::issue_orders(v1::IssueOrdersRequest {
+            order_ids,
+            customer_id,
+            pickup_point_id,
+            mode,
+            request_id,
+        })
+    });
+    let bring_back = (id("o", 5), id("c", 2), point(), key());
+    let bring_back = bring_back.prop_map(|(order_id, customer_id, pickup_point_id, request_id)| {
+        Ask::accept_return(v1::AcceptReturnRequest { order_id, customer_id, pickup_point_id, request_id })
+    });
+    let to_courier = batch().prop_map(|(order_ids, mode, pickup_point_id, request_id)| {
+        Ask::return_to_courier(v1::ReturnToCourierRequest { order_ids, pickup_point_id, mode, request_id })
+    });
+    prop_oneof![4 => accept(now), 3 => issue, 2 => bring_back, 2 => to_courier]
+}
+
+fn read() -> impl Strategy<Value = Ask> {
+    let page_size = || prop_oneof![10 => select(vec![0, 1, 2, 1_000, 5_000]), 1 => Just(-1)];
+    // Read by path, where an empty id is another address.
+    let order_id = || id("o", 5).prop_filter("an address", |id| !id.is_empty());
+    let list =
+        (id("c", 2), point(), vec(0..5_i32, 0..3), of(any::<bool>()), weighted(0.2, -1..4_i32), page_size());
+    let list = list.prop_map(|(customer_id, pickup_point_id, states, expired, last_n, page_size)| {
+        Ask::list_orders(v1::ListOrdersRequest {
+            customer_id: Some(customer_id),
+            pickup_point_id,
+            states,
+            expired,
+            last_n,
+            page_size,
+            page_token: String::new(),
+        })
+    });
+    prop_oneof![
+        order_id().prop_map(|order_id| Ask::get_order(v1::GetOrderRequest { order_id })),
+        list,
+        (order_id(), page_size()).prop_map(|(order_id, page_size)| {
+            Ask::get_order_history(v1::GetOrderHistoryRequest {
+                order_id,
+                page_size,
+                page_token: String::new(),
+            })
+        }),
+        (point(), page_size()).prop_map(|(pickup_point_id, page_size)| {
+            Ask::list_returns(v1::ListReturnsRequest {
+                pickup_point_id,
+                page_size,
+                page_token: String::new(),
+            })
+        }),
+        Just(Ask::list_packaging(v1::ListPackagingRequest {})),
+    ]
+}
+
+/// The request with the ids of that case.
+fn of_case(ask: &Ask, case: usize) -> Ask {
+    let name = |text: &String| text.replace(CASE, &format!("case{case}"));
+    let optional = |text: &Option<String>| text.as_ref().map(name);
+    match ask.clone() {
+        Ask::accept_order(message) => Ask::accept_order(v1::AcceptOrderRequest {
+            order_id: name(&message.order_id),
+            customer_id: name(&message.customer_id),
+            request_id: optional(&message.request_id),
+            ..message
+        }),
+        Ask::issue_orders(message) => Ask::issue_orders(v1::IssueOrdersRequest {
+            order_ids: message.order_ids.iter().map(name).collect(),
+            customer_id: optional(&message.customer_id),
+            request_id: optional(&message.request_id),
+            ..message
+        }),
+        Ask::accept_return(message) => Ask::accept_return(v1::AcceptReturnRequest {
+            order_id: name(&message.order_id),
+            customer_id: name(&message.customer_id),
+            request_id: optional(&message.request_id),
+            ..message
+        }),
+        Ask::return_to_courier(message) => Ask::return_to_courier(v1::ReturnToCourierRequest {
+            order_ids: message.order_ids.iter().map(name).collect(),
+            request_id: optional(&message.request_id),
+            ..message
+        }),
+        Ask::get_order(message) => Ask::get_order(v1::GetOrderRequest { order_id: name(&message.order_id) }),
+        Ask::get_order_history(message) => Ask::get_order_history(v1::GetOrderHistoryRequest {
+            order_id: name(&message.order_id),
+            ..message
+        }),
+        Ask::list_orders(message) => {
+            Ask::list_orders(v1::ListOrdersRequest { customer_id: optional(&message.customer_id), ..message })
+        }
+        other => other,
+    }
+}
+
+/// A key that a header can carry; a malformed one is the header's own fault.
+fn fits_header(ask: &Ask) -> bool {
+    let key = match ask {
+        Ask::accept_order(message) => &message.request_id,
+        Ask::issue_orders(message) => &message.request_id,
+        Ask::accept_return(message) => &message.request_id,
+        Ask::return_to_courier(message) => &message.request_id,
+        _ => &None,
+    };
+    key.as_ref().is_some_and(|key| key.starts_with(CASE) && key.len() % 2 == 0)
+}
+
+struct Faces<'s> {
+    grpc: Grpc,
+    rest: Rest,
+    cli: Cli<'s>,
+}
+
+/// One server behind each face.
+fn servers() -> [(tempfile::TempDir, Server); 3] {
+    [(); 3].map(|()| {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start_with(dir.path(), &["--store=memory:"]);
+        (dir, server)
+    })
+}
+
+#[test]
+fn the_same_request_gets_the_same_answer_on_every_face() {
+    let [(_, of_grpc), (_, of_rest), (_, of_cli)] = &servers();
+    let mut faces = block_on(async {
+        Faces { grpc: Grpc::connect(of_grpc).await, rest: Rest::connect(of_rest).await, cli: Cli(of_cli) }
+    });
+    let now = SystemClock.now().parts().0;
+    let actor = weighted(
+        0.3,
+        prop_oneof![20 => select(vec!["courier:7", "operator:anna"]), 1 => select(vec!["nobody:1", "customer"])],
+    );
+    let asks = (prop_oneof![3 => change(now), 2 => read()], actor);
+    let (seed, requests) = (number("PVZ_SEED"), number("PVZ_CASES"));
+    let seed = seed.unwrap_or_else(|| RandomState::new().hash_one("seed"));
+    let requests = requests.map_or(REQUESTS, |cases| usize::try_from(cases).unwrap());
+    println!(
+        "{requests} requests; replay: PVZ_SEED={seed} PVZ_CASES={requests} tests/run it http_differential"
+    );
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut runner =
+        TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let mut refused = BTreeMap::<String, usize>::new();
+    for request in 0..requests {
+        let (ask, actor) = asks.new_tree(&mut runner).unwrap().current();
+        if request == EXPIRING {
+            eventually("orders expire", || SystemClock.now().parts().0 > now + SOON);
+        }
+        let again = if (EXPIRING..2 * EXPIRING).contains(&request) { request - EXPIRING } else { request };
+        let (sent, header) = (of_case(&ask, again / A_CASE), fits_header(&ask));
+        let (grpc, rest) = block_on(async {
+            let grpc = faces.grpc.ask(sent.clone(), actor).await;
+            (grpc, faces.rest.ask(sent.clone(), actor, header).await)
+        });
+        assert_eq!(grpc, rest, "request {request}, gRPC and REST: {sent:?}");
+        assert_eq!(grpc, faces.cli.ask(sent.clone(), actor), "request {request}, gRPC and CLI: {sent:?}");
+        let reason = if let Came::Refused { reason, .. } = grpc { reason } else { "OK".to_owned() };
+        *refused.entry(reason).or_default() += 1;
+    }
+    println!("{refused:?}");
+    if requests >= REQUESTS {
+        assert!(refused["OK"] * 3 > requests && refused.len() > 12, "too few kinds of answers: {refused:?}");
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn one_key_is_one_effect_across_the_faces() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with(dir.path(), &["--store=memory:"]);
+    let until = Timestamp { seconds: SystemClock.now().parts().0 + 30 * DAY, nanos: 0 };
+    let accept = Ask::accept_order(v1::AcceptOrderRequest {
+        order_id: "1".to_owned(),
+        customer_id: "123".to_owned(),
+        storage_until: Some(until),
+        request_id: Some("one-key".to_owned()),
+        ..v1::AcceptOrderRequest::default()
+    });
+    let issue = Ask::issue_orders(v1::IssueOrdersRequest {
+        order_ids: vec!["1".to_owned(), "2".to_owned()],
+        mode: v1::BatchMode::Partial.into(),
+        request_id: Some("another-key".to_owned()),
+        ..v1::IssueOrdersRequest::default()
+    });
+    let history = Ask::get_order_history(v1::GetOrderHistoryRequest {
+        order_id: "1".to_owned(),
+        ..v1::GetOrderHistoryRequest::default()
+    });
+    let mut grpc = block_on(Grpc::connect(&server));
+    let mut rest = block_on(Rest::connect(&server));
+    for (ask, events) in [(accept, 1), (issue, 2)] {
+        let first = block_on(rest.ask(ask.clone(), None, true));
+        assert!(matches!(first, Came::Done(_)), "{first:?}");
+        assert_eq!(block_on(grpc.ask(ask.clone(), None)), first);
+        assert_eq!(Cli(&server).ask(ask.clone(), None), first);
+        let Came::Done(answer) = block_on(rest.ask(history.clone(), None, false)) else {
+            panic!("no history")
+        };
+        assert_eq!(answer["events"].as_array().unwrap().len(), events);
+    }
+}

@@ -1,0 +1,259 @@
+//! HTTP as good servers speak it: methods, tags, compression, limits, slow
+//! clients, shutdown.
+
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::http_support::{Face, Scripted, get, order, post};
+
+#[tokio::test]
+async fn an_order_has_a_tag() {
+    let face = Face::start().await;
+    let tagged = async |etag: &str| {
+        let request = get("/v1/orders/1").header("if-none-match", etag).body(Full::default()).unwrap();
+        face.send(request).await
+    };
+    let first = face.get("/v1/orders/1").await;
+    assert_eq!((first.status.as_u16(), first.header("etag")), (200, "W/\"1\""));
+    for same in ["W/\"1\"", "\"1\"", "\"0\", W/\"1\"", "*"] {
+        let again = tagged(same).await;
+        assert_eq!((again.status.as_u16(), again.header("etag")), (304, "W/\"1\""), "{same}");
+        assert!(again.body.is_empty());
+    }
+    assert_eq!(tagged("\"2\"").await.status, 200);
+    // It expires by itself, without a new version.
+    face.service.order.lock().unwrap().expired = true;
+    assert_eq!(tagged("W/\"1\"").await.header("etag"), "W/\"1-expired\"");
+    face.service.order.lock().unwrap().version = 2;
+    assert_eq!(tagged("W/\"1-expired\"").await.status, 200);
+}
+
+#[tokio::test]
+async fn head_and_options_are_answered() {
+    let face = Face::start().await;
+    let asked = async |verb: &str, path: &str| {
+        face.send(
+            Request::builder().method(verb).uri(path).header("host", "pvz").body(Full::default()).unwrap(),
+        )
+        .await
+    };
+    let head = asked("HEAD", "/v1/orders/1").await;
+    assert_eq!((head.status.as_u16(), head.body.len()), (200, 0));
+    assert_eq!(head.header("content-length"), face.get("/v1/orders/1").await.body.len().to_string());
+    for (path, allow) in [
+        ("/v1/orders", "GET, HEAD, OPTIONS, POST"),
+        ("/v1/orders:issue", "OPTIONS, POST"),
+        ("/v1/orders/1", "GET, HEAD, OPTIONS"),
+        ("/openapi.json", "GET, HEAD, OPTIONS"),
+    ] {
+        let options = asked("OPTIONS", path).await;
+        assert_eq!((options.status.as_u16(), options.header("allow")), (204, allow), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn large_answers_are_compressed_for_whoever_asks() {
+    let face = Face::start().await;
+    let gzip = async |path: &str| {
+        face.send(get(path).header("accept-encoding", "gzip").body(Full::default()).unwrap()).await
+    };
+    let large = gzip("/v1/orders").await;
+    assert_eq!(large.header("content-encoding"), "gzip");
+    assert!(large.body.len() * 4 < face.get("/v1/orders").await.body.len());
+    assert_eq!(gzip("/v1/orders/1").await.header("content-encoding"), "");
+    assert_eq!(face.get("/v1/orders").await.header("content-encoding"), "");
+}
+
+#[tokio::test]
+async fn other_origins_are_let_in_only_when_configured() {
+    let preflight = || {
+        Request::options("/v1/orders")
+            .header("host", "pvz")
+            .header("origin", "https://shop.example")
+            .header("access-control-request-method", "POST")
+            .body(Full::default())
+            .unwrap()
+    };
+    let closed = Face::start().await;
+    assert_eq!(closed.send(preflight()).await.header("access-control-allow-origin"), "");
+    let open = Face::of(Scripted::default(), |options| {
+        options.cors_origins = vec!["https://shop.example".to_owned()];
+    })
+    .await;
+    let answer = open.send(preflight()).await;
+    assert_eq!(answer.header("access-control-allow-origin"), "https://shop.example");
+    assert!(answer.header("access-control-allow-headers").contains("idempotency-key"));
+    let stranger =
+        get("/v1/packaging").header("origin", "https://other.example").body(Full::default()).unwrap();
+    assert_eq!(open.send(stranger).await.header("access-control-allow-origin"), "");
+    // OPTIONS of anybody else still tells the methods.
+    let plain = Request::options("/v1/orders").header("host", "pvz").header("origin", "https://shop.example");
+    assert_eq!(
+        open.send(plain.body(Full::default()).unwrap()).await.header("allow"),
+        "GET, HEAD, OPTIONS, POST"
+    );
+}
+
+#[tokio::test]
+async fn bodies_have_a_limit() {
+    let face = Face::of(Scripted::default(), |options| options.max_body = 1000).await;
+    let body = format!("{{\"orderId\":\"{}\"}}", "1".repeat(2000));
+    let known = face.post("/v1/orders", body.clone()).await;
+    assert_eq!((known.status.as_u16(), known.reason().as_str()), (413, "TOO_LARGE"));
+    assert_eq!(known.json()["metadata"]["limit_bytes"], "1000");
+    // Without a length, in chunks.
+    let chunks = futures::stream::iter(body.into_bytes().chunks(100).map(<[u8]>::to_vec).collect::<Vec<_>>());
+    let chunks = futures::StreamExt::map(chunks, |chunk| {
+        Ok::<_, std::convert::Infallible>(http_body::Frame::data(bytes::Bytes::from(chunk)))
+    });
+    let request = post("/v1/orders").body(http_body_util::StreamBody::new(chunks)).unwrap();
+    assert_eq!(face.open(request).await.status(), 413);
+    assert_eq!(face.post("/v1/orders", "{}").await.status, 200);
+}
+
+#[tokio::test]
+async fn http2_without_tls_is_spoken() {
+    let face = Face::start().await;
+    let stream = TcpStream::connect(face.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(format!("http://{}/v1/orders/1", face.address));
+    let answer = sender.send_request(request.body(Full::<bytes::Bytes>::default()).unwrap()).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.version()), (200, http::Version::HTTP_2));
+    assert!(!answer.into_body().collect().await.unwrap().to_bytes().is_empty());
+}
+
+/// Writes that, and reads until the server closes.
+async fn raw(face: &Face, text: &[u8]) -> String {
+    let mut stream = TcpStream::connect(face.address).await.unwrap();
+    // The server may close before it has read everything.
+    let _cut = stream.write_all(text).await;
+    let mut answer = Vec::new();
+    let _reset = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer))
+        .await
+        .expect("the server closes");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Whatever is refused, by whatever part, is refused with a problem.
+fn assert_problem(case: &str, answer: &str) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("\r\ncontent-type: application/problem+json"), "{case}: {head}");
+    let id = head.split("\r\nx-request-id: ").nth(1).unwrap_or_else(|| panic!("{case}: {head}"));
+    let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(head.split(' ').nth(1).unwrap(), problem["status"].to_string(), "{case}");
+    let instance = format!("urn:pvz:request:{}", id.lines().next().unwrap());
+    assert_eq!(problem["instance"], instance, "{case}");
+    assert!(!problem["detail"].as_str().unwrap().is_empty() && problem["reason"].is_string(), "{case}");
+}
+
+#[tokio::test]
+async fn hostile_requests_are_refused_and_hurt_nobody_else() {
+    let face = Face::of(Scripted::default(), |options| {
+        options.header_timeout = Duration::from_millis(200);
+        options.body_timeout = Duration::from_millis(200);
+        options.idle_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let head = "POST /v1/orders HTTP/1.1\r\nhost: pvz\r\ncontent-type: application/json\r\n";
+    let fields = (0..10_000).map(|number| format!("\"f{number}\":1,")).collect::<Vec<_>>().concat();
+    let body = format!("{{{fields}\"x\":1}}");
+    let close = "connection: close\r\n";
+    let cases = [
+        ("nothing", String::new(), ""),
+        ("half a preface", "PRI * HT".to_owned(), ""),
+        ("half a head", "GET /v1/orders/1 HTTP/1.1\r\nho".to_owned(), ""),
+        ("half a body", format!("{head}content-length: 10\r\n{close}\r\n{{\"o"), "HTTP/1.1 504"),
+        ("half a chunk", format!("{head}transfer-encoding: chunked\r\n{close}\r\n5\r\n{{"), "HTTP/1.1 504"),
+        ("a bad chunk", format!("{head}transfer-encoding: chunked\r\n{close}\r\nzz\r\n"), "HTTP/1.1 400"),
+        ("no HTTP", "\0\0\0\0 GARBAGE \r\n\r\n".to_owned(), "HTTP/1.1 400"),
+        ("a large header", format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(1 << 20)), "HTTP/1.1 413"),
+        ("a long address", format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000)), "HTTP/1.1 413"),
+        ("two lengths", format!("{head}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}"), "HTTP/1.1 400"),
+        ("a NUL in the path", "GET /v1/orders/\0 HTTP/1.1\r\n\r\n".to_owned(), "HTTP/1.1 400"),
+        ("many fields", format!("{head}{close}content-length: {}\r\n\r\n{body}", body.len()), "HTTP/1.1 400"),
+    ];
+    for (case, text, expected) in cases {
+        let answer = raw(&face, text.as_bytes()).await;
+        assert!(answer.starts_with(expected), "{case}: {answer:.300}");
+        if !expected.is_empty() {
+            assert_problem(case, &answer);
+        }
+        assert!(face.service.seen.lock().unwrap().is_empty(), "{case}");
+    }
+    assert_eq!(face.get("/v1/orders/1").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_answers_and_for_nothing_else() {
+    let face = Face::of(Scripted::default(), |options| options.grace = Duration::from_millis(100)).await;
+    // Half a head, half a body, and a connection that is kept alive.
+    let mut held = Vec::new();
+    for text in [
+        "GET /v1/or",
+        "POST /v1/orders HTTP/1.1\r\nhost: pvz\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{",
+        "GET /v1/orders/1 HTTP/1.1\r\nhost: pvz\r\n\r\n",
+        "",
+    ] {
+        let mut stream = TcpStream::connect(face.address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    let mut first = [0; 12];
+    held[2].read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    face.shutdown.cancel();
+    tokio::time::timeout(Duration::from_secs(10), face.served).await.expect("it stops").unwrap().unwrap();
+    let mut refused = String::new();
+    held[1].read_to_string(&mut refused).await.unwrap();
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("\"UNAVAILABLE\""), "{refused}");
+    assert!(refused.contains("retry-after: 1"), "{refused}");
+    assert!(TcpStream::connect(face.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_full_house_waits_at_the_door() {
+    let face = Face::of(Scripted { order: order("1").into(), ..Scripted::default() }, |options| {
+        options.max_connections = 1;
+    })
+    .await;
+    let mut inside = TcpStream::connect(face.address).await.unwrap();
+    inside.write_all(b"GET /v1/orders/1 HTTP/1.1\r\nhost: pvz\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    inside.read_exact(&mut first).await.unwrap();
+    let outside = face.get("/v1/orders/1");
+    tokio::pin!(outside);
+    assert!(futures::poll!(&mut outside).is_pending());
+    drop(inside);
+    assert_eq!(outside.await.status, 200);
+}
+
+#[tokio::test]
+async fn pages_are_there_for_people() {
+    let face = Face::start().await;
+    let front = face.get("/").await;
+    assert_eq!(front.header("content-type"), "text/html; charset=utf-8");
+    let text = String::from_utf8(front.body.to_vec()).unwrap();
+    let links: Vec<&str> =
+        text.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(links, ["/swagger-ui/", "/openapi.json", "/problems"]);
+    for link in links {
+        assert_eq!(face.get(link).await.status, 200, "{link}");
+    }
+    let moved = face.get("/swagger-ui").await;
+    assert_eq!((moved.status.as_u16(), moved.header("location")), (308, "/swagger-ui/"));
+    for file in ["swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js", "index.html"] {
+        assert_eq!(face.get(&format!("/swagger-ui/{file}")).await.status, 200, "{file}");
+    }
+    let document = face.get("/openapi.json").await;
+    assert_eq!(document.json()["openapi"], "3.1.0");
+    let etag = document.header("etag").to_owned();
+    let again = get("/openapi.json").header("if-none-match", &etag).body(Full::default()).unwrap();
+    assert_eq!(face.send(again).await.status, 304);
+}

@@ -1,0 +1,132 @@
+//! The journal: its lines, its files, its end after a crash.
+
+mod crash;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use pvz::adapters::journal::{Journal, JournalError};
+use pvz::ports::{EventSink as _, LoggedEvent, Position, Receipt};
+use serde_json::Value;
+
+use crate::contract::given::{accepted, event};
+
+/// The files of a journal, in order.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = entries
+        .filter(|path| path.file_name().is_some_and(|name| name.to_str().unwrap().starts_with("events-")))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Every event of a journal, in order; every line must be one.
+pub fn read(folder: &Path) -> Vec<Value> {
+    let text: String = files(folder).iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn logged(number: i64) -> LoggedEvent {
+    LoggedEvent { position: Position(number), event: event(&accepted(&format!("order-{number}"), number)) }
+}
+
+async fn publish(journal: &Journal, numbers: std::ops::Range<i64>) {
+    let events: Vec<LoggedEvent> = numbers.map(logged).collect();
+    let delivery = journal.publish(&events).await;
+    assert!(delivery.failure.is_none(), "{:?}", delivery.failure);
+}
+
+fn numbers(folder: &Path) -> Vec<String> {
+    read(folder).iter().map(|event| event["order"]["orderId"].as_str().unwrap().to_owned()).collect()
+}
+
+fn expected(numbers: std::ops::Range<i64>) -> Vec<String> {
+    numbers.map(|number| format!("order-{number}")).collect()
+}
+
+#[tokio::test]
+async fn a_line_is_the_contracts_event_without_a_cursor() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), 1 << 20).unwrap();
+    publish(&journal, 1..2).await;
+    insta::assert_json_snapshot!(read(folder.path())[0]);
+}
+
+#[tokio::test]
+async fn a_full_file_is_followed_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), 2_000).unwrap();
+    for number in 0..20 {
+        publish(&journal, number..number + 1).await;
+    }
+    let files = files(folder.path());
+    assert!(files.len() > 3, "{files:?}");
+    assert!(files[0].ends_with("events-00000001.jsonl"));
+    // Full is what has reached the size; a batch is never taken apart.
+    for path in &files[..files.len() - 1] {
+        assert!((2_000..4_000).contains(&fs::metadata(path).unwrap().len()), "{path:?}");
+    }
+    drop(journal);
+    let journal = Journal::open(folder.path(), 2_000).unwrap();
+    publish(&journal, 20..25).await;
+    assert_eq!(numbers(folder.path()), expected(0..25));
+}
+
+#[tokio::test]
+async fn the_torn_end_of_a_crash_is_cut_off() {
+    let whole = br#"{"eventId":"whole"}"#;
+    let torn: [&[u8]; 6] =
+        [b"{\"eventId\":", whole, b"\0\0\0\0\0\0\0\0", b"\0\0\n\0\0\n", b"{\"eventId\":\n{\"e\n", b"\n"];
+    for tail in torn {
+        let folder = tempfile::tempdir().unwrap();
+        publish(&Journal::open(folder.path(), 1 << 20).unwrap(), 0..3).await;
+        let path = &files(folder.path())[0];
+        let before = fs::read(path).unwrap();
+        fs::File::options().append(true).open(path).unwrap().write_all(tail).unwrap();
+        let journal = Journal::open(folder.path(), 1 << 20).unwrap();
+        assert_eq!(fs::read(path).unwrap(), before, "{:?}", String::from_utf8_lossy(tail));
+        publish(&journal, 3..5).await;
+        assert_eq!(numbers(folder.path()), expected(0..5));
+    }
+}
+
+#[tokio::test]
+async fn broken_lines_with_whole_ones_behind_them_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    publish(&Journal::open(folder.path(), 1 << 20).unwrap(), 0..3).await;
+    let path = &files(folder.path())[0];
+    let mut text = fs::read(path).unwrap();
+    text[1] = b'\0';
+    fs::write(path, &text).unwrap();
+    drop(Journal::open(folder.path(), 1 << 20).unwrap());
+    assert_eq!(fs::read(path).unwrap(), text, "what was acknowledged is never cut off");
+}
+
+#[tokio::test]
+async fn only_one_process_writes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Journal::open(folder.path(), 1 << 20).unwrap();
+    let second = Journal::open(folder.path(), 1 << 20).unwrap_err();
+    assert!(matches!(second, JournalError::InUse(_)), "{second}");
+    drop(first);
+    Journal::open(folder.path(), 1 << 20).unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_pending_until_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("events");
+    let journal = Journal::open(&place, 100).unwrap();
+    publish(&journal, 0..1).await;
+    // The next batch needs a new file, and there is no folder to put it in.
+    let elsewhere = folder.path().join("elsewhere");
+    fs::rename(&place, &elsewhere).unwrap();
+    let delivery = journal.publish(&[logged(1), logged(2)]).await;
+    assert_eq!(delivery.receipts, [Receipt::Pending, Receipt::Pending]);
+    assert!(delivery.failure.unwrap().retryable());
+    fs::rename(&elsewhere, &place).unwrap();
+    publish(&journal, 1..3).await;
+    assert_eq!(numbers(&place), expected(0..3));
+}

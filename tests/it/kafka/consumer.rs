@@ -1,0 +1,205 @@
+//! `pvz consume` as processes, between a real broker and real databases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use pvz::adapters::kafka::{KafkaConnection, KafkaOptions, KafkaSink};
+use pvz::adapters::sqlite::{SqliteOptions, SqliteStore};
+use pvz::domain::Event;
+use pvz::ports::{EventSink as _, Inbox as _, LoggedEvent, Position};
+use rskafka::client::ClientBuilder;
+use rskafka::client::partition::{Compression, UnknownTopicHandling};
+use rskafka::record::Record;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::broker::Broker;
+use super::{connection, options, topic};
+use crate::contract::given::point;
+use crate::postgres::cluster::{Database, cluster};
+use crate::postgres::inbox::{applied, ids, lives, model, statistics};
+use crate::process::{Server, eventually, pvz};
+use crate::support::world::block_on;
+
+/// A consumer of a topic, with its data in `dir`.
+fn consume(dir: &Path, broker: &str, topic: &str, inbox: &str) -> Command {
+    let mut command = pvz();
+    command.arg("consume").arg(format!("--events=kafka://{broker}/{topic}"));
+    command.arg(format!("--inbox={inbox}")).arg(format!("--data-dir={}", dir.display()));
+    command.env("PVZ_CONSUMER_ADMIN_ADDR", "127.0.0.1:0").env("PVZ_CONSUMER_LEASE", "1s");
+    command
+}
+
+/// Reads what there is, and answers what it says of it.
+fn consume_once(dir: &Path, topic: &str, inbox: &str, flags: &[&str]) -> String {
+    let output = consume(dir, &Broker::shared().address(), topic, inbox).arg("--once").args(flags).output();
+    let output = output.unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn url(database: &Database) -> String {
+    format!("postgres://pvz@127.0.0.1:{}/{}", database.port, database.name)
+}
+
+/// Each of a topic's partitions gets these values, as somebody else writes.
+async fn spoil(topic: &str, records: Vec<Record>) {
+    let client = ClientBuilder::new(vec![Broker::shared().address()]).build().await.unwrap();
+    for partition in 0..8 {
+        let partition = client.partition_client(topic, partition, UnknownTopicHandling::Retry).await.unwrap();
+        partition.produce(records.clone(), Compression::NoCompression).await.unwrap();
+    }
+}
+
+fn raw(value: &[u8], headers: &[(&str, &str)]) -> Record {
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()));
+    let (key, value) = (Some(b"anna-1".to_vec()), Some(value.to_vec()));
+    Record { key, value, headers: headers.collect(), timestamp: rskafka::chrono::DateTime::default() }
+}
+
+#[test]
+fn what_the_server_did_is_what_the_consumers_have_whatever_else_is_in_the_topic() {
+    let dir = tempfile::tempdir().unwrap();
+    let flag = format!("--events=kafka://{}/consumed", Broker::shared().address());
+    let server = Server::start_with(dir.path(), &[&flag]);
+    for order_id in ["anna-1", "boris-2"] {
+        let args =
+            ["accept", "--order-id", order_id, "--customer-id=7", "--storage-until=2027-06-01T00:00:00Z"];
+        server.json(&[&args[..], &["--pickup-point=kazan-7", "--price=150.50"]].concat());
+    }
+    server.json(&["issue", "--order-ids=anna-1", "--pickup-point=kazan-7"]);
+    server.json(&["accept-return", "--order-id=anna-1", "--customer-id=7", "--pickup-point=kazan-7"]);
+    let address = Broker::shared().address();
+    eventually("the events are in the topic", || block_on(topic::count(&address, "consumed")) >= 4);
+    let records = block_on(topic::read(&address, "consumed"));
+    let found = topic::deduplicated(&records);
+    let whole = found.values().next().unwrap().value.clone().unwrap();
+    let lost = String::from_utf8(whole.clone()).unwrap().replace("ORDER_ACCEPTED", "ORDER_LOST");
+    let spoiled = vec![
+        raw(b"\xff\x00", &[]),
+        raw(&whole[..whole.len() / 2], &[("content-type", "application/json")]),
+        raw(lost.as_bytes(), &[]),
+        raw(&whole, &[("ce_type", "pvz.order.accepted.v2")]),
+    ];
+    block_on(spoil("consumed", spoiled));
+
+    let database = block_on(cluster().database(true));
+    let written: usize = records.iter().map(Vec::len).sum();
+    let known = written - 4;
+    let sqlite = format!("sqlite:{}", dir.path().join("inbox.db").display());
+    for inbox in [url(&database), sqlite] {
+        let said = consume_once(dir.path(), "consumed", &inbox, &[]);
+        let all = written + 32;
+        let rest = "16 of unknown types, 16 put aside";
+        assert_eq!(said, format!("read {all} records: 4 new events, {known} known already, {rest}"));
+        // Nothing is there twice, however often it is read.
+        let said = consume_once(dir.path(), "consumed", &inbox, &[]);
+        assert_eq!(said, "read 0 records: 0 new events, 0 known already, 0 of unknown types, 0 put aside");
+        let said = consume_once(dir.path(), "consumed", &inbox, &["--rewind", "--from=earliest"]);
+        assert_eq!(said, format!("read {all} records: 0 new events, {written} known already, {rest}"));
+    }
+    let days = block_on(async { statistics(&database.open().await).await });
+    assert_eq!((days.len(), days[0].accepted, days[0].issued, days[0].returned), (1, 2, 1, 1));
+    assert_eq!(days[0].accepted_minor, 2 * 15_050 + days[0].surcharge_minor);
+    let sqlite = SqliteStore::open(&dir.path().join("inbox.db"), &SqliteOptions::default()).unwrap();
+    assert_eq!(block_on(statistics(&sqlite)), days);
+    let ids: BTreeSet<(String, i64)> = found.into_keys().collect();
+    assert_eq!(block_on(applied(&database)), Vec::from_iter(ids));
+    // Put aside each time that it was read, by both: four times.
+    let letters = block_on(topic::read(&address, "consumed.dlq"));
+    let places: BTreeMap<(String, String), usize> =
+        letters.iter().flatten().fold(BTreeMap::new(), |mut places, letter| {
+            let place = (topic::header(letter, "pvz_partition"), topic::header(letter, "pvz_offset"));
+            *places.entry(place).or_default() += 1;
+            places
+        });
+    assert!(places.len() == 16 && places.values().all(|times| *times == 4), "{places:?}");
+    server.stop();
+}
+
+/// Consumers that read until they are told to stop. Dropped, they are killed.
+struct Consumer(Child);
+
+impl Consumer {
+    fn start(dir: &Path, broker: &str, topic: &str, inbox: &str) -> Self {
+        let mut command = consume(dir, broker, topic, inbox);
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    fn stop(mut self) {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
+        eventually("the consumer ends", || self.0.try_wait().unwrap().is_some());
+        assert_eq!(self.0.wait().unwrap().code(), Some(0));
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn publish(options: &KafkaOptions, events: &[Event]) {
+    let logged =
+        |(position, event): (i64, &Event)| LoggedEvent { position: Position(position), event: event.clone() };
+    let logged: Vec<LoggedEvent> = (1..).zip(events).map(logged).collect();
+    let sink = KafkaSink::new(options.clone());
+    // Again until it is all there, as a relay does: so some of it comes twice.
+    eventually("the events are written", || block_on(sink.publish(&logged)).failure.is_none());
+}
+
+/// Who reads the partitions now, and how many nobody does.
+fn readers(database: &Database, source: &str) -> (BTreeSet<String>, usize) {
+    let progress = block_on(async { database.open().await.progress(source).await.unwrap() });
+    let idle = progress.iter().filter(|progress| progress.consumer.is_none()).count();
+    (progress.into_iter().filter_map(|progress| progress.consumer).collect(), idle)
+}
+
+#[test]
+fn consumers_come_and_die_the_broker_restarts_and_nothing_is_lost_or_doubled() {
+    let mut broker = Broker::new();
+    broker.start();
+    let database = block_on(cluster().database(true));
+    let (address, inbox) = (broker.address(), url(&database));
+    let connection = KafkaConnection { timeout: Duration::from_secs(5), ..connection(address.clone()) };
+    let options = KafkaOptions { connection, partitions: 8, ..options("killed") };
+    let orders = std::env::var("PVZ_TEST_CONSUMED_ORDERS").map_or(1_200, |orders| orders.parse().unwrap());
+    let events = lives((0..orders).map(|number| format!("order-{number}")), &point("main"));
+    let mut parts = events.chunks(events.len().div_ceil(4));
+    let mut publish_next = || publish(&options, parts.next().unwrap());
+    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let start = |number: usize| Consumer::start(dirs[number].path(), &address, "killed", &inbox);
+    let shared_by = |count: usize| {
+        eventually(&format!("{count} consumers share all partitions"), || {
+            let (readers, idle) = readers(&database, "kafka:killed");
+            readers.len() == count && idle == 0
+        });
+    };
+
+    publish_next();
+    let (first, second) = (start(0), start(1));
+    shared_by(2);
+    publish_next();
+    let third = start(2);
+    shared_by(3);
+    drop(first);
+    publish_next();
+    shared_by(2);
+    broker.kill();
+    broker.start();
+    publish_next();
+    eventually("everything is read", || block_on(applied(&database)).len() >= events.len());
+    // Nobody reads what was done already as new.
+    second.stop();
+    third.stop();
+    assert_eq!(block_on(applied(&database)), ids(&events));
+    let days = block_on(async { statistics(&database.open().await).await });
+    assert_eq!(days, model(&events));
+    let gaps = block_on(async { database.open().await.gaps(1).await.unwrap() });
+    assert_eq!(gaps.orders, 0);
+    let (readers, _) = readers(&database, "kafka:killed");
+    assert_eq!(readers, BTreeSet::new(), "who stops gives its leases back");
+}

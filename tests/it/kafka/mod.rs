@@ -1,0 +1,187 @@
+//! Events in a real Apache Kafka.
+
+pub mod broker;
+mod checks;
+mod consumer;
+mod faults;
+mod full_load;
+mod golden;
+mod letters;
+pub mod outage;
+mod outsider;
+mod proxy;
+mod secured;
+mod settings;
+mod source;
+pub mod topic;
+mod traces;
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use pvz::adapters::kafka::{Encoding, KafkaConnection, KafkaOptions, KafkaSink, Security, partition};
+use pvz::domain::{Order, RequestId};
+use pvz::ports::{EventSink as _, LoggedEvent, Position, Receipt};
+use pvz::proto::v1;
+use serde_json::Value;
+
+use self::broker::Broker;
+use crate::contract::given::{accepted, customer, event, issued, point};
+use crate::process::{Server, eventually};
+use crate::support::world::block_on;
+
+/// A topic on the shared broker, to be created by the sink.
+pub fn options(topic: &str) -> KafkaOptions {
+    KafkaOptions {
+        connection: connection(Broker::shared().address()),
+        topic: topic.to_owned(),
+        create: true,
+        partitions: 4,
+        replication: 1,
+        encoding: Encoding::Json,
+        lz4: false,
+    }
+}
+
+/// To that broker, in the clear.
+pub fn connection(broker: String) -> KafkaConnection {
+    let (brokers, timeout) = (vec![broker], Duration::from_secs(30));
+    KafkaConnection { brokers, timeout, security: Security::default() }
+}
+
+fn logged(order: &Order, position: i64) -> LoggedEvent {
+    LoggedEvent { position: Position(position), event: event(order) }
+}
+
+/// A server that sends its events to the shared broker, and the records that
+/// it sent, once there are so many.
+fn records(server: &Server, topic: &str, count: usize) -> Vec<Vec<rskafka::record::Record>> {
+    let mut partitions = Vec::new();
+    eventually(&format!("{count} records of {} are in {topic}", server.grpc), || {
+        partitions = block_on(topic::read(&Broker::shared().address(), topic));
+        partitions.iter().map(Vec::len).sum::<usize>() >= count
+    });
+    partitions
+}
+
+#[test]
+fn records_are_as_documented() {
+    let dir = tempfile::tempdir().unwrap();
+    let flag = format!("--events=kafka://{}/documented", Broker::shared().address());
+    let server = Server::start_with(dir.path(), &[&flag]);
+    for order_id in ["anna-1", "boris-2"] {
+        let args =
+            ["accept", "--order-id", order_id, "--customer-id=7", "--storage-until=2027-06-01T00:00:00Z"];
+        server.json(&[&args[..], &["--pickup-point=kazan-7", "--actor=courier:42"]].concat());
+    }
+    server.json(&["issue", "--order-ids=anna-1", "--pickup-point=kazan-7"]);
+    server.json(&["accept-return", "--order-id=anna-1", "--customer-id=7", "--pickup-point=kazan-7"]);
+    server.json(&["return-to-courier", "--order-ids=anna-1", "--pickup-point=kazan-7"]);
+
+    let partitions = records(&server, "documented", 5);
+    assert_eq!(partitions.len(), 8, "the topic was created with the configured partitions");
+    let records = topic::deduplicated(&partitions);
+    assert_eq!(records.len(), 5);
+    let feed = server.json(&["events", "--page-size=100"]);
+    let types = ["accepted", "issued", "returned", "handed_to_courier"];
+    for stored in feed["events"].as_array().unwrap() {
+        let mut stored = stored.clone();
+        stored.as_object_mut().unwrap().remove("cursor").expect("a cursor in the feed");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let (order_id, sequence) = (text(&stored["order"]["orderId"]), text(&stored["sequence"]));
+        let record = &records[&(order_id.clone(), sequence.parse().unwrap())];
+        assert_eq!(serde_json::from_slice::<Value>(record.value.as_ref().unwrap()).unwrap(), stored);
+        let expected = [
+            ("ce_specversion", "1.0".to_owned()),
+            ("ce_id", text(&stored["eventId"])),
+            ("ce_type", format!("pvz.order.{}.v1", types[sequence.parse::<usize>().unwrap() - 1])),
+            ("ce_source", "/pvz/kazan-7".to_owned()),
+            ("ce_subject", order_id),
+            ("ce_time", text(&stored["occurredAt"])),
+            ("ce_sequence", sequence),
+            ("content-type", "application/json".to_owned()),
+        ];
+        for (name, value) in &expected {
+            assert_eq!(topic::header(record, name), *value, "{name}");
+        }
+        assert_eq!(record.headers.len(), expected.len());
+    }
+    server.stop();
+
+    // And as Kafka's own tool sees it.
+    let printed = Broker::shared().console_consumer("documented", 5);
+    let line = printed.lines().find(|line| line.contains("\tboris-2\t")).expect("a line with that key");
+    let place = format!("Partition:{}\t", partition(b"boris-2", 8));
+    assert!(line.starts_with(&place) && line.contains("ce_type:pvz.order.accepted.v1"), "{printed}");
+}
+
+#[tokio::test]
+async fn values_are_protobuf_if_so_configured() {
+    let sink = KafkaSink::new(KafkaOptions { encoding: Encoding::Protobuf, ..options("protobuf") });
+    let events = [logged(&accepted("1", 0), 1)];
+    assert_eq!(sink.publish(&events).await.receipts, [Receipt::Acknowledged]);
+    let partitions = topic::read(&Broker::shared().address(), "protobuf").await;
+    let record = partitions.iter().flatten().next().unwrap();
+    assert_eq!(topic::header(record, "content-type"), "application/protobuf");
+    let message: v1::Event = prost::Message::decode(record.value.as_deref().unwrap()).unwrap();
+    assert_eq!(message.order.unwrap().order_id, "1");
+}
+
+#[tokio::test]
+async fn a_large_batch_is_written_compressed_too() {
+    for (topic, lz4) in [("large", false), ("large-lz4", true)] {
+        let sink = KafkaSink::new(KafkaOptions { partitions: 2, lz4, ..options(topic) });
+        let events: Vec<LoggedEvent> =
+            (1..=4_000).map(|number| logged(&accepted(&format!("order-{number}"), 0), number)).collect();
+        let delivery = sink.publish(&events).await;
+        assert!(delivery.failure.is_none(), "{:?}", delivery.failure);
+        let read = topic::read(&Broker::shared().address(), topic).await;
+        let written: Vec<String> = read.iter().flatten().map(topic::key).collect();
+        assert_eq!(written.len(), 4_000);
+        // Of a partition, they are in the order of the log.
+        for (number, records) in read.iter().enumerate() {
+            let keys = events.iter().map(|logged| logged.event.order.order_id.to_string());
+            let expected: Vec<String> = keys.filter(|key| partition(key.as_bytes(), 2) == number).collect();
+            assert_eq!(records.iter().map(topic::key).collect::<Vec<_>>(), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_broker_refuses_is_refused_alone() {
+    let broker = Broker::shared();
+    tokio::task::spawn_blocking(|| broker.create_topic("strict", 1, "max.message.bytes=1200")).await.unwrap();
+    let sink = KafkaSink::new(options("strict"));
+    let long = "x".repeat(64);
+    let small = [accepted("a", 0), accepted("b", 0)];
+    let order = Order { customer_id: customer(&long), pickup_point_id: point(&long), ..accepted(&long, 0) };
+    let mut large = logged(&order, 2);
+    large.event.request_id = RequestId::parse(&"r".repeat(128)).ok();
+    let after = logged(&issued(&small[0], 1), 4);
+    let events = [logged(&small[0], 1), large, logged(&small[1], 3), after];
+    let delivery = sink.publish(&events).await;
+    assert!(delivery.failure.is_none(), "{:?}", delivery.failure);
+    let [Receipt::Acknowledged, Receipt::Refused(why), rest @ ..] = delivery.receipts.as_slice() else {
+        panic!("{:?}", delivery.receipts);
+    };
+    assert!(why.contains("too large"), "{why}");
+    assert_eq!(rest, [Receipt::Pending, Receipt::Pending]);
+    let delivery = sink.publish(&events[2..]).await;
+    assert_eq!(delivery.receipts, [Receipt::Acknowledged, Receipt::Acknowledged]);
+    let read = topic::read(&broker.address(), "strict").await;
+    assert_eq!(topic::ids(&read), [("a".to_owned(), 1), ("b".to_owned(), 1), ("a".to_owned(), 2)]);
+}
+
+#[tokio::test]
+async fn a_broker_that_never_answers_is_given_up() {
+    // It takes connections, and that is all.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let timeout = Duration::from_millis(200);
+    let connection = KafkaConnection { timeout, ..connection(silent.local_addr().unwrap().to_string()) };
+    let sink = KafkaSink::new(KafkaOptions { connection, ..options("silent") });
+    for _ in 0..3 {
+        let delivery = sink.publish(&[logged(&accepted("1", 0), 1)]).await;
+        assert_eq!(delivery.receipts, [Receipt::Pending]);
+        assert!(delivery.failure.unwrap().retryable());
+    }
+}

@@ -1,0 +1,69 @@
+//! The integration tests: one binary, a file per feature.
+
+// `cfg(test)` tells clippy that the helpers of tests are tests too.
+#[cfg(test)]
+mod asyncapi;
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod cli_client;
+#[cfg(test)]
+mod cli_import;
+#[cfg(test)]
+mod cli_server;
+#[cfg(test)]
+mod cli_text;
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod day;
+#[cfg(test)]
+mod domain;
+#[cfg(test)]
+mod errors;
+#[cfg(test)]
+mod faces;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod http_day;
+#[cfg(test)]
+mod http_differential;
+#[cfg(test)]
+mod http_manners;
+#[cfg(test)]
+mod http_problem;
+#[cfg(test)]
+mod http_streams;
+#[cfg(test)]
+mod http_support;
+#[cfg(test)]
+mod http_unary;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod kafka;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod openapi;
+#[cfg(test)]
+mod pipeline;
+#[cfg(test)]
+mod postgres;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod readme;
+#[cfg(test)]
+mod relay;
+#[cfg(test)]
+mod storm;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tidy;
+#[cfg(test)]
+mod writer;

@@ -1,0 +1,126 @@
+//! Consumers that meet, and connections that are cut in the middle.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pvz::adapters::kafka::partition;
+use pvz::adapters::postgres::PostgresStore;
+use pvz::domain::Event;
+use pvz::ports::{Applied, Inbox as _, Offset};
+
+use super::{SOURCE, applied, ids, inbox, intake, lives, model, shares, statistics};
+use crate::contract::given::point;
+
+const PARTITIONS: u32 = 4;
+
+/// A log of so many partitions, as a relay that repeats itself writes it.
+fn log(orders: usize) -> (Vec<Event>, Vec<Vec<Event>>) {
+    let mut events = Vec::new();
+    for place in ["main", "second"] {
+        events.extend(lives((0..orders).map(|number| format!("{place}-{number}")), &point(place)));
+    }
+    let mut partitions = vec![Vec::new(); PARTITIONS as usize];
+    for event in &events {
+        let number = partition(event.order.order_id.as_str().as_bytes(), PARTITIONS as usize);
+        partitions[number].push(event.clone());
+    }
+    for partition in &mut partitions {
+        let repeated = partition[..partition.len() / 3].to_vec();
+        partition.extend(repeated);
+    }
+    (events, partitions)
+}
+
+/// Reads what it gets until everything is read; as a consumer does, it begins
+/// again at what the inbox says after every error.
+async fn consume(inbox: &PostgresStore, name: &str, log: &[Vec<Event>], fenced: &AtomicUsize) {
+    let mut attempts = 0;
+    loop {
+        let all = (0..PARTITIONS).collect();
+        let Ok(shares) = inbox.share(SOURCE, &all, name, Duration::from_millis(300)).await else { continue };
+        for share in &shares {
+            let partition = &log[share.partition as usize];
+            let from = usize::try_from(share.position.map_or(0, |position| position.0)).unwrap();
+            let to = partition.len().min(from + 37);
+            attempts += 1;
+            // Whoever is slow now and then loses its lease meanwhile.
+            if attempts % 7 == 0 {
+                tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>())
+                    .await
+                    .unwrap_err();
+            }
+            let batch = intake(&partition[from..to], i64::try_from(to).unwrap());
+            if let Ok(Applied::Fenced) = inbox.apply(share, &batch).await {
+                fenced.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let Ok(progress) = inbox.progress(SOURCE).await else { continue };
+        let read: HashMap<u32, i64> = progress
+            .iter()
+            .map(|progress| (progress.partition, progress.position.unwrap_or(Offset(0)).0))
+            .collect();
+        let is_read = |(number, partition): (u32, &Vec<Event>)| {
+            read.get(&number).is_some_and(|position| *position == i64::try_from(partition.len()).unwrap())
+        };
+        if (0..).zip(log).all(is_read) {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_that_race_and_lose_connections_lose_and_double_nothing() {
+    let (inbox, database) = inbox().await;
+    let (events, log) = log(400);
+    let (log, fenced) = (Arc::new(log), Arc::new(AtomicUsize::new(0)));
+    let done = Arc::new(AtomicBool::new(false));
+    let killer = {
+        let (done, shell) = (done.clone(), database.shell().await);
+        tokio::spawn(async move {
+            let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                        WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'";
+            let mut killed = 0;
+            while !done.load(Ordering::Relaxed) {
+                killed += shell.query_one(kill, &[]).await.unwrap().get::<_, i64>(0);
+                let _ = tokio::time::timeout(Duration::from_millis(40), std::future::pending::<()>()).await;
+            }
+            killed
+        })
+    };
+    let consumers: Vec<_> = ["one", "two", "three"]
+        .into_iter()
+        .map(|name| {
+            let (inbox, log, fenced) = (inbox.clone(), log.clone(), fenced.clone());
+            tokio::spawn(async move { consume(&inbox, name, &log, &fenced).await })
+        })
+        .collect();
+    for consumer in consumers {
+        consumer.await.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    let cuts = killer.await.unwrap();
+    assert!(cuts > 0, "no connection was ever cut");
+    let inbox = database.open().await;
+    assert_eq!(applied(&database).await, ids(&events));
+    assert_eq!(statistics(&inbox).await, model(&events));
+    assert_eq!(inbox.gaps(1).await.unwrap().orders, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_cannot_change_hands_within_a_batch() {
+    let (inbox, database) = inbox().await;
+    let old = shares(&*inbox, 1, "slow", Duration::from_micros(1)).await.remove(0);
+    // As if the batch had stopped after its first statement.
+    let mut shell = database.shell().await;
+    let batch = shell.transaction().await.unwrap();
+    let moved = "UPDATE inbox_partitions SET position = 5 WHERE fence = $1";
+    assert_eq!(batch.execute(moved, &[&old.fence]).await.unwrap(), 1);
+    // Nobody waits for it, and nobody gets it.
+    assert_eq!(shares(&*inbox, 1, "next", super::LONG).await, []);
+    batch.commit().await.unwrap();
+    let new = shares(&*inbox, 1, "next", super::LONG).await.remove(0);
+    assert!(new.fence > old.fence && new.position == Some(Offset(5)), "{new:?}");
+    assert_eq!(inbox.apply(&old, &intake(&[], 9)).await.unwrap(), Applied::Fenced);
+}

@@ -1,0 +1,142 @@
+//! How PostgreSQL runs the statements on tables that are not small: it looks
+//! rows up, and walks through no table and no index to its end. Shown by its
+//! own counters, after everything that a store does.
+
+use pvz::adapters::postgres::PostgresStore;
+use pvz::domain::{BatchMode, StateName};
+use pvz::ports::{EventLog as _, OrderFilter, OrderStore as _, Page, Position};
+use tokio_postgres::Client;
+
+use super::cluster::store;
+use super::run;
+use crate::process::PATIENCE;
+use crate::support::commands::{accept, bring_back, customer, issue, order, parcel, point, to_courier};
+use crate::support::time::{DAY, START, at};
+
+/// Orders of a past year, all collected but every hundredth.
+pub const FILL: &str = "
+    INSERT INTO orders
+    SELECT 'old-' || n, 'customer-' || n % 2000, 'point-' || n % 20,
+           CASE WHEN n % 100 = 0 THEN 'STORED' WHEN n % 100 = 1 THEN 'RETURNED' ELSE 'ISSUED' END,
+           1793491200000000 + n, 1790000000000000 + n,
+           CASE WHEN n % 100 > 0 THEN 1791000000000000 + n END,
+           CASE WHEN n % 100 = 1 THEN 1792000000000000 + n END,
+           NULL, 1000, 100, 0, 'RUB', '', CASE WHEN n % 100 = 0 THEN 1 WHEN n % 100 = 1 THEN 3 ELSE 2 END
+    FROM generate_series(1, 60000) n;
+    INSERT INTO order_events (event_id, order_id, sequence, type, actor_kind, actor_id, occurred_at, body)
+    SELECT gen_random_uuid(), 'old-' || n, 1, 'ORDER_ACCEPTED', 'courier', 'c', 0, ''
+    FROM generate_series(1, 60000) n;
+    INSERT INTO idempotency
+    SELECT '', 'old-' || n, 'AcceptOrder', '', '', n FROM generate_series(1, 60000) n;
+    ANALYZE";
+
+/// How often tables were walked through, and how many entries of indexes read,
+/// by stores that are no more: a process tells its counts when it ends.
+async fn counted(shell: &Client) -> (i64, i64) {
+    let ended = async {
+        let alive = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'pvz'";
+        while shell.query_one(alive, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    let query = "SELECT (SELECT sum(seq_scan) FROM pg_stat_user_tables
+            WHERE relname ~ '^(orders|order_events.*|idempotency)$')::bigint,
+        (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes
+            WHERE relname ~ '^(orders|order_events.*|idempotency)$')::bigint";
+    let row = shell.query_one(query, &[]).await.unwrap();
+    (row.get(0), row.get(1))
+}
+
+/// Does everything once, with ids that were not used before; answers how many
+/// calls that was.
+pub async fn everything(store: &PostgresStore, round: usize) -> i64 {
+    let ids: Vec<String> = (0..20).map(|n| format!("new-{round}-{n}")).collect();
+    let key = |what: &str, id: &String| format!("{what}-{id}");
+    let accepts: Vec<_> = ids.iter().map(|id| accept(parcel(id)).key(&key("accept", id))).collect();
+    let issues: Vec<_> =
+        ids.iter().map(|id| issue(&[id], BatchMode::Atomic).key(&key("issue", id))).collect();
+    let back: Vec<_> = ids.iter().map(|id| bring_back(id, "c1", None).key(&key("back", id))).collect();
+    let away: Vec<_> = ids.iter().map(|id| to_courier(&[id], None, BatchMode::Atomic)).collect();
+    for batch in [accepts, issues, back, away] {
+        let outcomes = run(store, &batch).await.unwrap();
+        assert!(outcomes.iter().all(|outcome| outcome.answer.is_ok()), "{outcomes:?}");
+    }
+    let mut calls = 4;
+    let below = Some((at(1_790_000_000_000_000 + 30_000), order("old-30000")));
+    for page in [Page { below: None, limit: 5 }, Page { below, limit: 5 }] {
+        for customer_id in [None, Some(customer("customer-7"))] {
+            for pickup_point_id in [None, Some(point("point-7"))] {
+                let states = [vec![], vec![StateName::Issued], vec![StateName::Issued, StateName::Returned]];
+                for states in states {
+                    for expired in [None, Some((false, at(START)))] {
+                        let filter = OrderFilter {
+                            customer_id: customer_id.clone(),
+                            pickup_point_id: pickup_point_id.clone(),
+                            states: states.iter().copied().collect(),
+                            expired,
+                        };
+                        store.orders(&filter, &page).await.unwrap();
+                        calls += 1;
+                    }
+                }
+            }
+        }
+        for at in [None, Some(point("point-1"))] {
+            store.returns(at.as_ref(), &page).await.unwrap();
+            calls += 1;
+        }
+    }
+    store.history(&order(&ids[0]), 0, 10).await.unwrap();
+    let head = store.head().await.unwrap();
+    store.feed(Position(head.0 - 10), 5).await.unwrap();
+    store.audit(Some(&order("new")), 5).await.unwrap();
+    store.expire_records(at(3 * i64::try_from(round).unwrap()), 10).await.unwrap();
+    assert!(store.order(&order(&ids[0])).await.unwrap().is_some());
+    calls + 5
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_walks_through_a_table_that_grows() {
+    let (store, database) = store().await;
+    // Plans are made while the tables are empty, and kept.
+    for round in 0..8 {
+        everything(&store, round).await;
+    }
+    let shell = database.shell().await;
+    shell.batch_execute(FILL).await.unwrap();
+    let mut calls = 0;
+    for round in 8..12 {
+        calls += everything(&store, round).await;
+    }
+    drop(store);
+    let (scans, entries) = counted(&shell).await;
+    assert_eq!(scans, 0, "sequential scans");
+    assert!(entries / calls < 400, "{} index entries a call", entries / calls);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_stock_is_found_without_its_history() {
+    let (store, database) = store().await;
+    let shell = database.shell().await;
+    shell.batch_execute(FILL).await.unwrap();
+    let stored = |expired: bool, at_point: bool| OrderFilter {
+        pickup_point_id: at_point.then(|| point("point-0")),
+        states: [StateName::Stored].into(),
+        expired: expired.then(|| (true, at(START + DAY))),
+        ..OrderFilter::default()
+    };
+    let page = Page { below: None, limit: 1_000 };
+    assert_eq!(store.orders(&stored(true, true), &page).await.unwrap().len(), 600);
+    assert_eq!(store.orders(&stored(false, true), &page).await.unwrap().len(), 600);
+    assert_eq!(store.orders(&stored(true, false), &page).await.unwrap().len(), 600);
+    drop(store);
+    let before = counted(&shell).await;
+    let fresh = database.open().await;
+    fresh.orders(&stored(true, true), &page).await.unwrap();
+    drop(fresh);
+    let after = counted(&shell).await;
+    assert_eq!(after.0 - before.0, 0, "sequential scans");
+    assert!(after.1 - before.1 < 4 * 700, "{} index entries", after.1 - before.1);
+}

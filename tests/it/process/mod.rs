@@ -1,0 +1,197 @@
+//! The released binary as a process: a server on free ports in a temporary
+//! directory, and the CLI against it.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+/// Generous, for a slow day of the machine; nothing waits that long otherwise.
+pub const PATIENCE: Duration = Duration::from_mins(2);
+
+/// A `pvz` command with no variables of ours from outside.
+pub fn pvz() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pvz"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PVZ_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("TZ", "UTC").env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+/// A running server. Dropped, it is killed.
+pub struct Server {
+    child: Child,
+    pub grpc: String,
+    /// Where REST listens, host and port.
+    pub http: String,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Starts `pvz serve` on free ports with its data in `dir`, and waits for
+    /// its banner.
+    pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    pub fn start_with(dir: &Path, flags: &[&str]) -> Self {
+        Self::start_with_env(dir, flags, &[])
+    }
+
+    /// The same, with variables of the form `NAME=value`.
+    pub fn start_with_env(dir: &Path, flags: &[&str], variables: &[&str]) -> Self {
+        let mut command = Self::command(dir, flags);
+        command.envs(variables.iter().filter_map(|variable| variable.split_once('=')));
+        let mut child = command.spawn().unwrap();
+        let lines = lines(child.stdout.take().unwrap());
+        let mut banner = Vec::new();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => banner.push(line),
+                Err(error) => {
+                    let _ = child.kill();
+                    let output = child.wait_with_output().unwrap();
+                    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+                    panic!("no banner ({error}): {banner:?}\n{log}");
+                }
+            }
+            if banner.last().unwrap().trim_start().starts_with("data ") {
+                break;
+            }
+        }
+        let log = collect(child.stderr.take().unwrap());
+        let grpc = entry(&banner, "gRPC");
+        let rest = entry(&banner, "REST");
+        let http = rest.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+        Self { child, grpc, http, log }
+    }
+
+    /// Starts it without waiting for anything; all output is piped.
+    pub fn spawn(dir: &Path, flags: &[&str]) -> Child {
+        Self::command(dir, flags).spawn().unwrap()
+    }
+
+    fn command(dir: &Path, flags: &[&str]) -> Command {
+        let mut command = pvz();
+        command
+            .arg("serve")
+            .args(["--grpc-addr=127.0.0.1:0", "--http-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0"])
+            .arg(format!("--data-dir={}", dir.display()))
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// What it has logged, besides the lines of single calls.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// A client command against this server.
+    pub fn cli(&self, args: &[&str]) -> Command {
+        let mut command = pvz();
+        command.args(args).env("PVZ_SERVER", &self.grpc);
+        command
+    }
+
+    /// Runs one that must succeed, and reads its JSON answer.
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        let output = self.cli(args).arg("--output=json").output().unwrap();
+        let (code, text) = (output.status.code(), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(code, Some(0), "pvz {args:?}: {text}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Waits for the end, and answers the exit code.
+    pub fn wait(mut self) -> Option<i32> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < end, "the server does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, and expects it to do so cleanly.
+    pub fn stop(self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.wait(), Some(0));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn entry(banner: &[String], name: &str) -> String {
+    let line = banner.iter().find(|line| line.trim_start().starts_with(name)).unwrap();
+    line.trim_start()[name.len()..].trim().split(' ').next().unwrap().to_owned()
+}
+
+fn lines(stream: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// Keeps a pipe from filling up, and what is worth keeping of it.
+fn collect(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&log);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if !line.contains("\"target\":\"pvz::calls\"") {
+                kept.lock().unwrap().push(line);
+            }
+        }
+    });
+    log
+}
+
+/// Waits until a condition holds.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "{what}: still not so");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Writes a file and answers its path as text.
+pub fn file(dir: &Path, name: &str, content: &str) -> String {
+    let path = dir.join(name);
+    std::fs::File::create(&path).unwrap().write_all(content.as_bytes()).unwrap();
+    path.to_str().unwrap().to_owned()
+}

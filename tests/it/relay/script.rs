@@ -1,0 +1,244 @@
+//! A sink that does as it is told, and an outbox that checks what it is told.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use pvz::domain::OrderId;
+use pvz::ports::{
+    Advance, DeadLetter, Delivery, EventSink, LeadNote, Lease, LoggedEvent, Outbox, OutboxStatus, PortError,
+    Position, Receipt, Resolution, Ticket,
+};
+use tokio::sync::{Notify, watch};
+
+/// What the sink does with one batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Write,
+    FailBeforeWriting,
+    FailAfterWriting,
+    /// Writes and acknowledges only so many.
+    WriteSome(usize),
+    Hang,
+    WriteThenHang,
+    /// The relay's process dies before anything is written, or after.
+    Crash,
+    WriteThenCrash,
+}
+
+/// Takes everything once its script is at its end, but for what is poison.
+#[derive(Default)]
+pub struct ScriptedSink {
+    script: Mutex<VecDeque<Step>>,
+    poison: Mutex<BTreeSet<(OrderId, i64)>>,
+    written: Mutex<Vec<(OrderId, i64)>>,
+    acknowledged: Mutex<BTreeSet<Position>>,
+    pub crash: Notify,
+    /// Told of every call.
+    pub begun: Notify,
+}
+
+impl ScriptedSink {
+    pub fn new(script: &[Step], poison: &[(OrderId, i64)]) -> Self {
+        Self {
+            script: Mutex::new(script.iter().copied().collect()),
+            poison: Mutex::new(poison.iter().cloned().collect()),
+            ..Self::default()
+        }
+    }
+
+    /// Every event written, in the order of writing, repetitions included.
+    pub fn written(&self) -> Vec<(OrderId, i64)> {
+        self.written.lock().unwrap().clone()
+    }
+
+    /// What it does next, when its script is at its end.
+    pub fn continue_with(&self, script: &[Step]) {
+        self.script.lock().unwrap().extend(script);
+    }
+
+    /// It takes that event from now on.
+    pub fn cure(&self, order_id: &OrderId, sequence: i64) {
+        self.poison.lock().unwrap().remove(&(order_id.clone(), sequence));
+    }
+
+    fn write(&self, events: &[LoggedEvent]) -> Vec<Receipt> {
+        let mut stopped: BTreeSet<OrderId> = BTreeSet::new();
+        let receipts = events.iter().map(|LoggedEvent { position, event }| {
+            let id = (event.order.order_id.clone(), event.sequence);
+            if self.poison.lock().unwrap().contains(&id) {
+                stopped.insert(id.0);
+                return Receipt::Refused("it is poison".to_owned());
+            }
+            if stopped.contains(&id.0) {
+                return Receipt::Pending;
+            }
+            self.written.lock().unwrap().push(id);
+            self.acknowledged.lock().unwrap().insert(*position);
+            Receipt::Acknowledged
+        });
+        receipts.collect()
+    }
+
+    /// As if the acknowledgements were lost on their way.
+    fn write_in_vain(&self, events: &[LoggedEvent]) {
+        let acknowledged = self.acknowledged.lock().unwrap().clone();
+        self.write(events);
+        *self.acknowledged.lock().unwrap() = acknowledged;
+    }
+}
+
+fn failure() -> PortError {
+    PortError::unavailable("the sink fails", "as told")
+}
+
+#[async_trait]
+impl EventSink for ScriptedSink {
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn describe(&self) -> String {
+        "a script".to_owned()
+    }
+
+    async fn publish(&self, events: &[LoggedEvent]) -> Delivery {
+        self.begun.notify_one();
+        let step = self.script.lock().unwrap().pop_front().unwrap_or(Step::Write);
+        match step {
+            Step::Write => Delivery { receipts: self.write(events), failure: None },
+            Step::FailBeforeWriting => Delivery::failed(events.len(), failure()),
+            Step::FailAfterWriting => {
+                self.write_in_vain(events);
+                Delivery::failed(events.len(), failure())
+            }
+            Step::WriteSome(some) => {
+                let mut receipts = self.write(&events[..some.min(events.len())]);
+                receipts.resize(events.len(), Receipt::Pending);
+                Delivery { receipts, failure: Some(failure()) }
+            }
+            Step::Hang => pending().await,
+            Step::WriteThenHang => {
+                self.write_in_vain(events);
+                pending().await
+            }
+            Step::Crash => {
+                self.crash.notify_one();
+                pending().await
+            }
+            Step::WriteThenCrash => {
+                self.write_in_vain(events);
+                self.crash.notify_one();
+                pending().await
+            }
+        }
+    }
+}
+
+/// An outbox that holds each cursor against what the sink acknowledged. A lease
+/// of it keeps nobody away: the leader may be fenced while it works.
+pub struct CheckedOutbox {
+    pub inner: Arc<dyn Outbox>,
+    pub sink: Arc<ScriptedSink>,
+    pub log: Vec<LoggedEvent>,
+    /// Events that an operator gave up.
+    pub dropped: Mutex<BTreeSet<(OrderId, i64)>>,
+    pub advanced: watch::Sender<(Position, usize)>,
+}
+
+impl CheckedOutbox {
+    /// Everything up to the cursor was acknowledged, or is a dead letter or
+    /// behind one.
+    fn check(&self, cursor: Position, letters: &[DeadLetter], held: &BTreeMap<OrderId, i64>) {
+        let acknowledged = self.sink.acknowledged.lock().unwrap();
+        let dropped = self.dropped.lock().unwrap();
+        for LoggedEvent { position, event } in &self.log {
+            let order_id = &event.order.order_id;
+            let buried = |first: i64| event.sequence >= first;
+            let excused = dropped.contains(&(order_id.clone(), event.sequence))
+                || held.get(order_id).is_some_and(|first| buried(*first))
+                || letters.iter().any(|letter| letter.order_id == *order_id && buried(letter.sequence));
+            if *position <= cursor && !acknowledged.contains(position) {
+                assert!(excused, "the cursor {cursor:?} is ahead of {position:?}, which is not acknowledged");
+            }
+        }
+        drop((acknowledged, dropped));
+        let stands = cursor == Position(0) || self.log.iter().any(|logged| logged.position == cursor);
+        assert!(stands, "the cursor {cursor:?} is no event's position");
+    }
+}
+
+#[async_trait]
+impl Outbox for CheckedOutbox {
+    async fn lead(&self, sink: &str) -> Result<Option<Lease>, PortError> {
+        let lease = self.inner.lead(sink).await?;
+        Ok(lease.map(|lease| Lease::new(lease.ticket.clone(), lease.cursor, ())))
+    }
+
+    async fn advance(
+        &self,
+        ticket: &Ticket,
+        cursor: Position,
+        letters: &[DeadLetter],
+    ) -> Result<Advance, PortError> {
+        let orders = self.log.iter().map(|logged| logged.event.order.order_id.clone()).collect();
+        let held = self.inner.held_back(&ticket.sink, &orders).await?;
+        self.check(cursor, letters, &held);
+        let advance = self.inner.advance(ticket, cursor, letters).await?;
+        self.advanced.send_modify(|(to, fenced)| match advance {
+            Advance::Done => *to = cursor,
+            Advance::Fenced => *fenced += 1,
+        });
+        Ok(advance)
+    }
+
+    async fn held_back(
+        &self,
+        sink: &str,
+        orders: &BTreeSet<OrderId>,
+    ) -> Result<BTreeMap<OrderId, i64>, PortError> {
+        self.inner.held_back(sink, orders).await
+    }
+
+    async fn buried(
+        &self,
+        sink: &str,
+        after: Option<&OrderId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, PortError> {
+        self.inner.buried(sink, after, limit).await
+    }
+
+    async fn cursor(&self, sink: &str) -> Result<Option<Position>, PortError> {
+        self.inner.cursor(sink).await
+    }
+
+    async fn resolve(&self, sink: &str, order_id: &OrderId, how: Resolution) -> Result<bool, PortError> {
+        self.inner.resolve(sink, order_id, how).await
+    }
+
+    async fn resolved(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
+        self.inner.resolved(sink, limit).await
+    }
+
+    async fn unbury(&self, ticket: &Ticket, letter: &DeadLetter) -> Result<Advance, PortError> {
+        // Without the letter, nothing excuses what is before the cursor.
+        let cursor = self.inner.cursor(&ticket.sink).await?.unwrap_or_default();
+        let orders = self.log.iter().map(|logged| logged.event.order.order_id.clone()).collect();
+        let mut held = self.inner.held_back(&ticket.sink, &orders).await?;
+        held.remove(&letter.order_id);
+        self.check(cursor, &[], &held);
+        self.inner.unbury(ticket, letter).await
+    }
+
+    async fn note(&self, ticket: &Ticket, note: &LeadNote) -> Result<Advance, PortError> {
+        let noted = self.inner.note(ticket, note).await?;
+        self.advanced.send_modify(|(_, fenced)| *fenced += usize::from(noted == Advance::Fenced));
+        Ok(noted)
+    }
+
+    async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {
+        self.inner.status(sink).await
+    }
+}

@@ -1,0 +1,44 @@
+//! Runs a property on random cases. A failure prints the smallest case that
+//! fails and one command that replays it.
+
+use std::fmt::Debug;
+use std::hash::{BuildHasher as _, RandomState};
+
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+
+/// Checks `cases` cases of a property, or as many as `PVZ_CASES` says, from the
+/// seed `PVZ_SEED`, or from a fresh one. `test` is the test's path, for the
+/// command that replays it; the property panics on a case that fails. Answers
+/// how many cases there were.
+pub fn check<S>(test: &str, cases: u32, strategy: &S, property: impl Fn(S::Value)) -> u32
+where
+    S: Strategy,
+    S::Value: Debug,
+{
+    let cases = number("PVZ_CASES").and_then(|cases| u32::try_from(cases).ok()).unwrap_or(cases);
+    let seed = number("PVZ_SEED").unwrap_or_else(|| RandomState::new().hash_one(test));
+    println!("{test}: {cases} cases from seed {seed}");
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 4_096, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let outcome = runner.run(strategy, |case| {
+        property(case);
+        Ok::<(), TestCaseError>(())
+    });
+    match outcome {
+        Ok(()) => cases,
+        Err(TestError::Fail(why, smallest)) => panic!(
+            "{why}\nthe smallest case that fails: {smallest:#?}\n\
+             replay: PVZ_SEED={seed} PVZ_CASES={cases} tests/run it --exact {test}"
+        ),
+        Err(TestError::Abort(why)) => panic!("{test} was given up: {why}"),
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text:?}")))
+}

@@ -1,0 +1,237 @@
+//! Who may name whom. The design's table, checked word by word.
+
+use super::source::{code_of, paths};
+
+/// A layer: its folder or file under `src`, the layers and adapters it may
+/// name besides itself, and the crates, if only a few are fit for it.
+struct Layer {
+    at: &'static str,
+    may_name: &'static [&'static str],
+    crates: Option<&'static [&'static str]>,
+}
+
+const fn layer(at: &'static str, may_name: &'static [&'static str]) -> Layer {
+    Layer { at, may_name, crates: None }
+}
+
+/// What every adapter may name.
+const LEAVES: [&str; 6] = [
+    "proto",
+    "adapters::guess",
+    "adapters::lock_file",
+    "adapters::status",
+    "adapters::wire",
+    "adapters::record",
+];
+/// Adapters through which somebody asks; the others never see a use case.
+const DRIVING: [&str; 3] = ["adapters/admin", "adapters/grpc", "adapters/http"];
+
+const LAYERS: [Layer; 11] = [
+    Layer { at: "domain", may_name: &[], crates: Some(&["thiserror"]) },
+    Layer { at: "ports", may_name: &["domain"], crates: Some(&["thiserror", "async_trait"]) },
+    Layer {
+        at: "app",
+        may_name: &["domain", "ports"],
+        crates: Some(&[
+            "async_trait",
+            "base64",
+            "futures",
+            "hmac",
+            "sha2",
+            "thiserror",
+            "tokio",
+            "tokio_util",
+            "tracing",
+        ]),
+    },
+    layer("adapters", &["domain", "ports"]),
+    layer("proto", &[]),
+    layer("config", &["domain"]),
+    layer("telemetry", &["config"]),
+    layer("lifecycle", &[]),
+    layer("cli", &["compose", "config", "app", "proto", "adapters::status", "lifecycle", "telemetry"]),
+    layer(
+        "compose",
+        &["adapters", "app", "cli", "config", "domain", "lifecycle", "ports", "proto", "telemetry"],
+    ),
+    layer("main", &["cli"]),
+];
+
+/// Crates that are a technology, and the places that may name them.
+const TECHNOLOGIES: [(&str, &[&str]); 21] = [
+    ("argh", &["cli"]),
+    ("axum", &["adapters/admin", "adapters/http"]),
+    ("chrono", &["cli", "proto", "telemetry", "adapters/http"]),
+    ("confique", &["config"]),
+    ("csv", &["cli"]),
+    ("deadpool", &["adapters/postgres"]),
+    ("diesel", &["adapters/sqlite", "adapters/postgres", "adapters/record"]),
+    ("diesel_async", &["adapters/postgres"]),
+    ("diesel_migrations", &["adapters/sqlite", "adapters/postgres"]),
+    ("hdrhistogram", &["cli"]),
+    ("libsqlite3_sys", &["adapters/sqlite"]),
+    ("metrics", &["adapters/metered"]),
+    ("metrics_exporter_prometheus", &["telemetry", "compose"]),
+    ("prost", &["adapters/grpc", "adapters/http", "adapters/kafka", "adapters/record", "cli", "proto"]),
+    ("rskafka", &["adapters/kafka"]),
+    ("rustls", &["adapters/kafka", "adapters/postgres"]),
+    ("rustls_native_certs", &["adapters/kafka", "adapters/postgres"]),
+    // The configuration checks its URLs by the driver's own parser.
+    ("tokio_postgres", &["adapters/postgres", "config"]),
+    ("tokio_postgres_rustls", &["adapters/postgres"]),
+    ("tonic", &["adapters/grpc", "adapters/http", "adapters/status", "cli", "proto"]),
+    ("uuid", &["adapters/postgres", "adapters/system", "cli"]),
+];
+
+/// What a file under `src` names and may not, one sentence each. `crates` are
+/// the names of the packages that the project depends on.
+pub fn violations(file: &str, source: &str, crates: &[String]) -> Vec<String> {
+    let place = file.trim_end_matches(".rs").trim_end_matches("/mod");
+    if place == "lib" {
+        return Vec::new();
+    }
+    let Some(layer) = LAYERS.iter().find(|layer| within(place, layer.at)) else {
+        return vec![format!("{file} belongs to no layer")];
+    };
+    let mut found: Vec<String> = paths(&code_of(source))
+        .iter()
+        .filter_map(|path| {
+            let named = match resolve(place, path) {
+                Some(ours) => forbidden(place, layer, &ours),
+                None => foreign(place, layer, path, crates),
+            };
+            named.map(|what| format!("{file} names {what}"))
+        })
+        .collect();
+    found.dedup();
+    found
+}
+
+/// Whether a place is a folder or file, or lies in it.
+fn within(place: &str, folder: &str) -> bool {
+    place == folder || place.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// A path as it is seen from the root of the crate; `None` if it is none of
+/// ours.
+fn resolve(place: &str, path: &[String]) -> Option<Vec<String>> {
+    match path[0].as_str() {
+        "crate" | "pvz" if path.len() > 1 => Some(path[1..].to_vec()),
+        "super" => {
+            let up = path.iter().take_while(|segment| *segment == "super").count();
+            let module: Vec<String> = place.split('/').map(str::to_owned).collect();
+            let base = module.len().saturating_sub(up);
+            // In a module within a file, `super::Type` is of the file itself.
+            if base == 1 && path[up..].iter().all(|name| name == "*" || name.starts_with(char::is_uppercase))
+            {
+                return None;
+            }
+            Some([&module[..base], &path[up..]].concat())
+        }
+        _ => None,
+    }
+}
+
+/// What a path of ours names that its layer may not.
+fn forbidden(place: &str, layer: &Layer, ours: &[String]) -> Option<String> {
+    let named = ours.join("::");
+    let is =
+        |name: &str| named == name || named.strip_prefix(name).is_some_and(|rest| rest.starts_with("::"));
+    if is("*") {
+        return Some("everything (crate::*)".to_owned());
+    }
+    // What is not a layer is a name of the root's own, such as a macro.
+    if !LAYERS.iter().any(|layer| is(layer.at)) {
+        return None;
+    }
+    let own = layer.at != "adapters" && is(layer.at);
+    if own || layer.may_name.iter().any(|name| is(name)) {
+        return None;
+    }
+    if layer.at == "adapters" {
+        let home: Vec<&str> = place.split('/').take(2).collect();
+        let use_cases = DRIVING.contains(&home.join("/").as_str()) && is("app");
+        if is(&home.join("::")) || LEAVES.iter().any(|leaf| is(leaf)) || use_cases {
+            return None;
+        }
+    }
+    Some(format!("crate::{named}"))
+}
+
+/// What a path names of other crates that its layer may not.
+fn foreign(place: &str, layer: &Layer, path: &[String], crates: &[String]) -> Option<String> {
+    let root = path[0].as_str();
+    if path.len() == 1 || !crates.iter().any(|known| known == root) {
+        return None;
+    }
+    let fit = layer.crates.is_none_or(|crates| crates.contains(&root));
+    // tonic_health belongs to tonic, prost_types to prost.
+    let family = root.split('_').next().unwrap_or(root);
+    let homes = TECHNOLOGIES
+        .iter()
+        .find(|(technology, _)| *technology == root)
+        .or_else(|| TECHNOLOGIES.iter().find(|(technology, _)| *technology == family));
+    let home = layer.at == "compose" && homes.is_none()
+        || homes.is_none_or(|(_, homes)| homes.iter().any(|home| within(place, home)));
+    (!fit || !home).then(|| path.join("::"))
+}
+
+#[cfg(test)]
+mod planted {
+    use super::violations;
+
+    fn names(file: &str, source: &str) -> Vec<String> {
+        let crates =
+            ["diesel", "tonic", "tonic_types", "chrono", "tokio", "thiserror", "uuid", "serde", "axum"];
+        violations(file, source, &crates.map(str::to_owned))
+    }
+
+    #[test]
+    fn what_is_fine_is_left_alone() {
+        for (file, source) in [
+            ("domain/order.rs", "use std::fmt; use super::{Money, State}; use thiserror::Error;"),
+            ("domain/order.rs", "/// as `tonic::Status` and crate::adapters\nconst X: &str = \"diesel::x\";"),
+            ("app/mod.rs", "use crate::{domain::Order, ports::{Clock, Ids}}; use tokio::sync::Notify;"),
+            ("adapters/grpc/call.rs", "use crate::adapters::{status, wire}; crate::app::Writer; super::x::y"),
+            ("adapters/memory/mod.rs", "struct X; mod tests { use super::X; use super::*; }"),
+            ("adapters/sqlite/read.rs", "use super::tables; use diesel::prelude::*;"),
+            ("compose.rs", "use crate::adapters::{grpc, sqlite}; use crate::config::Config;"),
+            ("cli/verify.rs", "use crate::adapters::status::face; fn f(chrono: u8) { diesel() }"),
+        ] {
+            assert_eq!(names(file, source), [""; 0], "{source}");
+        }
+    }
+
+    #[test]
+    fn every_planted_violation_is_found() {
+        for (file, source, named) in [
+            ("domain/order.rs", "use crate::ports::Clock;", "crate::ports::Clock"),
+            ("domain/order.rs", "fn f() { let x = chrono::Utc::now(); }", "chrono::Utc::now"),
+            ("domain/order.rs", "#[derive(serde::Serialize)] struct X;", "serde::Serialize"),
+            ("domain/order.rs", "use super::super::app::Writer;", "crate::app::Writer"),
+            ("domain/order.rs", "use crate::*;", "everything (crate::*)"),
+            ("ports/clock.rs", "use {crate::app::Entry};", "crate::app::Entry"),
+            ("ports/clock.rs", "fn f() -> ::tonic::Status;", "tonic::Status"),
+            ("app/writer.rs", "fn f(x: Vec<crate::adapters::memory::MemoryStore>) {}", MEMORY),
+            ("app/writer.rs", "use crate::{domain::X, adapters::{memory::MemoryStore}};", MEMORY),
+            ("app/writer.rs", "use diesel::prelude::*;", "diesel::prelude::*"),
+            ("app/writer.rs", "uuid :: Uuid :: nil()", "uuid::Uuid::nil"),
+            ("adapters/grpc/call.rs", "use crate::adapters::memory::MemoryStore;", MEMORY),
+            ("adapters/grpc/call.rs", "use super::super::memory::MemoryStore;", MEMORY),
+            ("adapters/sqlite/read.rs", "use crate::app::Writer;", "crate::app::Writer"),
+            ("adapters/memory/mod.rs", "use diesel::Queryable;", "diesel::Queryable"),
+            ("adapters/sqlite/read.rs", "use tonic_types::pb;", "tonic_types::pb"),
+            ("adapters/wire.rs", "use crate::adapters::memory::MemoryStore;", MEMORY),
+            ("adapters/grpc/call.rs", "use crate::adapters::*;", "crate::adapters::*"),
+            ("cli/get.rs", "use crate::ports::OrderStore;", "crate::ports::OrderStore"),
+            ("cli/get.rs", "use crate::adapters::memory::MemoryStore;", MEMORY),
+            ("main.rs", "pvz::compose::serve();", "crate::compose::serve"),
+            ("compose.rs", "use axum::Router;", "axum::Router"),
+        ] {
+            assert_eq!(names(file, source), [format!("{file} names {named}")], "{source}");
+        }
+        assert_eq!(names("helpers/x.rs", ""), ["helpers/x.rs belongs to no layer"]);
+    }
+
+    const MEMORY: &str = "crate::adapters::memory::MemoryStore";
+}

@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""REST as others see it: the documents under independent validators (that of
+events too), the server under a fuzzer, a generated client, and Swagger UI in a
+browser.
+
+    tests/rest/run.py PVZ [document|events|fuzz|client|browser ...]
+
+PVZ is the binary. Tools are installed by their ordinary clients into the
+folder $PVZ_TEST_CACHE and are found there by later runs; artefacts (the
+screenshot, the fuzzer's log) are left in $PVZ_TEST_CACHE/rest.
+"""
+
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import steps  # noqa: E402
+
+STEPS = {
+    "document": steps.document,
+    "events": steps.events,
+    "fuzz": steps.fuzz,
+    "client": steps.client,
+    "browser": steps.browser,
+}
+
+
+def main() -> int:
+    if len(sys.argv) < 2 or any(name not in STEPS for name in sys.argv[2:]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    binary = pathlib.Path(sys.argv[1]).resolve()
+    default = pathlib.Path.home() / ".cache" / "pvz-tests"
+    cache = pathlib.Path(os.environ.get("PVZ_TEST_CACHE", default))
+    artefacts = cache / "rest"
+    artefacts.mkdir(parents=True, exist_ok=True)
+    for name in sys.argv[2:] or STEPS:
+        print(f"-- {name}", flush=True)
+        STEPS[name](binary, cache, artefacts)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

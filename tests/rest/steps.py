@@ -1,0 +1,105 @@
+"""The steps of run.py."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import urllib.request
+
+import server
+import tools
+
+HERE = pathlib.Path(__file__).parent
+
+PYTHON = ("openapi-spec-validator==0.9.0", "schemathesis==4.32.5")
+NODE = (
+    "@asyncapi/parser@3.6.6",
+    "@types/node@24.19.2",
+    "openapi-fetch@0.17.0",
+    "openapi-typescript@7.13.0",
+    "playwright-core@1.65.1",
+    "typescript@5.9.3",
+)
+
+# How many examples the fuzzer makes for each operation.
+EXAMPLES = 300
+
+
+def document(binary, cache, artefacts):
+    """What the server serves is valid OpenAPI 3.1."""
+    programs = tools.python(cache, *PYTHON)
+    served = artefacts / "openapi.json"
+    with server.running(binary) as base:
+        urllib.request.urlretrieve(f"{base}/openapi.json", served)
+    subprocess.run([programs / "openapi-spec-validator", "--schema", "3.1", served], check=True)
+
+
+def events(binary, cache, artefacts):
+    """The document of the topic of events is valid AsyncAPI 3."""
+    folder = tools.node(cache, *NODE)
+    script = folder / "events.mjs"
+    shutil.copy(HERE / "events.mjs", script)
+    document = HERE.parent.parent / "proto" / "pvz" / "asyncapi.json"
+    subprocess.run(["node", script, document], cwd=folder, check=True)
+
+
+def fuzz(binary, cache, artefacts):
+    """No 5xx, and every answer as documented."""
+    programs = tools.python(cache, *PYTHON)
+    log = artefacts / "fuzz.log"
+    environment = {
+        **os.environ,
+        "SCHEMATHESIS_HOOKS": "hooks",
+        "PYTHONPATH": str(HERE),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    with server.running(binary) as base, open(log, "w", encoding="utf-8") as out:
+        command = [
+            programs / "schemathesis",
+            f"--config-file={HERE / 'schemathesis.toml'}",
+            "run",
+            f"{base}/openapi.json",
+            f"--max-examples={EXAMPLES}",
+            "--no-color",
+            # It never ends; tests/it/http_streams.rs is about it.
+            "--exclude-operation-id=watchEvents",
+        ]
+        ended = subprocess.run(
+            command, env=environment, cwd=artefacts, stdout=out, stderr=subprocess.STDOUT, check=False
+        )
+    text = log.read_text(encoding="utf-8")
+    if ended.returncode != 0:
+        raise SystemExit(f"{text}\nthe fuzzer found faults; its log is {log}")
+    tested = re.search(r"Tested: (\d+)", text)
+    if not tested or int(tested[1]) < 11:
+        raise SystemExit(f"the fuzzer left operations out; its log is {log}")
+    print(text[text.rfind("Test cases:") :])
+
+
+def client(binary, cache, artefacts):
+    """A client generated from the document compiles and works."""
+    folder = tools.node(cache, *NODE)
+    work = folder / "client"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    shutil.copy(HERE / "client.ts", work)
+    programs = folder / "node_modules" / ".bin"
+    with server.running(binary) as base:
+        generate = [programs / "openapi-typescript", f"{base}/openapi.json", "-o", work / "schema.ts"]
+        subprocess.run(generate, check=True, stdout=subprocess.DEVNULL)
+        flags = ["--strict", "--noUncheckedIndexedAccess", "--target", "es2022"]
+        modules = ["--module", "nodenext", "--moduleResolution", "nodenext", "--lib", "es2022,dom,dom.iterable", "--types", "node"]
+        subprocess.run([programs / "tsc", *flags, *modules, "client.ts"], cwd=work, check=True)
+        subprocess.run(["node", "client.js", base], cwd=work, check=True)
+
+
+def browser(binary, cache, artefacts):
+    """Swagger UI works in a real browser, without the rest of the world."""
+    chromium = tools.need("chromium", "chromium")
+    folder = tools.node(cache, *NODE)
+    script = folder / "browser.mjs"
+    shutil.copy(HERE / "browser.mjs", script)
+    with server.running(binary) as base:
+        command = ["node", script, chromium, base, artefacts / "swagger-ui.png"]
+        subprocess.run(command, cwd=folder, check=True)
