@@ -161,6 +161,7 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Addresses, Start
         ReadOrders::new(Arc::clone(&store.orders), Arc::clone(&clock), tokens.clone()),
         ReadEvents::new(
             Arc::clone(&store.log),
+            Arc::clone(&store.orders),
             Arc::clone(&clock),
             tokens.clone(),
             writer.committed(),

@@ -17,6 +17,8 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
+use crate::ports::chain;
+
 /// How long tasks may take to notice the hard token. They only have to return.
 const ABORT_GRACE: Duration = Duration::from_secs(2);
 
@@ -198,18 +200,6 @@ impl Lifecycle {
     fn tasks(&self) -> std::sync::MutexGuard<'_, Tasks> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// An error and what caused it, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// The signals of the process, from now on; the platform's own handling of them

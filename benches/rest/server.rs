@@ -83,9 +83,10 @@ fn service(
     let front = Front::new(Arc::<SystemIds>::clone(ids), Duration::from_secs(30), stop.clone());
     let orders =
         ReadOrders::new(Arc::<MemoryStore>::clone(store), Arc::<SystemClock>::clone(&clock), tokens.clone());
-    let log = Arc::<MemoryStore>::clone(store);
+    let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));
     let told: Arc<dyn Clock> = clock;
-    let events = ReadEvents::new(log, Arc::clone(&told), tokens.clone(), writer.committed(), stop.clone());
+    let (committed, drain) = (writer.committed(), stop.clone());
+    let events = ReadEvents::new(log, kept, Arc::clone(&told), tokens.clone(), committed, drain);
     let nothing = || futures::future::ready(Ok(None)).boxed();
     let statistics = ReadStatistics::new(Box::new(nothing), Arc::clone(&told), tokens.clone());
     let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::refuse::chain;
 use crate::domain::{Policy, Timestamp};
-use crate::ports::{Clock, OrderStore};
+use crate::ports::{Clock, OrderStore, chain};
 
 const PAUSE: Duration = Duration::from_mins(1);
 /// Records removed in one step: a step must not hold up the writers.

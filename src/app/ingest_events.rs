@@ -14,8 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::ingest_partition::{IngestPartition, PartitionEnd};
-use super::refuse::chain;
-use crate::ports::{EventSource, Inbox, PortError, Share, Start};
+use crate::ports::{EventSource, Inbox, PortError, Share, Start, chain};
 
 /// How a consumer works.
 #[derive(Debug, Clone)]

@@ -6,11 +6,10 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::refuse::chain;
 use super::{IngestOptions, Ingested};
 use crate::domain::Event;
 use crate::ports::{
-    Applied, Content, EventSource, Fetched, Inbox, Intake, Offset, PortError, Share, Undecodable,
+    Applied, Content, EventSource, Fetched, Inbox, Intake, Offset, PortError, Share, Undecodable, chain,
 };
 
 /// How often the end of a partition is looked at when the source does not wait

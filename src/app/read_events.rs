@@ -10,7 +10,7 @@ use super::page_token::Place;
 use super::refuse::STORE_RETRY;
 use super::{Committed, PageTokens, refuse};
 use crate::domain::{OrderId, Reason, Refusal};
-use crate::ports::{Clock, EventLog, LoggedEvent, Position};
+use crate::ports::{Clock, EventLog, LoggedEvent, OrderStore, Position};
 
 /// How many events a watcher takes from the log at once.
 const WATCH_BATCH: usize = 256;
@@ -22,6 +22,7 @@ const POLL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct ReadEvents {
     log: Arc<dyn EventLog>,
+    orders: Arc<dyn OrderStore>,
     clock: Arc<dyn Clock>,
     tokens: PageTokens,
     committed: Committed,
@@ -39,19 +40,21 @@ pub struct EventPage {
 }
 
 impl ReadEvents {
-    /// The use cases over a log. `committed` wakes the watchers, `drain` ends
+    /// The use cases over a log and its orders. `committed` wakes the watchers, `drain` ends
     /// them.
     pub fn new(
         log: Arc<dyn EventLog>,
+        orders: Arc<dyn OrderStore>,
         clock: Arc<dyn Clock>,
         tokens: PageTokens,
         committed: Committed,
         drain: CancellationToken,
     ) -> Self {
-        Self { log, clock, tokens, committed, drain }
+        Self { log, orders, clock, tokens, committed, drain }
     }
 
-    /// A page of an order's events, oldest first.
+    /// A page of an order's events, oldest first. Those that were archived are
+    /// not among them, and that may be all.
     ///
     /// # Errors
     /// `ORDER_NOT_FOUND`, `VALIDATION_FAILED` for a token of another list, and
@@ -64,7 +67,8 @@ impl ReadEvents {
         let found = self.log.history(order_id, after, limit + 1).await;
         let mut events = found.map_err(|error| refuse(&error))?;
         if events.is_empty() && after == 0 {
-            return Err(Refusal::order_not_found(order_id));
+            let there = self.orders.order(order_id).await.map_err(|error| refuse(&error))?;
+            there.ok_or_else(|| Refusal::order_not_found(order_id))?;
         }
         let mut next = String::new();
         if events.len() > limit {

@@ -7,8 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::refuse::chain;
-use crate::ports::OrderStore;
+use crate::ports::{OrderStore, chain};
 
 /// How often the store is asked, and how long it may take to answer.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -1,9 +1,7 @@
-use std::error::Error;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::domain::Refusal;
-use crate::ports::{ErrorKind, PortError};
+use crate::ports::{ErrorKind, PortError, chain};
 
 /// How long a caller should wait before it tries a store again that could not
 /// be reached.
@@ -27,15 +25,4 @@ pub fn refuse(error: &PortError) -> Refusal {
             Refusal::internal()
         }
     }
-}
-
-/// An error and its causes, in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -15,12 +15,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Committed;
-use super::refuse::chain;
 use super::relay_batch::Waiting;
 use crate::domain::OrderId;
 use crate::ports::{
     Advance, Clock, DeadLetter, Delivery, EventLog, EventSink, LeadNote, Lease, LoggedEvent, Outbox,
-    PortError, Position, Receipt,
+    PortError, Position, Receipt, chain,
 };
 
 /// How a relay works.
@@ -266,8 +265,17 @@ impl<'r> Lead<'r> {
         }
     }
 
-    async fn read(&self) -> Result<Vec<LoggedEvent>, PortError> {
-        self.relay.log.feed(self.settled, self.relay.options.batch).await
+    async fn read(&mut self) -> Result<Vec<LoggedEvent>, Ended> {
+        let events = self.relay.log.feed(self.settled, self.relay.options.batch).await?;
+        // Positions have gaps, but nothing may have been archived in one. A new
+        // sink begins with what there is.
+        let gap = events.first().is_some_and(|first| first.position.0 > self.settled.0 + 1);
+        if gap && self.settled > Position(0) && self.relay.log.oldest().await? > self.settled {
+            let error = PortError::inconsistent("events were archived before the sink had them");
+            self.note_failure(&error).await?;
+            return Err(error.into());
+        }
+        Ok(events)
     }
 
     /// A batch, without what is held back.

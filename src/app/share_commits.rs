@@ -9,8 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::refuse::chain;
-use crate::ports::{CommitNews, PortError};
+use crate::ports::{CommitNews, PortError, chain};
 
 /// The least time between two messages; all commits in between share one.
 const APART: Duration = Duration::from_millis(15);

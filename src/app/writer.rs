@@ -11,10 +11,10 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::queue::{Claim, Claims, Queue, claims};
-use super::refuse::{STORE_RETRY, chain, refuse};
+use super::refuse::{STORE_RETRY, refuse};
 use super::{BatchDecider, Caller, Entry};
 use crate::domain::{Command, Policy, Refusal, RequestId};
-use crate::ports::{Clock, ErrorKind, Ids, OrderStore, Outcome, PortError};
+use crate::ports::{Clock, ErrorKind, Ids, OrderStore, Outcome, PortError, chain};
 
 /// How long a caller that found the queue full should wait.
 const OVERLOADED_RETRY: Duration = Duration::from_millis(250);

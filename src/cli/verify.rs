@@ -55,6 +55,13 @@ fn print(report: &Report) -> io::Result<()> {
     if report.differing > listed {
         writeln!(out, "... and {} more orders", report.differing - listed)?;
     }
+    if report.archived > 0 {
+        writeln!(
+            out,
+            "{} orders were checked without their first events, which were archived",
+            report.archived
+        )?;
+    }
     writeln!(out, "verified {} orders, {} events: {} differ", report.orders, report.events, report.differing)
 }
 

@@ -54,7 +54,9 @@ fn source(config: &Config) -> Result<Option<Arc<dyn EventSource>>, StartError> {
 
 /// The configuration with the consumer's store in the place of the orders'.
 fn of_consumer(config: &Config) -> Config {
-    let store = crate::config::Store { url: config.consumer.store.clone(), ..config.store.clone() };
+    let url = config.consumer.store.clone();
+    // A standby would be one of the orders' database.
+    let store = crate::config::Store { url, read_url: None, ..config.store.clone() };
     Config { store, ..config.clone() }
 }
 

@@ -70,7 +70,8 @@ impl Store {
                 Ok(Self::new(sqlite(path, config, SqliteStore::open_read_only).await?, 1))
             }
             StoreUrl::Postgres(url) => {
-                let store = PostgresStore::open(&postgres_options(url, config)?).await?;
+                let options = PostgresOptions { standby: None, ..postgres_options(url, config)? };
+                let store = PostgresStore::open(&options).await?;
                 Ok(Self::new(store, POSTGRES_WORKERS))
             }
         }
@@ -100,12 +101,17 @@ const POSTGRES_WORKERS: usize = 2;
 fn postgres_options(url: &PostgresUrl, config: &Config) -> Result<PostgresOptions, postgres::OpenError> {
     let workers = config.writer.workers.unwrap_or(POSTGRES_WORKERS);
     Ok(PostgresOptions {
-        server: ServerAddress { config: (*url.server).clone(), tls: postgres_tls(&url.tls)? },
+        server: address(url)?,
+        standby: config.store.read_url.as_ref().map(address).transpose()?,
         readers: config.store.pool_size,
         // One more for health checks and housekeeping.
         writers: NonZeroUsize::MIN.saturating_add(workers),
         timeout: config.store.statement_timeout,
     })
+}
+
+fn address(url: &PostgresUrl) -> Result<ServerAddress, postgres::OpenError> {
+    Ok(ServerAddress { config: (*url.server).clone(), tls: postgres_tls(&url.tls)? })
 }
 
 /// What each mode of libpq means.

@@ -37,8 +37,16 @@ pub struct Store {
     #[config(env = "PVZ_STORE_MIGRATE", deserialize_with = text::truth)]
     pub migrate: Option<bool>,
 
-    /// PostgreSQL: how many connections read at the same time. Those that write
-    /// are as many as there are workers, and one more.
+    /// PostgreSQL: a standby of the database, "postgres://…", from which orders,
+    /// lists and histories are read. It must be one server, not a balancer of
+    /// several. What this server has written is always seen; what other replicas
+    /// have, up to five seconds later. While the standby is away or further
+    /// behind, everything is read from the database itself. Not set: always.
+    #[config(env = "PVZ_STORE_READ_URL", deserialize_with = standby)]
+    pub read_url: Option<PostgresUrl>,
+
+    /// PostgreSQL: how many connections read at the same time, from each of the
+    /// two. Those that write are as many as there are workers, and one more.
     #[config(
         env = "PVZ_STORE_POOL_SIZE",
         default = 8,
@@ -85,6 +93,13 @@ impl fmt::Display for StoreUrl {
             Self::Memory => formatter.write_str("memory:"),
         }
     }
+}
+
+fn standby<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PostgresUrl, D::Error> {
+    text::read(deserializer, |text| match PostgresUrl::parse(text)? {
+        url if url.server.get_hosts().len() > 1 => Err("must name one host, as what it shows is followed"),
+        url => Ok(url),
+    })
 }
 
 pub(super) fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<StoreUrl, D::Error> {

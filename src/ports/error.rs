@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::fmt::Write as _;
 
 /// What kind of failure a port had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,4 +54,15 @@ impl PortError {
             ErrorKind::InDoubt | ErrorKind::Inconsistent => false,
         }
     }
+}
+
+/// An error and its causes, in one line, for whoever logs it.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
 }

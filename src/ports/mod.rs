@@ -27,7 +27,7 @@ mod outbox;
 
 pub use clock::Clock;
 pub use commit_news::{CommitNews, NewsLine};
-pub use error::{ErrorKind, PortError};
+pub use error::{ErrorKind, PortError, chain};
 pub use event_log::{EventLog, LoggedEvent, Position};
 pub use event_sink::{Delivery, EventSink, Receipt};
 pub use event_source::{Content, EventSource, Fetched, Offset, SourceRecord, Start, Undecodable};

@@ -181,4 +181,7 @@ pub struct Audited {
     pub row: Result<Option<Order>, String>,
     /// Its events, in sequence, or why they cannot be read.
     pub events: Result<Vec<Event>, String>,
+    /// The beginning of the log was archived: the first of the events may be
+    /// gone, or all of them.
+    pub archived: bool,
 }

@@ -97,6 +97,7 @@ fn another_value(path: &str) -> &'static str {
         "store.busy_timeout" => "7s",
         "consumer.in_process" | "events.kafka_tls" | "store.migrate" => "true",
         "store.statement_timeout" => "1s",
+        "store.read_url" => "postgres://standby/pvz",
         "cache.url" | "events.url" => "none:",
         "events.journal_file_size" => "1MiB",
         "events.kafka_partitions" => "12",
@@ -278,6 +279,18 @@ fn the_address_of_a_database_is_checked_and_shown_without_its_password() {
         let faults = faults(&env(&[("PVZ_STORE", wrong)]));
         assert!(faults.len() == 1 && faults[0].starts_with("store.url"), "{wrong}: {faults:?}");
     }
+}
+
+#[test]
+fn what_is_read_from_is_one_server() {
+    let sources = env(&[("PVZ_STORE_READ_URL", "postgres://pvz:hunter2@one,two/pvz")]);
+    assert_eq!(
+        faults(&sources),
+        [
+            "store.read_url = \"postgres://pvz:***@one,two/pvz\" (PVZ_STORE_READ_URL): must name one host, as what it shows is followed"
+        ]
+    );
+    assert!(loaded(&env(&[("PVZ_STORE_READ_URL", "postgresql://db/pvz")])).store.read_url.is_some());
 }
 
 #[test]

@@ -170,6 +170,7 @@ impl State {
                 order_id: order_id.clone(),
                 row: Ok(Some(order.clone())),
                 events: Ok(history.map(|index| self.events[*index].clone()).collect()),
+                archived: false,
             }
         });
         audited.collect()

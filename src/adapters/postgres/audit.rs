@@ -6,12 +6,13 @@ use diesel::sql_types::Text;
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, TransactionManager as _};
 
 use super::error::{Failure, describe};
+use super::feed;
 use super::rows::{self, EVENT, EventColumns, ORDER, OrderColumns, PositionedRow};
 use super::sql::Sql;
 use super::write::Transactions;
 use crate::adapters::record::{Fault, OrderRow};
 use crate::domain::{Event, OrderId};
-use crate::ports::Audited;
+use crate::ports::{Audited, Position};
 
 /// A page, as of one instant.
 pub(super) async fn page(
@@ -32,6 +33,7 @@ async fn collect(
     after: Option<&OrderId>,
     limit: usize,
 ) -> Result<Vec<Audited>, Failure> {
+    let archived = feed::oldest(connection).await? > Position(0);
     let found: Vec<String> = ids(after, limit).load(connection).await?;
     let rows: Vec<OrderRow> = orders(found.clone()).load(connection).await?;
     let mut rows: HashMap<String, OrderRow> =
@@ -51,7 +53,7 @@ async fn collect(
             Failure::Inconsistent(format!("orders or order_events {order_id:?}: order_id {why}"))
         })?;
         let events = events.into_iter().map(event).collect();
-        Ok(Audited { order_id: parsed, row: row.transpose(), events })
+        Ok(Audited { order_id: parsed, row: row.transpose(), events, archived })
     };
     found.into_iter().map(audited).collect()
 }

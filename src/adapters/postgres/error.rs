@@ -22,6 +22,8 @@ pub(super) enum Failure {
     Connect(ConnectionError),
     /// The pool had no connection to give in time.
     Waited(&'static str),
+    /// An operation was not answered in time.
+    Silent,
     /// PostgreSQL, or the driver.
     Driver(Error),
     /// What is stored, or was to be stored, breaks an invariant.
@@ -91,6 +93,7 @@ impl From<Failure> for PortError {
             Failure::LostRace => Self::unavailable("a batch lost the race against others", "too often"),
             Failure::Connect(error) => Self::unavailable("there is no connection to PostgreSQL", error),
             Failure::Waited(why) => Self::unavailable("there is no connection to PostgreSQL", why),
+            Failure::Silent => Self::unavailable("PostgreSQL does not answer", "for too long"),
             Failure::Broken(error) => Self::unavailable("the connection to PostgreSQL broke", error),
             Failure::Driver(error) => Self::unavailable("PostgreSQL could not do it", error),
         }

@@ -56,7 +56,7 @@ pub(super) async fn oldest(connection: &mut AsyncPgConnection) -> Result<Positio
 }
 
 /// No event will ever appear at or below it that is not visible now.
-async fn mark(connection: &mut AsyncPgConnection) -> Result<i64, Failure> {
+pub(super) async fn mark(connection: &mut AsyncPgConnection) -> Result<i64, Failure> {
     let given: i64 = last_given().get_result(connection).await?;
     let held: Option<i64> = lowest_held().get_result(connection).await?;
     Ok(held.map_or(given, |held| held.min(given)))

@@ -51,7 +51,7 @@ impl Inbox for PostgresStore {
     /// applied among the events that are known.
     async fn apply(&self, share: &Share, intake: &Intake) -> Result<Applied, PortError> {
         let mut connection = self.writers.take().await?;
-        let applied = apply_in_transaction(&mut connection, share, intake).await?;
+        let applied = self.writers.bound(apply_in_transaction(&mut connection, share, intake)).await?;
         connection.give_back();
         Ok(applied)
     }

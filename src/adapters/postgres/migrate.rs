@@ -11,6 +11,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrati
 use super::connect::{Purpose, Recipe};
 use super::pool::Connections;
 use super::sql::Sql;
+use super::standby::Standby;
 use super::tls::TlsError;
 use super::upkeep::LOCK_CLASS;
 use super::{PostgresOptions, PostgresStore};
@@ -33,6 +34,9 @@ pub enum OpenError {
     /// The database answers, but not as it should.
     #[error("the PostgreSQL database cannot be used")]
     Database(#[source] Cause),
+    /// The standby belongs to another store.
+    #[error("the database to read from is not a standby of the store's")]
+    OtherStore,
     /// There is no schema.
     #[error("the PostgreSQL database has no schema of ours yet; make it with `pvz migrate`")]
     Missing,
@@ -91,14 +95,23 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<PostgresStore, Ope
     let mut connection = connect(options).await?;
     look(&mut connection).await?.check()?;
     let secret = read_secret(&mut connection).await?;
-    let connections = |purpose, size| {
-        let recipe = Recipe::new(&options.server, purpose, options.timeout);
+    let connections = |server, purpose, size| {
+        let recipe = Recipe::new(server, purpose, options.timeout);
         Connections::new(recipe, size, options.timeout)
     };
+    let readers = connections(&options.server, Purpose::Read, options.readers)?;
+    let standby = match &options.standby {
+        None => None,
+        Some(server) => {
+            let standby = connections(server, Purpose::Read, options.readers)?;
+            Some(Standby::open(standby, readers.clone(), secret).await?)
+        }
+    };
     Ok(PostgresStore {
-        writers: connections(Purpose::Write, options.writers)?,
+        writers: connections(&options.server, Purpose::Write, options.writers)?,
         guess: Guess::default(),
-        readers: connections(Purpose::Read, options.readers)?,
+        readers,
+        standby,
         leaders: Recipe::new(&options.server, Purpose::Lead, options.timeout),
         secret,
     })

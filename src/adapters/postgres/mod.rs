@@ -23,14 +23,16 @@ mod read;
 mod rows;
 mod session;
 mod sql;
+mod standby;
 mod statement;
 mod tls;
 mod unseen;
+mod unshown;
 mod upkeep;
 mod write;
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,7 +43,9 @@ pub use self::connect::ServerAddress;
 pub use self::migrate::{MigrationStatus, OpenError, Step, migrate, status};
 pub use self::news::{PostgresLine, PostgresNews};
 use self::pool::{Connections, on_connection};
+use self::standby::{Noting, Standby};
 pub use self::tls::{Authorities, Check, Encryption, Tls, TlsError};
+use self::unshown::About;
 use crate::adapters::guess::Guess;
 use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
 use crate::ports::{
@@ -54,7 +58,9 @@ use crate::ports::{
 pub struct PostgresOptions {
     /// Where the database is.
     pub server: ServerAddress,
-    /// How many connections read at the same time.
+    /// A standby of it, from which orders, lists and histories are read.
+    pub standby: Option<ServerAddress>,
+    /// How many connections read at the same time, from each of them.
     pub readers: NonZeroUsize,
     /// How many connections write at the same time.
     pub writers: NonZeroUsize,
@@ -71,6 +77,7 @@ pub struct PostgresStore {
     writers: Connections,
     guess: Guess,
     readers: Connections,
+    standby: Option<Standby>,
     /// How the session of a leading relay is made.
     leaders: Recipe,
     secret: [u8; 32],
@@ -86,23 +93,50 @@ impl PostgresStore {
     }
 }
 
+/// Runs a read on the standby, if there is one that shows all we wrote of what
+/// it is about, and else, or if that fails, on the primary.
+macro_rules! on_reader {
+    ($store:expr, $about:expr, |$connection:ident| $operation:expr) => {{
+        let mut found: Option<Result<_, PortError>> = None;
+        if let Some(standby) = $store.standby.as_ref().filter(|standby| standby.shows($about)) {
+            let read = async { on_connection!(standby.connections, |$connection| $operation) };
+            match standby::in_time(read).await {
+                Ok(read) => found = Some(Ok(read)),
+                Err(error) => standby.failed(&error),
+            }
+        }
+        match found {
+            Some(found) => found,
+            None => on_connection!($store.readers, |$connection| $operation),
+        }
+    }};
+}
+
 #[async_trait]
 impl OrderStore for PostgresStore {
     async fn transact(&self, batch: Batch, decide: Arc<dyn Decide>) -> Result<Vec<Outcome>, PortError> {
-        write::transact(&self.writers, &self.guess, &batch, &*decide).await
+        let Some(standby) = &self.standby else {
+            return write::transact(&self.writers, &self.guess, &batch, &*decide).await;
+        };
+        let noting = Noting { inner: &*decide, written: Mutex::default() };
+        let result = write::transact(&self.writers, &self.guess, &batch, &noting).await;
+        // Also after a failure that leaves it in doubt.
+        standby.wrote(&noting.written.into_inner().unwrap_or_else(PoisonError::into_inner));
+        result
     }
 
     async fn order(&self, order_id: &OrderId) -> Result<Option<Order>, PortError> {
         let query = read::order(order_id);
-        let found: Result<Vec<Order>, PortError> =
-            on_connection!(self.readers, |connection| read::load_orders(&mut connection, &query));
+        let found: Result<Vec<Order>, PortError> = on_reader!(self, About::Order(order_id), |connection| {
+            read::load_orders(&mut connection, &query)
+        });
         Ok(found?.into_iter().next())
     }
 
     async fn orders(&self, filter: &OrderFilter, page: &Page) -> Result<Vec<Order>, PortError> {
         match read::orders(filter, page) {
             Some(query) => {
-                on_connection!(self.readers, |connection| read::load_orders(&mut connection, &query))
+                on_reader!(self, filter.into(), |connection| read::load_orders(&mut connection, &query))
             }
             None => Ok(Vec::new()),
         }
@@ -110,7 +144,8 @@ impl OrderStore for PostgresStore {
 
     async fn returns(&self, point: Option<&PickupPointId>, page: &Page) -> Result<Vec<Order>, PortError> {
         let query = read::returns(point, page);
-        on_connection!(self.readers, |connection| read::load_orders(&mut connection, &query))
+        let about = point.map_or(About::Everything, About::Point);
+        on_reader!(self, about, |connection| read::load_orders(&mut connection, &query))
     }
 
     async fn expire_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
@@ -131,7 +166,7 @@ impl OrderStore for PostgresStore {
     }
 
     async fn upkeep(&self) -> Result<(), PortError> {
-        on_connection!(self.writers, |connection| upkeep::make_room(&mut connection))
+        on_connection!(self.writers, |connection| upkeep::partitions(&mut connection))
     }
 }
 
@@ -144,7 +179,7 @@ impl EventLog for PostgresStore {
         limit: usize,
     ) -> Result<Vec<LoggedEvent>, PortError> {
         let query = read::history(order_id, after, limit);
-        on_connection!(self.readers, |connection| read::load_events(&mut connection, &query))
+        on_reader!(self, About::Order(order_id), |connection| read::load_events(&mut connection, &query))
     }
 
     async fn feed(&self, after: Position, limit: usize) -> Result<Vec<LoggedEvent>, PortError> {

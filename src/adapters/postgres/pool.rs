@@ -8,6 +8,7 @@ use deadpool::Runtime;
 use deadpool::managed::{Object, Pool};
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::PoolableConnection as _;
+use tokio::time::timeout;
 
 use super::connect::Recipe;
 use super::error::Failure;
@@ -45,6 +46,22 @@ impl Connections {
     /// What bounds every wait for the database.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// How long an operation on a connection may take in all. The server's own
+    /// limits come first, and say what took so long; this one is for a
+    /// connection on which nothing comes any more.
+    pub(super) fn patience(&self) -> Duration {
+        self.timeout.mul_f32(1.2)
+    }
+
+    /// Runs an operation, but not for ever: a connection on which nothing comes
+    /// is as good as broken.
+    pub(super) async fn bound<T>(
+        &self,
+        operation: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        timeout(self.patience(), operation).await.unwrap_or(Err(Failure::Silent))
     }
 
     /// Takes a connection; waits its turn.
@@ -120,7 +137,7 @@ macro_rules! on_connection {
         let mut first = true;
         loop {
             let mut $connection = $connections.take().await?;
-            let result: Result<_, $crate::adapters::postgres::error::Failure> = $operation.await;
+            let result = $connections.bound($operation).await;
             match result {
                 Ok(value) => {
                     $connection.give_back();

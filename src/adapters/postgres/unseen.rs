@@ -42,12 +42,10 @@ async fn insert(
     outcomes: Vec<Outcome>,
 ) -> Result<Run, PortError> {
     let mut connection = connections.take().await?;
-    // The server's own limit comes first, and says what took so long.
-    let patience = connections.timeout().mul_f32(1.2);
     let statement = WriteBatch::new(writes, |_| None);
     // To the end of the answer, and not only to its row: the statement commits
     // after it has said what it did, and may still fail.
-    let inserted = timeout(patience, statement.load::<String>(&mut *connection)).await;
+    let inserted = timeout(connections.patience(), statement.load::<String>(&mut *connection)).await;
     match inserted {
         Ok(Ok(_)) => {
             connection.give_back();

@@ -4,6 +4,7 @@ use diesel::sql_types::{BigInt, Bool, Nullable};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::error::Failure;
+use super::feed;
 use super::sql::Sql;
 use crate::domain::Timestamp;
 
@@ -36,9 +37,15 @@ pub(super) async fn expire(
     Ok(statement.execute(connection).await?)
 }
 
+/// Makes room for events to come, and drops what room is not needed.
+pub(super) async fn partitions(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
+    make_room(connection).await?;
+    drop_empty(connection).await
+}
+
 /// Makes the partitions for positions to come. Nothing is done, and no replica
 /// waits, while another one is at it.
-pub(super) async fn make_room(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
+async fn make_room(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
     let query = Sql::<Nullable<BigInt>>::new(
         "SELECT CASE WHEN pg_try_advisory_xact_lock(7370362, 3) THEN order_events_make_room(",
     )
@@ -47,6 +54,22 @@ pub(super) async fn make_room(connection: &mut AsyncPgConnection) -> Result<(), 
     let made: Option<i64> = query.get_result(connection).await?;
     if let Some(partitions) = made.filter(|made| *made > 0) {
         tracing::info!(partitions, "made room for events to come");
+    }
+    Ok(())
+}
+
+/// Drops a partition that is empty and will stay so. Nothing is done, and no
+/// replica waits, while another one is at it, or somebody uses the log.
+async fn drop_empty(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
+    let mark = feed::mark(connection).await?;
+    let query = Sql::<Nullable<BigInt>>::new(
+        "SELECT CASE WHEN pg_try_advisory_xact_lock(7370362, 4) THEN order_events_drop_empty(",
+    )
+    .integer(mark)
+    .sql(") END");
+    let dropped: Option<i64> = query.get_result(connection).await?;
+    if dropped.is_some_and(|dropped| dropped > 0) {
+        tracing::info!("an empty partition of the log was dropped");
     }
     Ok(())
 }

@@ -72,12 +72,14 @@ pub(super) async fn transact(
 
 async fn run(connections: &Connections, batch: &Batch, decide: &dyn Decide) -> Result<Run, PortError> {
     let mut connection = begin(connections).await?;
-    let prepared = match prepare(&mut connection, batch, decide).await {
+    let prepared = match connections.bound(prepare(&mut connection, batch, decide)).await {
         Ok(prepared) => prepared,
+        // The connection is closed, and the transaction ends with it.
+        Err(Failure::Silent) => return Err(Failure::Silent.into()),
         Err(failure) => {
-            // Unless the rollback succeeds the connection is closed, and the
-            // transaction ends with it.
-            if Transactions::rollback_transaction(&mut *connection).await.is_ok() {
+            // Unless the rollback succeeds, the same.
+            let rollback = Transactions::rollback_transaction(&mut *connection);
+            if let Ok(Ok(())) = timeout(connections.timeout(), rollback).await {
                 connection.give_back();
             }
             return match failure {
@@ -122,14 +124,18 @@ pub(super) async fn settle(
 /// another: nothing was sent yet.
 async fn begin(connections: &Connections) -> Result<Lent, Failure> {
     let mut connection = connections.take().await?;
-    match Transactions::begin_transaction(&mut *connection).await {
+    match connections.bound(open(&mut connection)).await {
         Ok(()) => return Ok(connection),
-        Err(error) if !connection.is_broken() => return Err(error.into()),
+        Err(failure) if !connection.is_broken() => return Err(failure),
         Err(_) => drop(connection),
     }
     let mut connection = connections.take().await?;
-    Transactions::begin_transaction(&mut *connection).await?;
+    connections.bound(open(&mut connection)).await?;
     Ok(connection)
+}
+
+async fn open(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
+    Ok(Transactions::begin_transaction(connection).await?)
 }
 
 /// A transaction that only needs its COMMIT.

@@ -43,7 +43,7 @@ fn audited(connection: &mut SqliteConnection, order_id: &str) -> Result<Audited,
     })?;
     let row = row(connection, read::order(&order_id))?;
     let events = events(connection, read::history(&order_id, i64::MIN, usize::MAX))?;
-    Ok(Audited { order_id, row, events })
+    Ok(Audited { order_id, row, events, archived: false })
 }
 
 fn row(

@@ -2,7 +2,6 @@
 //! free port of the loopback, in a folder of its own, and gone with the test
 //! process, however that ends. Each test has a database made from one template.
 
-use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -55,6 +54,34 @@ pub fn cluster() -> &'static Cluster {
 impl Cluster {
     /// A server that nobody else uses, for a test that stops it.
     pub fn start() -> Self {
+        let cluster = Self::prepare();
+        // Nothing here outlives the machine, so nothing waits for its disks.
+        succeed(
+            cluster
+                .command("initdb")
+                .args(["--username=pvz", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"])
+                .arg("--pgdata")
+                .arg(cluster.data()),
+        );
+        cluster.run();
+        cluster
+    }
+
+    /// A standby that follows this server.
+    pub fn standby(&self) -> Self {
+        let standby = Self::prepare();
+        succeed(
+            standby
+                .command("pg_basebackup")
+                .args(["--host=127.0.0.1", "--username=pvz", "--checkpoint=fast", "--no-sync"])
+                .args(["--write-recovery-conf", &format!("--port={}", self.port), "--pgdata"])
+                .arg(standby.data()),
+        );
+        standby.run();
+        standby
+    }
+
+    fn prepare() -> Self {
         static STARTED: Mutex<usize> = Mutex::new(0);
         remove_leftovers();
         let bin = bin();
@@ -66,17 +93,7 @@ impl Cluster {
         let folder = std::env::temp_dir().join(format!("{FOLDER}{}-{number}", std::process::id()));
         let made = Command::new("install").args(["-d", "-m", "700"]).args(owner()).arg(&folder).status();
         assert!(made.unwrap().success(), "cannot make {}", folder.display());
-        let cluster = Self { port: free_port(), bin, folder, made: Mutex::default() };
-        // Nothing here outlives the machine, so nothing waits for its disks.
-        succeed(
-            cluster
-                .command("initdb")
-                .args(["--username=pvz", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"])
-                .arg("--pgdata")
-                .arg(cluster.data()),
-        );
-        cluster.run();
-        cluster
+        Self { port: free_port(), bin, folder, made: Mutex::default() }
     }
 
     /// Starts the server's process, and waits until it answers.
@@ -141,9 +158,20 @@ impl Cluster {
         succeed(&mut install);
     }
 
+    /// How a store reads from this server too, which follows the database's.
+    pub fn read_by(&self, database: &Database) -> PostgresOptions {
+        let standby = options_of(self.port, &database.name).server;
+        PostgresOptions { standby: Some(standby), ..database.options() }
+    }
+
     /// A connection to the server, past any test's database.
     pub async fn shell(&self) -> Client {
-        connect(options_of(self.port, "postgres").server.config).await
+        self.shell_in("postgres").await
+    }
+
+    /// A connection to that database.
+    pub async fn shell_in(&self, database: &str) -> Client {
+        connect(options_of(self.port, database).server.config).await
     }
 
     /// All that the server has said.
@@ -187,6 +215,10 @@ impl Cluster {
 
     /// A database with the schema in it, or an empty one.
     pub async fn database(&self, with_schema: bool) -> Database {
+        self.made_of(if with_schema { TEMPLATE } else { "template1" }).await
+    }
+
+    async fn made_of(&self, template: &str) -> Database {
         let (name, dropped) = {
             let mut made = self.made.lock().unwrap();
             made.next += 1;
@@ -196,11 +228,7 @@ impl Cluster {
         for old in dropped {
             admin.batch_execute(&format!("DROP DATABASE IF EXISTS {old} WITH (FORCE)")).await.unwrap();
         }
-        let mut create = format!("CREATE DATABASE {name}");
-        if with_schema {
-            let _ = write!(create, " TEMPLATE {TEMPLATE}");
-        }
-        admin.batch_execute(&create).await.unwrap();
+        admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await.unwrap();
         Database { name, port: self.port }
     }
 }
@@ -231,6 +259,7 @@ fn options_of(port: u16, database: &str) -> PostgresOptions {
     config.host("127.0.0.1").port(port).user("pvz").dbname(database);
     PostgresOptions {
         server: ServerAddress { config, tls: Tls::default() },
+        standby: None,
         readers: std::num::NonZeroUsize::MIN.saturating_add(3),
         writers: std::num::NonZeroUsize::MIN.saturating_add(3),
         timeout: Duration::from_secs(30),

@@ -16,6 +16,7 @@ mod proxy;
 mod races;
 mod replicas;
 mod schema;
+mod standby;
 mod tls;
 
 use std::sync::Arc;

@@ -1,12 +1,17 @@
 //! The schema: made once by any number of replicas, checked at every start, and
 //! guarding what it holds.
 
+use std::sync::Arc;
+
 use pvz::adapters::postgres::{OpenError, PostgresStore, migrate, status};
+use pvz::app::verify;
+use pvz::domain::{BatchMode, Timestamp};
 use pvz::ports::{EventLog as _, OrderStore as _, Position};
+use tokio_postgres::Client;
 
 use super::cluster::{cluster, store};
 use super::{check, run};
-use crate::support::commands::{accept, order, parcel};
+use crate::support::commands::{accept, issue, order, parcel};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_replicas_that_start_at_once_make_it_once() {
@@ -103,9 +108,95 @@ async fn room_is_made_ahead_and_old_events_can_be_detached() {
     assert_eq!(store.oldest().await.unwrap(), Position(0));
     assert_eq!(check(&*store).await, (4, 4));
 
-    shell.batch_execute("ALTER TABLE order_events DETACH PARTITION order_events_1").await.unwrap();
-    assert_eq!(store.oldest().await.unwrap(), Position(10_000_000));
-    assert_eq!(store.feed(Position(10_000_000), 10).await.unwrap(), feed[1..]);
+    // As docs/partitions.md says: not within a transaction, and beside those who
+    // write.
+    shell
+        .batch_execute("ALTER TABLE order_events DETACH PARTITION order_events_1 CONCURRENTLY")
+        .await
+        .unwrap();
+    // Those that were skipped are gone already.
+    assert_eq!(store.oldest().await.unwrap(), Position(30_000_000));
+    assert_eq!(store.feed(Position(30_000_000), 10).await.unwrap(), feed[1..]);
     assert_eq!(store.head().await.unwrap(), feed.last().unwrap().position);
     assert!(store.history(&order("one"), 0, 10).await.unwrap().is_empty());
+    // What is left is verified: one order has no event any more, and another
+    // only its last.
+    run(&*store, &[issue(&["one"], BatchMode::Atomic)]).await.unwrap();
+    let report = verify(&*store, |_| {}).await.unwrap();
+    assert_eq!((report.orders, report.events, report.archived, report.differing), (4, 4, 1, 0));
+    shell.batch_execute("UPDATE orders SET weight_grams = 7 WHERE order_id = 'one'").await.unwrap();
+    assert_eq!(verify(&*store, |_| {}).await.unwrap().differing, 1);
+}
+
+/// The names of the partitions of the log.
+async fn partitions(shell: &Client) -> Vec<String> {
+    let query = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'order_events'::regclass";
+    let mut names: Vec<String> =
+        shell.query(query, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_empty_and_past_are_dropped() {
+    let (store, database) = store().await;
+    let (shell, mut other) = (database.shell().await, database.shell().await);
+    run(&*store, &[accept(parcel("one"))]).await.unwrap();
+    // Whoever has taken a position but not committed it may still need its room.
+    shell.batch_execute("SELECT setval('order_events_position_seq', 10000001)").await.unwrap();
+    let transaction = other.transaction().await.unwrap();
+    let insert = "INSERT INTO order_events (event_id, order_id, sequence, type, actor_kind, actor_id, occurred_at, body) \
+                  SELECT gen_random_uuid(), 'open', 1, type, actor_kind, actor_id, occurred_at, body FROM order_events";
+    transaction.batch_execute(insert).await.unwrap();
+    shell.batch_execute("SELECT setval('order_events_position_seq', 39999999)").await.unwrap();
+    let all = ["order_events_1", "order_events_10000001", "order_events_20000001", "order_events_30000001"];
+    store.upkeep().await.unwrap();
+    assert_eq!(partitions(&shell).await[..4], all);
+    // Nobody waits for whoever reads or writes the log now.
+    transaction.rollback().await.unwrap();
+    let reader = other.transaction().await.unwrap();
+    reader.batch_execute("SELECT FROM order_events").await.unwrap();
+    store.upkeep().await.unwrap();
+    assert_eq!(partitions(&shell).await[..4], all);
+    reader.commit().await.unwrap();
+    // One at a time, and never what is ahead, or holds something.
+    for left in [6, 5, 4, 4] {
+        assert_eq!(partitions(&shell).await.len(), left);
+        store.upkeep().await.unwrap();
+    }
+    assert_eq!(partitions(&shell).await[..2], [all[0], all[3]]);
+    assert_eq!(check(&*store).await, (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_keep_house_at_once_do_not_wait_for_each_other() {
+    const RECORDS: usize = 60;
+    let (one, database) = store().await;
+    let two = database.open().await;
+    let asks: Vec<_> =
+        (0..RECORDS).map(|n| accept(parcel(&format!("order-{n}"))).key(&format!("key-{n}"))).collect();
+    run(&*one, &asks).await.unwrap();
+    let never = Timestamp::from_micros(253_402_300_799_999_999).unwrap();
+    // One replica has the work, for as long as its transaction lives.
+    let mut shell = database.shell().await;
+    let busy = shell.transaction().await.unwrap();
+    let taken = "SELECT pg_try_advisory_xact_lock(7370362, number) FROM generate_series(2, 4) AS number";
+    busy.execute(taken, &[]).await.unwrap();
+    assert_eq!(one.expire_records(never, 10).await.unwrap(), 0);
+    one.upkeep().await.unwrap();
+    busy.commit().await.unwrap();
+    // Both at once: each record is removed once, and no step is larger.
+    let removed = |store: Arc<PostgresStore>| async move {
+        let mut removed = 0;
+        for _ in 0..RECORDS {
+            let step = store.expire_records(never, 7).await.unwrap();
+            assert!(step <= 7);
+            removed += step;
+            store.upkeep().await.unwrap();
+        }
+        removed
+    };
+    let (first, second) = tokio::join!(removed(one.clone()), removed(Arc::new(two)));
+    assert_eq!(first + second, RECORDS);
+    assert_eq!(check(&*one).await, (RECORDS as u64, RECORDS as u64));
 }

@@ -1,16 +1,18 @@
 //! Relays as they must not be are noticed by what the other tests look with.
 
-use pvz::ports::{Outbox as _, Resolution};
+use std::sync::Arc;
+
+use pvz::ports::{Outbox as _, Position, Resolution};
 
 use super::Scene;
+use super::script::{OtherLog, Step};
 use crate::contract::given::id;
 
+/// The cursor of a relay that moves before the sink has the events.
 #[tokio::test]
 async fn a_cursor_ahead_of_the_acknowledgement_is_noticed() {
-    let scene = Scene::new(3, &[], &[]).await;
-    let lease = scene.outbox.lead("scripted").await.unwrap().unwrap();
-    let (outbox, end) = (scene.outbox.clone(), scene.end());
-    let hasty = tokio::spawn(async move { outbox.advance(&lease.ticket, end, &[]).await });
+    let scene = Scene::new(9, &[Step::Write, Step::Claim], &[]).await;
+    let hasty = scene.relay();
     assert!(hasty.await.unwrap_err().is_panic());
 }
 
@@ -40,4 +42,16 @@ async fn an_event_that_was_published_and_never_committed_is_noticed() {
     let delivery = pvz::ports::EventSink::publish(&*scene.sink, &[stray]).await;
     assert!(delivery.failure.is_none());
     assert_ne!(scene.first_written(), scene.expected(&[]));
+}
+
+/// A relay that goes on behind what it has not seen.
+#[tokio::test]
+async fn an_event_that_was_skipped_is_noticed() {
+    let scene = Scene::new(6, &[], &[]).await;
+    let log = OtherLog::new(
+        &scene,
+        |after, events| if after == Position(0) { events[2..].to_vec() } else { events },
+    );
+    let hasty = scene.relay_of(Arc::new(log), scene.outbox.clone());
+    assert!(hasty.await.unwrap_err().is_panic());
 }

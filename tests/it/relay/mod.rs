@@ -2,6 +2,7 @@
 //! skipped, nothing is reordered within an order, and the cursor is never ahead
 //! of an acknowledgement.
 
+mod archived;
 mod canaries;
 mod letters;
 pub mod script;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use pvz::app::{RelayEvents, RelayOptions};
 use pvz::domain::OrderId;
-use pvz::ports::Position;
+use pvz::ports::{EventLog, Outbox, Position};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -71,9 +72,14 @@ impl Scene {
     }
 
     fn relay(&self) -> JoinHandle<()> {
+        self.relay_of(self.given.events.clone(), self.outbox.clone())
+    }
+
+    /// A relay of that log, with its cursor there.
+    fn relay_of(&self, log: Arc<dyn EventLog>, outbox: Arc<dyn Outbox>) -> JoinHandle<()> {
         let relay = RelayEvents::new(
-            self.given.events.clone(),
-            self.outbox.clone(),
+            log,
+            outbox,
             self.sink.clone(),
             Arc::new(TestClock::default()),
             self.wake.subscribe(),

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use pvz::domain::OrderId;
 use pvz::ports::{
-    Advance, DeadLetter, Delivery, EventSink, LeadNote, Lease, LoggedEvent, Outbox, OutboxStatus, PortError,
-    Position, Receipt, Resolution, Ticket,
+    Advance, DeadLetter, Delivery, EventLog, EventSink, LeadNote, Lease, LoggedEvent, Outbox, OutboxStatus,
+    PortError, Position, Receipt, Resolution, Ticket,
 };
 use tokio::sync::{Notify, watch};
+
+use super::Scene;
 
 /// What the sink does with one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub enum Step {
     FailAfterWriting,
     /// Writes and acknowledges only so many.
     WriteSome(usize),
+    /// Planted: says that it has written, and has not.
+    Claim,
     Hang,
     WriteThenHang,
     /// The relay's process dies before anything is written, or after.
@@ -118,6 +122,7 @@ impl EventSink for ScriptedSink {
                 receipts.resize(events.len(), Receipt::Pending);
                 Delivery { receipts, failure: Some(failure()) }
             }
+            Step::Claim => Delivery { receipts: vec![Receipt::Acknowledged; events.len()], failure: None },
             Step::Hang => pending().await,
             Step::WriteThenHang => {
                 self.write_in_vain(events);
@@ -240,5 +245,44 @@ impl Outbox for CheckedOutbox {
 
     async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {
         self.inner.status(sink).await
+    }
+}
+
+type Edit = dyn Fn(Position, Vec<LoggedEvent>) -> Vec<LoggedEvent> + Send + Sync;
+
+/// A log that is not what it should be: what it shows after a position is
+/// edited, and its beginning may be archived.
+pub struct OtherLog {
+    inner: Arc<dyn EventLog>,
+    edit: Box<Edit>,
+    pub oldest: Mutex<Position>,
+}
+
+impl OtherLog {
+    pub(super) fn new(
+        scene: &Scene,
+        edit: impl Fn(Position, Vec<LoggedEvent>) -> Vec<LoggedEvent> + Send + Sync + 'static,
+    ) -> Self {
+        Self { inner: scene.given.events.clone(), edit: Box::new(edit), oldest: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl EventLog for OtherLog {
+    async fn history(&self, id: &OrderId, after: i64, limit: usize) -> Result<Vec<LoggedEvent>, PortError> {
+        self.inner.history(id, after, limit).await
+    }
+
+    async fn feed(&self, after: Position, limit: usize) -> Result<Vec<LoggedEvent>, PortError> {
+        let from = after.max(*self.oldest.lock().unwrap());
+        Ok((self.edit)(after, self.inner.feed(from, limit).await?))
+    }
+
+    async fn head(&self) -> Result<Position, PortError> {
+        self.inner.head().await
+    }
+
+    async fn oldest(&self) -> Result<Position, PortError> {
+        Ok(*self.oldest.lock().unwrap())
     }
 }

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use pvz::app::{BatchDecider, Entry, verify};
 use pvz::domain::{OrderId, Policy, Timestamp};
-use pvz::ports::{Audited, Batch, Decide, Loaded, OrderStore, Outcome, Record, RecordKey, Verdict};
+use pvz::ports::{
+    Audited, Batch, Decide, ErrorKind, Loaded, OrderStore, Outcome, Record, RecordKey, Verdict,
+};
 use tokio::runtime::Runtime;
 
 use super::commands::{Ask, point};
@@ -64,6 +66,14 @@ impl World {
 
     /// Runs commands as one batch. Now is read once, whatever the batch.
     pub fn run(&self, asks: &[Ask]) -> Vec<Outcome> {
+        let (outcomes, failures) = self.insist(asks);
+        assert_eq!(failures, 0, "the store works");
+        outcomes
+    }
+
+    /// The same, again and again until the store says what became of it; tells
+    /// how often it did not.
+    pub fn insist(&self, asks: &[Ask]) -> (Vec<Outcome>, usize) {
         let entry = |ask: &Ask| {
             Arc::new(Entry::new(ask.command.clone(), ask.actor.clone(), "", ask.key.clone(), &self.policy))
         };
@@ -71,11 +81,21 @@ impl World {
         let decider = BatchDecider::new(asks.iter().map(entry).collect(), policy, clock, ids);
         let (batch, reads) = (decider.batch(), self.clock.reads());
         let decider = Arc::new(Counted { decider, verdicts: AtomicU64::default() });
-        let outcomes = block_on(self.store.transact(batch, decider.clone())).expect("the store works");
+        let mut failures = 0;
+        let outcomes = loop {
+            match block_on(self.store.transact(batch.clone(), decider.clone())) {
+                Ok(outcomes) => break outcomes,
+                Err(error) => {
+                    assert_ne!(error.kind(), ErrorKind::Inconsistent, "{error:?}");
+                    failures += 1;
+                    assert!(failures < 100, "the store does not work: {error:?}");
+                }
+            }
+        };
         let verdicts = decider.verdicts.load(Ordering::Relaxed);
         assert_eq!(self.clock.reads(), reads + verdicts, "a verdict reads the clock once");
         assert_eq!(outcomes.len(), asks.len());
-        outcomes
+        (outcomes, failures)
     }
 
     /// Runs a command alone.

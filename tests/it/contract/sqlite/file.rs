@@ -206,7 +206,7 @@ async fn fill(store: &SqliteStore) -> (i64, PortError) {
 async fn everything_is_whole(store: &SqliteStore, orders: i64) {
     let audited = store.audit(None, usize::MAX).await.unwrap();
     assert_eq!(i64::try_from(audited.len()).unwrap(), orders);
-    for Audited { order_id, row, events } in audited {
+    for Audited { order_id, row, events, .. } in audited {
         assert_eq!(events.unwrap(), [event(&row.unwrap().unwrap())], "{order_id}");
     }
     assert_eq!(store.head().await.unwrap(), Position(orders));
