@@ -2,6 +2,8 @@
 //! full disk, behind a foreign lock, killed, stopped, and fed with garbage.
 
 pub mod asks;
+mod boundaries;
+mod database;
 mod deadlines;
 mod descriptors;
 mod discovery;

@@ -32,9 +32,15 @@ pub struct Service {
 impl Service {
     /// Starts it with that configuration file, and waits for its banner.
     pub fn start(dir: &Path, config: &str) -> Self {
+        Self::start_with(dir, config, &[]).unwrap_or_else(|log| panic!("no banner: {log:?}"))
+    }
+
+    /// The same with those variables; one that ends before its banner leaves its
+    /// log. A relative path in the configuration is in that folder.
+    pub fn start_with(dir: &Path, config: &str, variables: &[(String, String)]) -> Result<Self, Vec<String>> {
         let file = dir.join("pvz.toml");
         std::fs::write(&file, config).unwrap();
-        let mut child = Server::spawn(dir, &[&format!("--config={}", file.display())]);
+        let mut child = Server::spawn_in(dir, &[&format!("--config={}", file.display())], variables);
         let log = Arc::new(Mutex::new(Vec::new()));
         keep(child.stderr.take().unwrap(), Arc::clone(&log));
         let (sender, banner) = mpsc::channel();
@@ -43,17 +49,21 @@ impl Service {
         let entry = |name: &str| {
             let end = Instant::now() + PATIENCE;
             loop {
-                let line = banner.recv_timeout(end.saturating_duration_since(Instant::now()));
-                let line = line.unwrap_or_else(|error| panic!("no banner ({error}): {:?}", log.lock()));
+                let line = banner.recv_timeout(end.saturating_duration_since(Instant::now())).ok()?;
                 if let Some(value) = line.trim_start().strip_prefix(name) {
-                    return value.trim().to_owned();
+                    return Some(value.trim().to_owned());
                 }
             }
         };
-        let host = |url: &str| url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
-        let (grpc, http, admin) = (entry("gRPC"), host(&entry("REST")), host(&entry("admin")));
-        entry("data");
-        Self { child, dir: dir.to_owned(), grpc, http, admin, log }
+        let host = |url: String| url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+        let addresses =
+            || Some((entry("gRPC")?, host(entry("REST")?), host(entry("admin")?), entry("data")?));
+        let Some((grpc, http, admin, _)) = addresses() else {
+            let _ = child.kill();
+            child.wait().unwrap();
+            return Err(log.lock().unwrap().clone());
+        };
+        Ok(Self { child, dir: dir.to_owned(), grpc, http, admin, log })
     }
 
     /// A client over a connection of its own.
@@ -120,6 +130,11 @@ impl Service {
     /// The file of the store.
     pub fn store(&self) -> PathBuf {
         self.dir.join("pvz.db")
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for the end, and answers the exit code.

@@ -45,7 +45,7 @@ fn id(event: &Value) -> (String, i64) {
 }
 
 /// The events of a journal, each where it came first.
-fn deduplicated(journal: &Path) -> BTreeMap<(String, i64), Value> {
+pub fn deduplicated(journal: &Path) -> BTreeMap<(String, i64), Value> {
     let mut events: BTreeMap<(String, i64), Value> = BTreeMap::new();
     let mut sequences: BTreeMap<String, i64> = BTreeMap::new();
     for event in read(journal) {

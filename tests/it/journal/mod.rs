@@ -1,6 +1,6 @@
 //! The journal: its lines, its files, its end after a crash.
 
-mod crash;
+pub mod crash;
 
 use std::fs;
 use std::io::Write as _;

@@ -21,6 +21,8 @@ pub struct Cluster {
     pub port: u16,
     bin: PathBuf,
     folder: PathBuf,
+    /// What the server's process has in its environment.
+    variables: Vec<(String, String)>,
     made: Mutex<Databases>,
 }
 
@@ -54,7 +56,12 @@ pub fn cluster() -> &'static Cluster {
 impl Cluster {
     /// A server that nobody else uses, for a test that stops it.
     pub fn start() -> Self {
-        let cluster = Self::prepare();
+        Self::start_with(&[])
+    }
+
+    /// The same, with those variables in its environment.
+    pub fn start_with(variables: &[(String, String)]) -> Self {
+        let cluster = Self { variables: variables.to_vec(), ..Self::prepare() };
         // Nothing here outlives the machine, so nothing waits for its disks.
         succeed(
             cluster
@@ -93,12 +100,13 @@ impl Cluster {
         let folder = std::env::temp_dir().join(format!("{FOLDER}{}-{number}", std::process::id()));
         let made = Command::new("install").args(["-d", "-m", "700"]).args(owner()).arg(&folder).status();
         assert!(made.unwrap().success(), "cannot make {}", folder.display());
-        Self { port: free_port(), bin, folder, made: Mutex::default() }
+        Self { port: free_port(), bin, folder, variables: Vec::new(), made: Mutex::default() }
     }
 
     /// Starts the server's process, and waits until it answers.
     pub fn run(&self) {
         let mut server = self.command("postgres");
+        server.envs(self.variables.iter().map(|(name, value)| (name, value)));
         server.arg("-D").arg(self.data()).arg(format!("--port={}", self.port));
         for setting in [
             "listen_addresses=127.0.0.1",
@@ -218,11 +226,13 @@ impl Cluster {
         self.made_of(if with_schema { TEMPLATE } else { "template1" }).await
     }
 
-    async fn made_of(&self, template: &str) -> Database {
+    /// A copy of that database, which nobody may use meanwhile.
+    pub async fn made_of(&self, template: &str) -> Database {
         let (name, dropped) = {
             let mut made = self.made.lock().unwrap();
             made.next += 1;
-            (format!("test_{}", made.next), std::mem::take(&mut made.dropped))
+            // No other server of this process has a database of that name.
+            (format!("test_{}_{}", self.port, made.next), std::mem::take(&mut made.dropped))
         };
         let admin = connect(options_of(self.port, "postgres").server.config).await;
         for old in dropped {

@@ -76,6 +76,13 @@ impl Server {
         Self::command(dir, flags).spawn().unwrap()
     }
 
+    /// The same in that folder, with those variables.
+    pub fn spawn_in(dir: &Path, flags: &[&str], variables: &[(String, String)]) -> Child {
+        let mut command = Self::command(dir, flags);
+        command.current_dir(dir).envs(variables.iter().map(|(name, value)| (name, value)));
+        command.spawn().unwrap()
+    }
+
     fn command(dir: &Path, flags: &[&str]) -> Command {
         let mut command = pvz();
         command

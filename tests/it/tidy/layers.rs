@@ -48,7 +48,8 @@ const LAYERS: [Layer; 11] = [
     layer("proto", &[]),
     layer("config", &["domain"]),
     layer("telemetry", &["config"]),
-    layer("lifecycle", &[]),
+    // To tell an error with its causes.
+    layer("lifecycle", &["ports"]),
     layer("cli", &["compose", "config", "app", "proto", "adapters::status", "lifecycle", "telemetry"]),
     layer(
         "compose",
