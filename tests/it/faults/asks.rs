@@ -97,7 +97,11 @@ impl Ask {
                     Ok(response) => response.into_inner(),
                     Err(status) => return refused(status),
                 };
-                match results.next().await {
+                let first = results.next().await;
+                // To the end: a client's HTTP/2 gives up a connection on which it has left a
+                // thousand streams before theirs.
+                while results.next().await.is_some() {}
+                match first {
                     Some(Ok(result)) => Ok(Heard { answer: Ok(Done::Imported(result)), replayed: false }),
                     Some(Err(status)) => refused(status),
                     None => Err(Status::unknown("the stream ended without a result")),
