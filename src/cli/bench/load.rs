@@ -1,7 +1,8 @@
 //! Calls, so many at once or so many a second.
 
-use std::sync::Arc;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -41,6 +42,15 @@ struct Shared {
     load: Load,
     next: AtomicU64,
     began: Instant,
+    /// One for all: a histogram has hundreds of KiB, and thousands of them would
+    /// be slower than their turn at this one.
+    measured: Mutex<Measured>,
+}
+
+impl Shared {
+    fn measured(&self) -> MutexGuard<'_, Measured> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Load {
@@ -50,30 +60,28 @@ impl Load {
             Pace::InFlight(workers) => workers,
             Pace::Rate(_) => OPEN,
         };
-        let shared = Arc::new(Shared { load: self, next: AtomicU64::new(0), began: Instant::now() });
+        let (next, measured) = (AtomicU64::new(0), Mutex::new(Measured::new()));
+        let shared = Arc::new(Shared { load: self, next, began: Instant::now(), measured });
         let mut running = JoinSet::new();
         for number in 0..workers {
             running.spawn(work(Arc::clone(&shared), number));
         }
-        let mut all = Measured::new();
-        while let Some(measured) = running.join_next().await {
-            match measured {
-                Ok(measured) => all.add(measured),
-                Err(error) => all.ended = Some(error.to_string()),
+        while let Some(ended) = running.join_next().await {
+            if let Err(error) = ended {
+                shared.measured().ended = Some(error.to_string());
             }
         }
-        let load = &shared.load;
-        all.took = shared.began.elapsed().saturating_sub(load.warm_up);
+        let mut all = mem::replace(&mut *shared.measured(), Measured::new());
+        all.took = shared.began.elapsed().saturating_sub(shared.load.warm_up);
         all
     }
 }
 
 /// One call after another, until the time is over.
-async fn work(shared: Arc<Shared>, number: usize) -> Measured {
+async fn work(shared: Arc<Shared>, number: usize) {
     let load = &shared.load;
     let client = &load.clients[number % load.clients.len()];
     let (measuring, end) = (shared.began + load.warm_up, shared.began + load.warm_up + load.duration);
-    let mut measured = Measured::new();
     loop {
         let call = shared.next.fetch_add(1, Ordering::Relaxed);
         let begins = match load.pace {
@@ -81,7 +89,7 @@ async fn work(shared: Arc<Shared>, number: usize) -> Measured {
             Pace::Rate(rate) => shared.began + due(call, rate),
         };
         if begins >= end {
-            return measured;
+            return;
         }
         if matches!(load.pace, Pace::Rate(_)) {
             tokio::select! {
@@ -92,25 +100,28 @@ async fn work(shared: Arc<Shared>, number: usize) -> Measured {
         let answer = tokio::select! {
             answer = tokio::time::timeout(client.timeout, load.work.call(client, call)) => answer,
             () = load.stop.cancelled() => {
-                measured.ended.get_or_insert_with(|| "interrupted".to_owned());
-                return measured;
+                shared.measured().ended.get_or_insert_with(|| "interrupted".to_owned());
+                return;
             }
         };
         match answer {
             Ok(None) => {
-                measured.ended = Some("no orders were left; --orders gives more".to_owned());
+                shared.measured().ended = Some("no orders were left; --orders gives more".to_owned());
                 load.stop.cancel();
-                return measured;
+                return;
             }
-            Ok(Some(Ok(orders))) if begins >= measuring => measured.answered(begins.elapsed(), orders),
+            Ok(Some(Ok(orders))) if begins >= measuring => {
+                let time = begins.elapsed();
+                shared.measured().answered(time, orders);
+            }
             Ok(Some(Ok(_))) => {}
             Ok(Some(Err(status))) => {
-                if measured.refused(&client.server, &status, begins >= measuring) {
+                if shared.measured().refused(&client.server, &status, begins >= measuring) {
                     load.stop.cancel();
-                    return measured;
+                    return;
                 }
             }
-            Err(_) => measured.error("DEADLINE_EXCEEDED"),
+            Err(_) => shared.measured().error("DEADLINE_EXCEEDED"),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::cli::client::{Failure, plain};
 /// The longest time that is told apart, in microseconds.
 pub(super) const LONGEST: u64 = 600_000_000;
 
-/// What came of the calls of one worker, or of all.
+/// What came of the calls of one stream, or of all.
 #[derive(Debug)]
 pub(super) struct Measured {
     /// The time of every call that was answered, in microseconds.
@@ -60,7 +60,7 @@ impl Measured {
         *self.errors.entry(plain(reason).into_owned()).or_default() += 1;
     }
 
-    /// Takes in what another worker measured.
+    /// Takes in what another stream measured.
     pub(super) fn add(&mut self, other: Self) {
         // Both have the same bounds.
         let _ = self.times.add(&other.times);
