@@ -46,6 +46,7 @@ impl Scene {
                     break;
                 }
                 let load = Load::start(&self.service, seed).await;
+                // The length of a load, and not a wait for anything.
                 tokio::time::sleep(LOAD).await;
                 told.extend(load.end().await);
             }

@@ -87,6 +87,7 @@ async fn outage_under_load(store: &str) {
     sleep(BEFORE).await;
     let (gone, before) = (Instant::now(), service.peak_memory());
     block_in_place(|| broker.kill());
+    // The length of the fault, and not a wait for anything.
     sleep(OUTAGE).await;
     let (back, after) = (Instant::now(), service.peak_memory());
     stop.store(true, Ordering::Relaxed);

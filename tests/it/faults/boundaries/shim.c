@@ -107,16 +107,14 @@ ssize_t write(int fd, const void *bytes, size_t count) {
   return real(fd, bytes, count);
 }
 
-ssize_t pwrite(int fd, const void *bytes, size_t count, off_t offset) {
-  NEXT(ssize_t, pwrite, int, const void *, size_t, off_t);
-  BOUNDARY(is_file(fd), "write", real(fd, bytes, count / 2, offset));
-  return real(fd, bytes, count, offset);
-}
-
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset) {
   NEXT(ssize_t, pwrite64, int, const void *, size_t, off64_t);
   BOUNDARY(is_file(fd), "write", real(fd, bytes, count / 2, offset));
   return real(fd, bytes, count, offset);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t count, off_t offset) {
+  return pwrite64(fd, bytes, count, offset);
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
@@ -149,17 +147,13 @@ int fdatasync(int fd) {
   return real(fd);
 }
 
-int ftruncate(int fd, off_t length) {
-  NEXT(int, ftruncate, int, off_t);
-  BOUNDARY(is_file(fd), "truncate", 0);
-  return real(fd, length);
-}
-
 int ftruncate64(int fd, off64_t length) {
   NEXT(int, ftruncate64, int, off64_t);
   BOUNDARY(is_file(fd), "truncate", 0);
   return real(fd, length);
 }
+
+int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 
 int unlink(const char *path) {
   NEXT(int, unlink, const char *);
