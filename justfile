@@ -22,7 +22,7 @@ deps:
 # What is made from the sources: the configuration template, help texts, snapshots.
 generate:
     cargo run --release --locked -- config template > config/default.toml
-    TRYCMD=overwrite INSTA_UPDATE=always cargo test --release --locked --test it -- cli_text openapi errors
+    TRYCMD=overwrite INSTA_UPDATE=always cargo test --profile ci --locked --test it -- cli_text openapi errors
 
 # Every test; `just test it day::` only some.
 test *which:
@@ -31,7 +31,7 @@ test *which:
 # Format and lints, as CI has them.
 lint:
     cargo fmt --check
-    cargo clippy --release --locked --all-targets -- -D warnings
+    cargo clippy --profile ci --locked --all-targets -- -D warnings
 
 # How fast the service is, on a PostgreSQL started for it and on SQLite.
 bench: build

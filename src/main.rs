@@ -1,6 +1,11 @@
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use pvz::cli;
+
+/// glibc's was a sixth of the server's CPU time under load (benches/README.md).
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os().skip(1)) {
