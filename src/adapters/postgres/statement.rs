@@ -59,7 +59,7 @@ columns! {
 }
 
 columns! {
-    /// Idempotency records: placeholders 16 to 22.
+    /// Idempotency records: placeholders 16 to 21.
     Kept<'a> {
         scope: Text = &'a str,
         request_id: Text = &'a str,
@@ -67,7 +67,13 @@ columns! {
         hashes: Binary = Vec<u8>,
         answer: Binary = Vec<u8>,
         created_at: BigInt = i64,
-        replaced: Nullable<BigInt> = Option<i64>,
+    }
+}
+
+columns! {
+    /// When the record that was loaded under the same key was made, if there was one: placeholder 22.
+    Replaced {
+        created_at: Nullable<BigInt> = Option<i64>,
     }
 }
 
@@ -114,9 +120,16 @@ columns! {
 /// NULL, which equals nothing: a lost race.
 #[derive(Debug)]
 pub(super) struct WriteBatch<'a> {
+    fresh: Fresh<'a>,
+    replaced: Replaced,
+    updated: Updated<'a>,
+}
+
+/// The rows that a batch makes.
+#[derive(Debug)]
+struct Fresh<'a> {
     inserted: Inserted<'a>,
     kept: Kept<'a>,
-    updated: Updated<'a>,
     appended: Appended<'a>,
 }
 
@@ -180,25 +193,29 @@ impl<'a> WriteBatch<'a> {
     /// The write of these. `replaced` tells of a record's key when the one that
     /// was loaded under it was made.
     pub(super) fn new(writes: &'a Writes, replaced: impl Fn(&RecordKey) -> Option<i64>) -> Self {
-        let mut batch = Self {
-            inserted: Inserted::default(),
-            kept: Kept::default(),
-            updated: Updated::default(),
-            appended: Appended::default(),
-        };
+        let created_at = writes.records.iter().map(|(key, _)| replaced(key)).collect();
+        let mut updated = Updated::default();
+        for (loaded, order) in &writes.updated {
+            updated.push(*loaded, order);
+        }
+        Self { fresh: Fresh::of(writes), replaced: Replaced { created_at }, updated }
+    }
+}
+
+impl<'a> Fresh<'a> {
+    fn of(writes: &'a Writes) -> Self {
+        let mut fresh =
+            Self { inserted: Inserted::default(), kept: Kept::default(), appended: Appended::default() };
         for order in &writes.inserted {
-            batch.inserted.push(order);
+            fresh.inserted.push(order);
         }
         for (key, record) in &writes.records {
-            batch.kept.push(key, record, replaced(key));
-        }
-        for (loaded, order) in &writes.updated {
-            batch.updated.push(*loaded, order);
+            fresh.kept.push(key, record);
         }
         for event in &writes.events {
-            batch.appended.push(event);
+            fresh.appended.push(event);
         }
-        batch
+        fresh
     }
 }
 
@@ -223,14 +240,13 @@ impl<'a> Inserted<'a> {
 }
 
 impl<'a> Kept<'a> {
-    fn push(&mut self, key: &'a RecordKey, record: &Record, replaced: Option<i64>) {
+    fn push(&mut self, key: &'a RecordKey, record: &Record) {
         self.scope.push(&key.scope);
         self.request_id.push(key.request_id.as_str());
         self.method.push(record.method.name());
         self.hashes.push(record.hashes.concat());
         self.answer.push(answer_bytes(&record.answer));
         self.created_at.push(record.created_at.micros());
-        self.replaced.push(replaced);
     }
 }
 
@@ -264,13 +280,15 @@ impl<'a> Appended<'a> {
 impl QueryFragment<Pg> for WriteBatch<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(INSERT_ORDERS);
-        self.inserted.bind(&mut out)?;
+        self.fresh.inserted.bind(&mut out)?;
         out.push_sql(KEEP_RECORDS);
-        self.kept.bind(&mut out)?;
+        self.fresh.kept.bind(&mut out)?;
+        out.push_sql(", ");
+        self.replaced.bind(&mut out)?;
         out.push_sql(UPDATE_ORDERS);
         self.updated.bind(&mut out)?;
         out.push_sql(APPEND_EVENTS);
-        self.appended.bind(&mut out)?;
+        self.fresh.appended.bind(&mut out)?;
         out.push_sql(GUARD);
         Ok(())
     }
@@ -283,4 +301,70 @@ impl QueryId for WriteBatch<'_> {
 
 impl Query for WriteBatch<'_> {
     type SqlType = Text;
+}
+
+/// The write of a batch that only makes orders, if none of them and no record
+/// is there.
+///
+/// The keys of the tables are its guard: a row that is there is a unique
+/// violation, which undoes all of it. The parts run in the order of the guarded
+/// write, each by the count of the one before, so it waits as that one does.
+/// It leaves out what the guarded write pays for and this one never needs: the
+/// look for a conflict before each row and its second record in the log, and
+/// the update, which PostgreSQL sets up even when there is nothing to update.
+#[derive(Debug)]
+pub(super) struct InsertBatch<'a>(Fresh<'a>);
+
+const ADD_ORDERS: &str = "\
+WITH new_orders AS (
+    INSERT INTO orders (order_id, customer_id, pickup_point_id, state, storage_until, accepted_at,
+        issued_at, returned_at, handed_to_courier_at, weight_grams, price_minor, surcharge_minor,
+        currency, packaging, version)
+    SELECT * FROM unnest(";
+
+const ADD_RECORDS: &str = ") AS new (order_id)
+    ORDER BY new.order_id COLLATE \"C\"
+    RETURNING 1
+), new_records AS (
+    INSERT INTO idempotency (scope, request_id, method, hashes, answer, created_at)
+    SELECT * FROM unnest(";
+
+const ADD_EVENTS: &str = ") AS new (scope, request_id)
+    WHERE (SELECT count(*) FROM new_orders) = cardinality($1)
+    ORDER BY new.scope COLLATE \"C\", new.request_id COLLATE \"C\"
+    RETURNING 1
+)
+INSERT INTO order_events (event_id, order_id, sequence, type, actor_kind, actor_id, request_id,
+    occurred_at, body, traceparent)
+SELECT event_id, order_id, sequence, type, actor_kind, actor_id, request_id, occurred_at, body, traceparent
+FROM unnest(";
+
+const IN_ORDER: &str = ") WITH ORDINALITY AS new (event_id, order_id, sequence, type, actor_kind, actor_id,
+    request_id, occurred_at, body, traceparent, number)
+WHERE (SELECT count(*) FROM new_records) = cardinality($16)
+ORDER BY new.number";
+
+impl<'a> InsertBatch<'a> {
+    /// The write of these, of which nothing changes an order.
+    pub(super) fn new(writes: &'a Writes) -> Self {
+        Self(Fresh::of(writes))
+    }
+}
+
+impl QueryFragment<Pg> for InsertBatch<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(ADD_ORDERS);
+        self.0.inserted.bind(&mut out)?;
+        out.push_sql(ADD_RECORDS);
+        self.0.kept.bind(&mut out)?;
+        out.push_sql(ADD_EVENTS);
+        self.0.appended.bind(&mut out)?;
+        out.push_sql(IN_ORDER);
+        Ok(())
+    }
+}
+
+impl QueryId for InsertBatch<'_> {
+    /// One text, so one statement to prepare.
+    type QueryId = InsertBatch<'static>;
 }

@@ -1,11 +1,12 @@
 //! Batches that only make orders, written without looking first: one statement
 //! that is its own transaction, in the place of five round trips.
 //!
-//! It is the statement of the long way, with nothing loaded. Its guards prove
-//! the guess: they let it write only if every order and every record was
-//! inserted. It holds no lock when it begins, and inserts in the same order of
-//! (table, key), so it adds no cycle of waits.
+//! The keys of the tables prove the guess: every order and every record is
+//! inserted, or the statement fails. It holds no lock when it begins, and
+//! inserts in the order of (table, key) that the long way has too, so it adds
+//! no cycle of waits.
 
+use diesel::result::{DatabaseErrorKind, Error};
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use tokio::time::timeout;
 
@@ -13,7 +14,7 @@ use super::check::Versions;
 use super::error::Failure;
 use super::in_doubt::InDoubt;
 use super::pool::{Connections, Lent};
-use super::statement::WriteBatch;
+use super::statement::InsertBatch;
 use super::write::{Run, Witness, settle};
 use crate::adapters::guess::Guess;
 use crate::ports::{Batch, Decide, Loaded, Outcome, PortError, Verdict, Writes};
@@ -42,10 +43,10 @@ async fn insert(
     outcomes: Vec<Outcome>,
 ) -> Result<Run, PortError> {
     let mut connection = connections.take().await?;
-    let statement = WriteBatch::new(writes, |_| None);
-    // To the end of the answer, and not only to its row: the statement commits
-    // after it has said what it did, and may still fail.
-    let inserted = timeout(connections.patience(), statement.load::<String>(&mut *connection)).await;
+    let statement = InsertBatch::new(writes);
+    // To the end of the answer: the statement commits after it has said how many
+    // rows it made, and may still fail.
+    let inserted = timeout(connections.patience(), statement.execute(&mut *connection)).await;
     match inserted {
         Ok(Ok(_)) => {
             connection.give_back();
@@ -54,12 +55,12 @@ async fn insert(
         // A session that goes on has refused the statement. Of one that died
         // nobody can tell whether it did before or after it committed.
         Ok(Err(error)) => {
-            let failure = Failure::from(error);
             if goes_on(&mut connection, connections).await {
                 connection.give_back();
-                return match failure {
-                    Failure::LostRace => Ok(Run::Undone),
-                    failure => Err(failure.into()),
+                return match error {
+                    // Something is there. What it is, the long way sees.
+                    Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => Ok(Run::Undone),
+                    error => Err(Failure::from(error).into()),
                 };
             }
         }
