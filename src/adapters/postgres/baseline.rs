@@ -49,19 +49,19 @@ const SELECT: &str = "SELECT version FROM pvz_bench.orders WHERE order_id = $1 F
 const INSERT_ORDER: &str = "\
 INSERT INTO pvz_bench.orders (order_id, customer_id, pickup_point_id, state, storage_until, accepted_at,
     weight_grams, price_minor, surcharge_minor, currency, packaging, version)
-VALUES ($1, $2, 'main', 'STORED', 1800000000000000, $3, 1500, 19990, 2100, 'RUB', 'box+film', 1)";
+VALUES ($1::text, $2::text, 'main', 'STORED', 1800000000000000, $3::bigint, 1500, 19990, 2100, 'RUB', 'box+film', 1)";
 const INSERT_EVENT: &str = "\
 INSERT INTO pvz_bench.order_events (event_id, order_id, sequence, type, actor_kind, actor_id, request_id,
     occurred_at, body)
 VALUES (gen_random_uuid(), $1, 1, 'ORDER_ACCEPTED', 'operator', 'anonymous', $1, $2, $3)";
 const INSERT_RECORD: &str = "\
 INSERT INTO pvz_bench.idempotency (scope, request_id, method, hashes, answer, created_at)
-VALUES ('operator:anonymous', $1, 'AcceptOrder', $2, $3, $4)";
+VALUES ('operator:anonymous', $1::text, 'AcceptOrder', $2::bytea, $3, $4)";
 const INSERT_RAW: &str = "\
 WITH fresh AS (
     INSERT INTO pvz_bench.orders (order_id, customer_id, pickup_point_id, state, storage_until, accepted_at,
         weight_grams, price_minor, surcharge_minor, currency, packaging, version)
-    SELECT order_id, customer_id, 'main', 'STORED', 1800000000000000, $3, 1500, 19990, 2100, 'RUB',
+    SELECT order_id, customer_id, 'main', 'STORED', 1800000000000000, $3::bigint, 1500, 19990, 2100, 'RUB',
         'box+film', 1
     FROM unnest($1::text[], $2::text[]) AS given (order_id, customer_id)
 )

@@ -40,7 +40,7 @@ impl Scene {
 
     /// Changes an order's weight on the primary by hand, which no store notices.
     async fn weigh(&self, id: &str, grams: i64) {
-        let statement = "UPDATE orders SET weight_grams = $2 WHERE order_id = $1";
+        let statement = "UPDATE orders SET weight_grams = $2::bigint WHERE order_id = $1";
         let shell = self.database.shell().await;
         assert_eq!(shell.execute(statement, &[&id, &grams]).await.unwrap(), 1);
     }
