@@ -77,8 +77,13 @@ CREATE INDEX orders_by_acceptance ON orders (accepted_at, order_id);
 -- (no heap-only update), 4.2 in the place of 2.2 ms for 200 orders issued. Once
 -- one such index is there, others cost next to nothing more.
 CREATE INDEX orders_stored ON orders (pickup_point_id, storage_until, order_id) WHERE state = 'STORED';
-CREATE INDEX orders_returned ON orders (returned_at, order_id) WHERE state = 'RETURNED';
 CREATE INDEX orders_returned_by_point ON orders (pickup_point_id, returned_at, order_id) WHERE state = 'RETURNED';
+-- Of all points: RETURNED in other words (orders_state). In the same words a list
+-- of all points could be read from the index by point too, and sorted, and
+-- while the statistics know of few returned orders that looks as cheap: it took
+-- 1.9 ms in the place of 0.1 with 3,000 of them among ten million.
+CREATE INDEX orders_returned ON orders (returned_at, order_id)
+    WHERE returned_at IS NOT NULL AND handed_to_courier_at IS NULL;
 
 -- The history, the audit trail and the outbox. Positions must be given one by
 -- one: the low-water mark of the feed knows of no positions kept in reserve.

@@ -140,3 +140,39 @@ async fn what_is_in_stock_is_found_without_its_history() {
     assert_eq!(after.0 - before.0, 0, "sequential scans");
     assert!(after.1 - before.1 < 4 * 700, "{} index entries", after.1 - before.1);
 }
+
+/// Statistics are never quite new. When those of a table with many orders know
+/// of none that was ever brought back, to sort all that were looks cheaper than
+/// to walk through the newest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn returned_orders_that_the_statistics_do_not_know_are_not_sorted() {
+    let (store, database) = store().await;
+    drop(store);
+    let shell = database.shell().await;
+    for statement in [
+        "ALTER TABLE orders SET (autovacuum_enabled = off)",
+        FILL,
+        "UPDATE orders SET pickup_point_id = 'point-1', returned_at = NULL,
+            state = CASE state WHEN 'RETURNED' THEN 'ISSUED' ELSE state END",
+        "VACUUM ANALYZE orders",
+        "UPDATE orders SET state = 'RETURNED', returned_at = issued_at WHERE order_id LIKE 'old-%01'",
+    ] {
+        shell.batch_execute(statement).await.unwrap();
+    }
+    let before = counted(&shell).await;
+    let fresh = database.open().await;
+    let later = Some((at(1_793_000_000_000_000), order("old")));
+    // Each with a plan for its values, and with one for all values.
+    for _ in 0..8 {
+        for below in [None, later.clone()] {
+            for at in [None, Some(point("point-1"))] {
+                let page = Page { below: below.clone(), limit: 5 };
+                assert_eq!(fresh.returns(at.as_ref(), &page).await.unwrap().len(), 5);
+            }
+        }
+    }
+    drop(fresh);
+    let after = counted(&shell).await;
+    assert_eq!(after.0 - before.0, 0, "sequential scans");
+    assert!(after.1 - before.1 < 32 * 10, "{} index entries", after.1 - before.1);
+}
