@@ -66,9 +66,20 @@ impl Load {
         for number in 0..workers {
             running.spawn(work(Arc::clone(&shared), number));
         }
-        while let Some(ended) = running.join_next().await {
-            if let Err(error) = ended {
-                shared.measured().ended = Some(error.to_string());
+        let stop = shared.load.stop.clone();
+        loop {
+            tokio::select! {
+                // A call asks nothing of the token, of which there is one for all.
+                () = stop.cancelled() => {
+                    running.shutdown().await;
+                    shared.measured().ended.get_or_insert_with(|| "interrupted".to_owned());
+                    break;
+                }
+                ended = running.join_next() => match ended {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => shared.measured().ended = Some(error.to_string()),
+                    None => break,
+                }
             }
         }
         let mut all = mem::replace(&mut *shared.measured(), Measured::new());
@@ -92,19 +103,9 @@ async fn work(shared: Arc<Shared>, number: usize) {
             return;
         }
         if matches!(load.pace, Pace::Rate(_)) {
-            tokio::select! {
-                () = tokio::time::sleep_until(begins.into()) => {}
-                () = load.stop.cancelled() => {}
-            }
+            tokio::time::sleep_until(begins.into()).await;
         }
-        let answer = tokio::select! {
-            answer = tokio::time::timeout(client.timeout, load.work.call(client, call)) => answer,
-            () = load.stop.cancelled() => {
-                shared.measured().ended.get_or_insert_with(|| "interrupted".to_owned());
-                return;
-            }
-        };
-        match answer {
+        match tokio::time::timeout(client.timeout, load.work.call(client, call)).await {
             Ok(None) => {
                 shared.measured().ended = Some("no orders were left; --orders gives more".to_owned());
                 load.stop.cancel();
