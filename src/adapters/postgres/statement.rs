@@ -92,7 +92,7 @@ columns! {
 }
 
 columns! {
-    /// Events: placeholders 30 to 39.
+    /// Events: placeholders 30 to 39 of the guarded write.
     Appended<'a> {
         event_id: SqlUuid = Uuid,
         order_id: Text = &'a str,
@@ -315,13 +315,6 @@ impl Query for WriteBatch<'_> {
 #[derive(Debug)]
 pub(super) struct InsertBatch<'a>(Fresh<'a>);
 
-const ADD_ORDERS: &str = "\
-WITH new_orders AS (
-    INSERT INTO orders (order_id, customer_id, pickup_point_id, state, storage_until, accepted_at,
-        issued_at, returned_at, handed_to_courier_at, weight_grams, price_minor, surcharge_minor,
-        currency, packaging, version)
-    SELECT * FROM unnest(";
-
 const ADD_RECORDS: &str = ") AS new (order_id)
     ORDER BY new.order_id COLLATE \"C\"
     RETURNING 1
@@ -353,7 +346,7 @@ impl<'a> InsertBatch<'a> {
 
 impl QueryFragment<Pg> for InsertBatch<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(ADD_ORDERS);
+        out.push_sql(INSERT_ORDERS);
         self.0.inserted.bind(&mut out)?;
         out.push_sql(ADD_RECORDS);
         self.0.kept.bind(&mut out)?;
