@@ -1,5 +1,5 @@
-//! The one statement that writes a batch, over arrays: its text is the same
-//! whatever the size of the batch.
+//! The two statements that write a batch, over arrays: with guards, and for one
+//! that only makes orders. Their texts are the same whatever its size.
 
 use diesel::QueryResult;
 use diesel::pg::Pg;
@@ -170,14 +170,20 @@ const APPEND_EVENTS: &str =
         AND (SELECT count(*) FROM new_records) = cardinality($16)
     RETURNING 1
 ), new_events AS (
-    INSERT INTO order_events (event_id, order_id, sequence, type, actor_kind, actor_id, request_id,
+    ";
+
+const INSERT_EVENTS: &str = "\
+INSERT INTO order_events (event_id, order_id, sequence, type, actor_kind, actor_id, request_id,
         occurred_at, body, traceparent)
     SELECT event_id, order_id, sequence, type, actor_kind, actor_id, request_id, occurred_at, body, traceparent
     FROM unnest(";
 
-const GUARD: &str = ") WITH ORDINALITY AS new (event_id, order_id, sequence, type, actor_kind, actor_id,
+const NUMBERED: &str = ") WITH ORDINALITY AS new (event_id, order_id, sequence, type, actor_kind, actor_id,
         request_id, occurred_at, body, traceparent, number)
-    WHERE (SELECT count(*) FROM new_orders) = cardinality($1)
+    ";
+
+const GUARD: &str = "\
+WHERE (SELECT count(*) FROM new_orders) = cardinality($1)
         AND (SELECT count(*) FROM new_records) = cardinality($16)
         AND (SELECT count(*) FROM changed_orders) = cardinality($23)
     ORDER BY new.number
@@ -288,7 +294,9 @@ impl QueryFragment<Pg> for WriteBatch<'_> {
         out.push_sql(UPDATE_ORDERS);
         self.updated.bind(&mut out)?;
         out.push_sql(APPEND_EVENTS);
+        out.push_sql(INSERT_EVENTS);
         self.fresh.appended.bind(&mut out)?;
+        out.push_sql(NUMBERED);
         out.push_sql(GUARD);
         Ok(())
     }
@@ -327,13 +335,9 @@ const ADD_EVENTS: &str = ") AS new (scope, request_id)
     ORDER BY new.scope COLLATE \"C\", new.request_id COLLATE \"C\"
     RETURNING 1
 )
-INSERT INTO order_events (event_id, order_id, sequence, type, actor_kind, actor_id, request_id,
-    occurred_at, body, traceparent)
-SELECT event_id, order_id, sequence, type, actor_kind, actor_id, request_id, occurred_at, body, traceparent
-FROM unnest(";
+";
 
-const IN_ORDER: &str = ") WITH ORDINALITY AS new (event_id, order_id, sequence, type, actor_kind, actor_id,
-    request_id, occurred_at, body, traceparent, number)
+const IN_ORDER: &str = "\
 WHERE (SELECT count(*) FROM new_records) = cardinality($16)
 ORDER BY new.number";
 
@@ -351,7 +355,9 @@ impl QueryFragment<Pg> for InsertBatch<'_> {
         out.push_sql(ADD_RECORDS);
         self.0.kept.bind(&mut out)?;
         out.push_sql(ADD_EVENTS);
+        out.push_sql(INSERT_EVENTS);
         self.0.appended.bind(&mut out)?;
+        out.push_sql(NUMBERED);
         out.push_sql(IN_ORDER);
         Ok(())
     }
