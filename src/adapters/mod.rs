@@ -1,6 +1,7 @@
 //! One folder per technology; nobody names another adapter.
 
 pub mod admin;
+pub mod gather;
 pub mod grpc;
 pub mod guess;
 pub mod http;

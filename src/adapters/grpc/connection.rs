@@ -10,12 +10,14 @@ use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use crate::adapters::gather::Gather;
+
 /// What a client of HTTP/2 says first, in bytes.
 const PREFACE: usize = 24;
 
 /// A connection that ends with the service as long as it has not said hello.
 pub struct Hello {
-    stream: TcpStream,
+    stream: Gather<TcpStream>,
     heard: usize,
     end: Pin<Box<WaitForCancellationFutureOwned>>,
 }
@@ -23,7 +25,7 @@ pub struct Hello {
 impl Hello {
     /// Waits for the client's first bytes until `end` is cancelled.
     pub fn new(stream: TcpStream, end: &CancellationToken) -> Self {
-        Self { stream, heard: 0, end: Box::pin(end.clone().cancelled_owned()) }
+        Self { stream: Gather::new(stream), heard: 0, end: Box::pin(end.clone().cancelled_owned()) }
     }
 }
 
@@ -81,6 +83,6 @@ impl Connected for Hello {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+        self.stream.get_ref().connect_info()
     }
 }

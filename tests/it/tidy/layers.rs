@@ -15,8 +15,9 @@ const fn layer(at: &'static str, may_name: &'static [&'static str]) -> Layer {
 }
 
 /// What every adapter may name.
-const LEAVES: [&str; 6] = [
+const LEAVES: [&str; 7] = [
     "proto",
+    "adapters::gather",
     "adapters::guess",
     "adapters::lock_file",
     "adapters::status",
@@ -50,7 +51,19 @@ const LAYERS: [Layer; 11] = [
     layer("telemetry", &["config"]),
     // To tell an error with its causes.
     layer("lifecycle", &["ports"]),
-    layer("cli", &["compose", "config", "app", "proto", "adapters::status", "lifecycle", "telemetry"]),
+    layer(
+        "cli",
+        &[
+            "compose",
+            "config",
+            "app",
+            "proto",
+            "adapters::gather",
+            "adapters::status",
+            "lifecycle",
+            "telemetry",
+        ],
+    ),
     layer(
         "compose",
         &["adapters", "app", "cli", "config", "domain", "lifecycle", "ports", "proto", "telemetry"],
@@ -59,7 +72,7 @@ const LAYERS: [Layer; 11] = [
 ];
 
 /// Crates that are a technology, and the places that may name them.
-const TECHNOLOGIES: [(&str, &[&str]); 21] = [
+const TECHNOLOGIES: [(&str, &[&str]); 22] = [
     ("argh", &["cli"]),
     ("axum", &["adapters/admin", "adapters/http"]),
     ("chrono", &["cli", "proto", "telemetry", "adapters/http"]),
@@ -69,6 +82,7 @@ const TECHNOLOGIES: [(&str, &[&str]); 21] = [
     ("diesel", &["adapters/sqlite", "adapters/postgres", "adapters/record"]),
     ("diesel_async", &["adapters/postgres"]),
     ("diesel_migrations", &["adapters/sqlite", "adapters/postgres"]),
+    ("h2", &["cli"]),
     ("hdrhistogram", &["cli"]),
     ("libsqlite3_sys", &["adapters/sqlite"]),
     ("metrics", &["adapters/metered"]),
