@@ -71,7 +71,7 @@ pub(super) async fn stream(
 }
 
 /// Imports over a stream on each connection.
-pub(super) async fn run(load: Load) -> Measured {
+pub(super) async fn run(load: Load, clients: Vec<Client>) -> Measured {
     let began = Instant::now();
     let window = match load.pace {
         Pace::InFlight(window) => window,
@@ -80,7 +80,7 @@ pub(super) async fn run(load: Load) -> Measured {
     let (warm_up, duration) = (load.warm_up, load.duration);
     let (measuring, end) = (began + warm_up, began + warm_up + duration);
     let mut running = JoinSet::new();
-    for client in load.clients {
+    for client in clients {
         let (work, stop) = (Arc::clone(&load.work), load.stop.clone());
         running.spawn(async move {
             let mut measured = Measured::new();

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::line::Line;
 use super::measured::Measured;
 use super::work::Work;
-use crate::cli::client::Client;
 
 /// How many calls of a rate may be under way. When all are, those that are due
 /// wait, and the wait counts.
@@ -29,7 +29,7 @@ pub(super) enum Pace {
 #[derive(Debug)]
 pub(super) struct Load {
     pub work: Arc<Work>,
-    pub clients: Vec<Client>,
+    pub lines: Vec<Line>,
     pub pace: Pace,
     pub warm_up: Duration,
     pub duration: Duration,
@@ -91,7 +91,7 @@ impl Load {
 /// One call after another, until the time is over.
 async fn work(shared: Arc<Shared>, number: usize) {
     let load = &shared.load;
-    let client = &load.clients[number % load.clients.len()];
+    let line = &load.lines[number % load.lines.len()];
     let (measuring, end) = (shared.began + load.warm_up, shared.began + load.warm_up + load.duration);
     loop {
         let call = shared.next.fetch_add(1, Ordering::Relaxed);
@@ -105,7 +105,7 @@ async fn work(shared: Arc<Shared>, number: usize) {
         if matches!(load.pace, Pace::Rate(_)) {
             tokio::time::sleep_until(begins.into()).await;
         }
-        match tokio::time::timeout(client.timeout, load.work.call(client, call)).await {
+        match tokio::time::timeout(line.timeout, load.work.call(line, call)).await {
             Ok(None) => {
                 shared.measured().ended = Some("no orders were left; --orders gives more".to_owned());
                 load.stop.cancel();
@@ -117,7 +117,7 @@ async fn work(shared: Arc<Shared>, number: usize) {
             }
             Ok(Some(Ok(_))) => {}
             Ok(Some(Err(status))) => {
-                if shared.measured().refused(&client.server, &status, begins >= measuring) {
+                if shared.measured().refused(&line.server, &status, begins >= measuring) {
                     load.stop.cancel();
                     return;
                 }

@@ -2,6 +2,7 @@
 //!
 //! - `embedded` is a server of our own, and what it costs.
 //! - `work` makes the calls of a scenario and what they need beforehand.
+//! - `line` is a connection that the calls are made on.
 //! - `load` makes them, so many at once or so many a second, and measures.
 //! - `import` does the same for the stream.
 //! - `relay` measures the way of the events instead.
@@ -9,6 +10,7 @@
 
 mod embedded;
 mod import;
+mod line;
 mod load;
 mod measured;
 mod relay;
@@ -27,6 +29,7 @@ use crate::config::Config;
 use crate::proto::v1::ListOrdersRequest;
 
 use embedded::{Cost, Embedded, Folder};
+use line::Line;
 use load::{Load, Pace};
 use report::Report;
 use work::{Scenario, Work};
@@ -242,29 +245,35 @@ async fn measure(settings: &Settings, common: Common, embedded: Option<&Embedded
     if !yes {
         refuse_if_used(&client).await?;
     }
-    let mut clients = vec![];
+    let (mut clients, mut lines) = (vec![], vec![]);
     for _ in 0..settings.connections {
-        clients.push(Client::connect(common.clone()).await?);
+        match settings.scenario {
+            Scenario::Import => clients.push(Client::connect(common.clone()).await?),
+            _ => lines.push(Line::connect(&client).await?),
+        }
     }
     let work = Arc::new(Work::new(settings.scenario, settings.batch));
     anstream::eprintln!("writing to {}: orders {}*", client.server, work.prefix());
     let stop = interrupt();
     let orders = if settings.scenario.needs_orders() { settings.orders } else { 0 };
-    let ready = work.prepare(&clients, orders, &stop).await?;
+    let ready = work.prepare(&client, orders, &stop).await?;
     if !ready {
         return Err(Failure::usage("interrupted before anything was measured").into());
     }
     let before = embedded.and_then(Embedded::cost);
     let load = Load {
         work: Arc::clone(&work),
-        clients,
+        lines,
         pace: settings.pace,
         warm_up: settings.warm_up,
         duration: settings.duration,
         stop,
     };
-    let measured =
-        if settings.scenario == Scenario::Import { import::run(load).await } else { load.run().await };
+    let measured = if settings.scenario == Scenario::Import {
+        import::run(load, clients).await
+    } else {
+        load.run().await
+    };
     let cost = embedded
         .and_then(Embedded::cost)
         .zip(before)

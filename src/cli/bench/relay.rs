@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::embedded::{Cost, Embedded, Folder, consume};
+use super::line::Line;
 use super::load::{Load, Pace};
 use super::measured::{LONGEST, Measured};
 use super::report::{Latency, print};
@@ -133,7 +134,7 @@ pub(super) async fn run(bench: &Bench, common: Common, settings: &Settings) -> O
         refuse_if_used(&client).await?;
     }
     let stop = interrupt();
-    let ready = work.prepare(std::slice::from_ref(&client), settings.orders, &stop).await;
+    let ready = work.prepare(&client, settings.orders, &stop).await;
     server.stop().await;
     if !ready? {
         return Err(Failure::usage("interrupted before anything was measured").into());
@@ -200,10 +201,11 @@ async fn arrive(
     let times = Histogram::new_with_bounds(1, LONGEST, 3).expect("bounds that the library allows");
     let times: Arc<Mutex<Histogram<u64>>> = Arc::new(Mutex::new(times));
     let (on_their_way, arrived) = (Arc::clone(&sent), Arc::clone(&times));
-    let mut clients = Vec::new();
     let common = Common { server: Some(server.address().to_owned()), ..place.common.clone() };
+    let client = Client::connect(common).await?;
+    let mut lines = Vec::new();
     for _ in 0..settings.connections {
-        clients.push(Client::connect(common.clone()).await?);
+        lines.push(Line::connect(&client).await?);
     }
     let measuring = Instant::now() + settings.warm_up;
     let readers = compose::follow(config, move |order_id| {
@@ -218,7 +220,7 @@ async fn arrive(
     .map_err(|error| Failure::usage(error.to_string()))?;
     let load = Load {
         work: Arc::clone(work),
-        clients,
+        lines,
         pace: settings.pace,
         warm_up: settings.warm_up,
         duration: settings.duration,

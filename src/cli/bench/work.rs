@@ -7,14 +7,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio_util::sync::CancellationToken;
-use tonic::{Response, Status};
+use tonic::Status;
 
 use super::import::{Rows, stream};
+use super::line::Line;
 use crate::cli::client::{Client, Failure, fresh_request_id};
 use crate::proto::Timestamp;
 use crate::proto::v1::{
-    AcceptOrderRequest, AcceptReturnRequest, GetOrderRequest, IssueOrdersRequest, ListOrdersRequest,
-    ListReturnsRequest,
+    AcceptOrderRequest, AcceptOrderResponse, AcceptReturnRequest, AcceptReturnResponse, GetOrderRequest,
+    IssueOrdersRequest, IssueOrdersResponse, ListOrdersRequest, ListOrdersResponse, ListReturnsRequest,
+    ListReturnsResponse, Order,
 };
 
 /// How long the orders are stored.
@@ -27,6 +29,13 @@ const RETURNS: u64 = 1_000;
 const WINDOW: usize = 1_024;
 /// Calls at once while returns are made beforehand.
 const AT_ONCE: usize = 64;
+
+/// The path of a method of the service.
+macro_rules! method {
+    ($name:literal) => {
+        concat!("/pvz.v1.OrderService/", $name)
+    };
+}
 
 /// What is asked of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,11 +162,13 @@ impl Work {
     /// Imports the orders that the scenario needs. Whether it got to the end.
     pub(super) async fn prepare(
         &self,
-        clients: &[Client],
+        client: &Client,
         orders: u64,
         stop: &CancellationToken,
     ) -> Result<bool, Failure> {
-        let Some(client) = clients.first().filter(|_| orders > 0) else { return Ok(true) };
+        if orders == 0 {
+            return Ok(true);
+        }
         // Whole batches, so that each is one customer's.
         let orders = orders.div_ceil(self.batch) * self.batch;
         anstream::eprintln!("importing {orders} orders first");
@@ -174,63 +185,64 @@ impl Work {
         .await?;
         self.prepared.store(orders, Ordering::Relaxed);
         if self.scenario == Scenario::Returns {
+            let line = Line::connect(client).await?;
             let calls = 0..RETURNS.min(orders).div_ceil(self.batch);
-            let returned = futures::stream::iter(calls).map(|_| self.come_and_go(client));
+            let returned = futures::stream::iter(calls).map(|_| self.come_and_go(&line));
             returned.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         }
         Ok(!stop.is_cancelled())
     }
 
     /// A customer collects a batch and brings all of it back.
-    async fn come_and_go(&self, client: &Client) -> Result<(), Failure> {
-        let failed = |status| Failure::from_status(&client.server, &status);
-        let Some(issued) = self.issue(client, self.batch).await.transpose().map_err(failed)? else {
+    async fn come_and_go(&self, line: &Line) -> Result<(), Failure> {
+        let failed = |status| Failure::from_status(&line.server, &status);
+        let Some(issued) = self.issue(line, self.batch).await.transpose().map_err(failed)? else {
             return Ok(());
         };
         for _ in 0..issued {
-            self.bring_back(client).await.transpose().map_err(failed)?;
+            self.bring_back(line).await.transpose().map_err(failed)?;
         }
         Ok(())
     }
 
     /// Makes the call of that number; `None` when no order is left for it.
-    pub(super) async fn call(&self, client: &Client, number: u64) -> Option<Answer> {
+    pub(super) async fn call(&self, line: &Line, number: u64) -> Option<Answer> {
         match self.scenario {
-            Scenario::Accept | Scenario::Import => Some(self.accept_one(client).await),
-            Scenario::Issue => self.issue(client, self.batch).await,
-            Scenario::Get => Some(self.get(client, number).await),
-            Scenario::List => Some(self.list(client, number).await),
-            Scenario::Returns => Some(returns(client).await),
-            Scenario::MixedDay => self.mixed(client, number).await,
+            Scenario::Accept | Scenario::Import => Some(self.accept_one(line).await),
+            Scenario::Issue => self.issue(line, self.batch).await,
+            Scenario::Get => Some(self.get(line, number).await),
+            Scenario::List => Some(self.list(line, number).await),
+            Scenario::Returns => Some(returns(line).await),
+            Scenario::MixedDay => self.mixed(line, number).await,
         }
     }
 
     /// Of twenty calls of a day eight accept, five issue one order, one brings
     /// one back, and six only look.
-    async fn mixed(&self, client: &Client, number: u64) -> Option<Answer> {
+    async fn mixed(&self, line: &Line, number: u64) -> Option<Answer> {
         match number % 20 {
-            0 | 3 | 5 | 8 | 10 | 13 | 15 | 18 => Some(self.accept_one(client).await),
-            1 | 6 | 11 | 16 | 19 => self.issue(client, 1).await,
-            2 | 7 | 12 => Some(self.get(client, number).await),
-            4 | 9 => Some(self.list(client, number).await),
-            14 => match self.bring_back(client).await {
-                None => Some(self.get(client, number).await),
+            0 | 3 | 5 | 8 | 10 | 13 | 15 | 18 => Some(self.accept_one(line).await),
+            1 | 6 | 11 | 16 | 19 => self.issue(line, 1).await,
+            2 | 7 | 12 => Some(self.get(line, number).await),
+            4 | 9 => Some(self.list(line, number).await),
+            14 => match self.bring_back(line).await {
+                None => Some(self.get(line, number).await),
                 answer => answer,
             },
-            _ => Some(returns(client).await),
+            _ => Some(returns(line).await),
         }
     }
 
-    async fn accept_one(&self, client: &Client) -> Answer {
+    async fn accept_one(&self, line: &Line) -> Answer {
         let request = self.accept();
         if let Some(sent) = &self.sent {
             let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
             sent.insert(request.order_id.clone(), Instant::now());
         }
-        client.grpc().accept_order(client.request(request)).await.map(|_| 1)
+        line.call::<AcceptOrderResponse>(method!("AcceptOrder"), &request).await.map(|_| 1)
     }
 
-    async fn issue(&self, client: &Client, batch: u64) -> Option<Answer> {
+    async fn issue(&self, line: &Line, batch: u64) -> Option<Answer> {
         let first = self.unissued.fetch_add(batch, Ordering::Relaxed);
         if first + batch > self.prepared.load(Ordering::Relaxed) {
             return None;
@@ -241,7 +253,7 @@ impl Work {
             request_id: Some(format!("{}i{first}", self.prefix)),
             ..IssueOrdersRequest::default()
         };
-        let answer = client.grpc().issue_orders(client.request(request)).await;
+        let answer = line.call::<IssueOrdersResponse>(method!("IssueOrders"), &request).await;
         if answer.is_ok() && matches!(self.scenario, Scenario::MixedDay | Scenario::Returns) {
             let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
             issued.extend(first..first + batch);
@@ -249,7 +261,7 @@ impl Work {
         Some(answer.map(|_| batch))
     }
 
-    async fn bring_back(&self, client: &Client) -> Option<Answer> {
+    async fn bring_back(&self, line: &Line) -> Option<Answer> {
         let number = self.issued.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
         let request = AcceptReturnRequest {
             order_id: self.order(number),
@@ -257,18 +269,18 @@ impl Work {
             pickup_point_id: None,
             request_id: Some(format!("{}r{number}", self.prefix)),
         };
-        Some(client.grpc().accept_return(client.request(request)).await.map(|_| 1))
+        Some(line.call::<AcceptReturnResponse>(method!("AcceptReturn"), &request).await.map(|_| 1))
     }
 
-    async fn get(&self, client: &Client, number: u64) -> Answer {
+    async fn get(&self, line: &Line, number: u64) -> Answer {
         let request = GetOrderRequest { order_id: self.order(self.somewhere(number)) };
-        client.grpc().get_order(client.request(request)).await.map(|_| 1)
+        line.call::<Order>(method!("GetOrder"), &request).await.map(|_| 1)
     }
 
-    async fn list(&self, client: &Client, number: u64) -> Answer {
+    async fn list(&self, line: &Line, number: u64) -> Answer {
         let customer_id = Some(self.customer(self.somewhere(number)));
         let request = ListOrdersRequest { customer_id, page_size: PAGE, ..ListOrdersRequest::default() };
-        let page = client.grpc().list_orders(client.request(request)).await.map(Response::into_inner)?;
+        let page: ListOrdersResponse = line.call(method!("ListOrders"), &request).await?;
         Ok(page.orders.len() as u64)
     }
 
@@ -286,9 +298,9 @@ impl Work {
     }
 }
 
-async fn returns(client: &Client) -> Answer {
+async fn returns(line: &Line) -> Answer {
     let request = ListReturnsRequest { page_size: PAGE, ..ListReturnsRequest::default() };
-    let page = client.grpc().list_returns(client.request(request)).await.map(Response::into_inner)?;
+    let page: ListReturnsResponse = line.call(method!("ListReturns"), &request).await?;
     Ok(page.orders.len() as u64)
 }
 
