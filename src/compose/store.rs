@@ -95,7 +95,8 @@ async fn sqlite(
     Ok(opened.map_err(|error| PortError::unavailable("opening the store broke off", error))??)
 }
 
-/// One writes while the other waits for its commit; more make smaller batches.
+/// The batch of one is written while that of the other is on its way there; more
+/// make smaller batches.
 const POSTGRES_WORKERS: usize = 2;
 
 fn postgres_options(url: &PostgresUrl, config: &Config) -> Result<PostgresOptions, postgres::OpenError> {

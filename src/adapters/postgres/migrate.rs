@@ -9,6 +9,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
 use super::connect::{Purpose, Recipe};
+use super::lanes::Lanes;
 use super::pool::Connections;
 use super::sql::Sql;
 use super::standby::Standby;
@@ -109,6 +110,7 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<PostgresStore, Ope
     };
     Ok(PostgresStore {
         writers: connections(&options.server, Purpose::Write, options.writers)?,
+        lanes: Lanes::default(),
         guess: Guess::default(),
         readers,
         standby,

@@ -14,6 +14,7 @@ mod in_doubt;
 mod inbox;
 mod inbox_sql;
 mod inbox_write;
+mod lanes;
 mod lead;
 mod migrate;
 mod news;
@@ -40,6 +41,7 @@ use async_trait::async_trait;
 pub use self::baseline::{Baseline, baseline};
 use self::connect::Recipe;
 pub use self::connect::ServerAddress;
+use self::lanes::Lanes;
 pub use self::migrate::{MigrationStatus, OpenError, Step, migrate, status};
 pub use self::news::{PostgresLine, PostgresNews};
 use self::pool::{Connections, on_connection};
@@ -75,6 +77,7 @@ pub struct PostgresOptions {
 #[derive(Debug)]
 pub struct PostgresStore {
     writers: Connections,
+    lanes: Lanes,
     guess: Guess,
     readers: Connections,
     standby: Option<Standby>,
@@ -116,10 +119,10 @@ macro_rules! on_reader {
 impl OrderStore for PostgresStore {
     async fn transact(&self, batch: Batch, decide: Arc<dyn Decide>) -> Result<Vec<Outcome>, PortError> {
         let Some(standby) = &self.standby else {
-            return write::transact(&self.writers, &self.guess, &batch, &*decide).await;
+            return write::transact(&self.writers, &self.lanes, &self.guess, &batch, &*decide).await;
         };
         let noting = Noting { inner: &*decide, written: Mutex::default() };
-        let result = write::transact(&self.writers, &self.guess, &batch, &noting).await;
+        let result = write::transact(&self.writers, &self.lanes, &self.guess, &batch, &noting).await;
         // Also after a failure that leaves it in doubt.
         standby.wrote(&noting.written.into_inner().unwrap_or_else(PoisonError::into_inner));
         result

@@ -13,7 +13,8 @@ use tokio::time::timeout;
 use super::check::Versions;
 use super::error::Failure;
 use super::in_doubt::InDoubt;
-use super::pool::{Connections, Lent};
+use super::lanes::Lanes;
+use super::pool::Connections;
 use super::statement::InsertBatch;
 use super::write::{Run, Witness, settle};
 use crate::adapters::guess::Guess;
@@ -22,13 +23,14 @@ use crate::ports::{Batch, Decide, Loaded, Outcome, PortError, Verdict, Writes};
 /// Writes a batch, if nothing that it names turns out to be there.
 pub(super) async fn write(
     connections: &Connections,
+    lanes: &Lanes,
     guess: &Guess,
     batch: &Batch,
     decide: &dyn Decide,
 ) -> Result<Option<Vec<Outcome>>, PortError> {
     let Some(Verdict { writes, outcomes }) = guess.decide(batch, decide) else { return Ok(None) };
     Versions::of(&Loaded::default()).check(&writes)?;
-    match insert(connections, &writes, outcomes).await? {
+    match insert(connections, lanes, &writes, outcomes).await? {
         Run::Committed(outcomes) => Ok(Some(outcomes)),
         Run::Undone => {
             guess.was_wrong();
@@ -39,24 +41,29 @@ pub(super) async fn write(
 
 async fn insert(
     connections: &Connections,
+    lanes: &Lanes,
     writes: &Writes,
     outcomes: Vec<Outcome>,
 ) -> Result<Run, PortError> {
-    let mut connection = connections.take().await?;
+    let seat = lanes.join(connections).await?;
+    // Those before it may each take as long as a statement may.
+    let patience = |ahead: usize| connections.patience() * u32::try_from(ahead + 1).unwrap_or(u32::MAX);
     let statement = InsertBatch::new(writes);
     // To the end of the answer: the statement commits after it has said how many
     // rows it made, and may still fail.
-    let inserted = timeout(connections.patience(), statement.execute(&mut *connection)).await;
+    let mut connection = seat.connection();
+    let inserted = timeout(patience(seat.ahead), statement.execute(&mut connection)).await;
     match inserted {
         Ok(Ok(_)) => {
-            connection.give_back();
+            seat.finish();
             return Ok(Run::Committed(outcomes));
         }
         // A session that goes on has refused the statement. Of one that died
         // nobody can tell whether it did before or after it committed.
         Ok(Err(error)) => {
-            if goes_on(&mut connection, connections).await {
-                connection.give_back();
+            let goes_on = timeout(patience(seat.ahead), connection.batch_execute("")).await;
+            if let Ok(Ok(())) = goes_on {
+                seat.finish();
                 return match error {
                     // Something is there. What it is, the long way sees.
                     Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => Ok(Run::Undone),
@@ -66,11 +73,7 @@ async fn insert(
         }
         Err(_) => {}
     }
-    let backend = connection.backend();
-    drop(connection);
+    let backend = seat.backend();
+    drop(seat);
     settle(connections, InDoubt { backend, witness: Witness::of(writes) }, outcomes).await
-}
-
-async fn goes_on(connection: &mut Lent, connections: &Connections) -> bool {
-    matches!(timeout(connections.timeout(), connection.batch_execute("")).await, Ok(Ok(())))
 }

@@ -19,7 +19,7 @@
 //!   of them do so in the order (table, key). Whoever still loads holds only
 //!   rows that exist, for which an inserting batch does not wait.
 //! - The statement before COMMIT has been answered when COMMIT is sent: nothing
-//!   is pipelined, so nothing can be overtaken.
+//!   of a transaction is pipelined, so nothing can be overtaken.
 
 use diesel::sql_types::Text;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl as _, TransactionManager as _};
@@ -28,6 +28,7 @@ use tokio::time::timeout;
 use super::check::Versions;
 use super::error::Failure;
 use super::in_doubt::{InDoubt, Truth};
+use super::lanes::Lanes;
 use super::pool::{Connections, Lent};
 use super::rows::{self, ORDER, OrderColumns, RECORD, RecordColumns};
 use super::sql::Sql;
@@ -55,11 +56,12 @@ pub(super) enum Run {
 /// Loads, decides, writes, until no other batch was first.
 pub(super) async fn transact(
     connections: &Connections,
+    lanes: &Lanes,
     guess: &Guess,
     batch: &Batch,
     decide: &dyn Decide,
 ) -> Result<Vec<Outcome>, PortError> {
-    if let Some(outcomes) = unseen::write(connections, guess, batch, decide).await? {
+    if let Some(outcomes) = unseen::write(connections, lanes, guess, batch, decide).await? {
         return Ok(outcomes);
     }
     for _ in 0..RUNS {

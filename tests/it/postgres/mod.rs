@@ -8,6 +8,7 @@ mod faults;
 mod feed;
 mod in_doubt;
 pub mod inbox;
+mod lanes;
 mod news;
 mod plans;
 mod planted;
