@@ -18,8 +18,16 @@ impl Versions {
     }
 
     /// Checks that nothing is inserted that was there, nothing changed that was
-    /// not, and that the events of each order go up to its version.
+    /// not, that the events of each order go up to its version, and that new
+    /// rows come in the order of their keys.
     pub(super) fn check(&self, writes: &Writes) -> Result<(), Failure> {
+        if !writes.inserted.is_sorted_by(|one, next| one.order_id < next.order_id)
+            || !writes.records.is_sorted_by(|(one, _), (next, _)| one < next)
+        {
+            return Err(Failure::Inconsistent(
+                "orders or records are not in the order of their keys".to_owned(),
+            ));
+        }
         let mut last: HashMap<&OrderId, i64> = HashMap::new();
         for order in &writes.inserted {
             if let Some(version) = self.0.get(&order.order_id) {

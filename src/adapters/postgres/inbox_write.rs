@@ -7,7 +7,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
-use super::statement::columns;
+use super::statement::{Columns as _, columns};
 use crate::adapters::record::{EventRow, inbox};
 use crate::domain::Event;
 use crate::ports::{Share, Undecodable};

@@ -11,6 +11,16 @@ use crate::adapters::record::{OrderRow, answer_bytes, event_body, type_text};
 use crate::domain::{Event, Grams, Order, RequestId, Timestamp, Traceparent};
 use crate::ports::{Record, RecordKey, Writes};
 
+/// Arrays, of which each is a column of rows.
+pub(super) trait Columns {
+    /// Adds the arrays, with commas between.
+    fn bind<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()>;
+
+    /// Adds them as columns of a select list, which gives a row for each
+    /// element.
+    fn rows<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()>;
+}
+
 /// Declares a struct of columns, and how they become binds, in their order.
 macro_rules! columns {
     ($(#[$doc:meta])* $name:ident $(<$life:lifetime>)? { $($column:ident: $sql:ty = $rust:ty,)+ }) => {
@@ -20,8 +30,7 @@ macro_rules! columns {
             $($column: Vec<$rust>,)+
         }
 
-        impl $(<$life>)? $name $(<$life>)? {
-            /// Adds an array for each column, with commas between.
+        impl $(<$life>)? $crate::adapters::postgres::statement::Columns for $name $(<$life>)? {
             fn bind<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
                 let mut comma = "";
                 $(
@@ -30,6 +39,18 @@ macro_rules! columns {
                     comma = ", ";
                 )+
                 let _ = comma;
+                Ok(())
+            }
+
+            fn rows<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+                let mut before = "unnest(";
+                $(
+                    out.push_sql(before);
+                    out.push_bind_param::<Array<$sql>, _>(&self.$column)?;
+                    out.push_sql(concat!(") AS ", stringify!($column)));
+                    before = ", unnest(";
+                )+
+                let _ = before;
                 Ok(())
             }
         }
@@ -138,7 +159,7 @@ WITH new_orders AS (
     INSERT INTO orders (order_id, customer_id, pickup_point_id, state, storage_until, accepted_at,
         issued_at, returned_at, handed_to_courier_at, weight_grams, price_minor, surcharge_minor,
         currency, packaging, version)
-    SELECT * FROM unnest(";
+    SELECT ";
 
 const KEEP_RECORDS: &str = ") AS new (order_id)
     ORDER BY new.order_id COLLATE \"C\"
@@ -175,7 +196,10 @@ const APPEND_EVENTS: &str =
 const INSERT_EVENTS: &str = "\
 INSERT INTO order_events (event_id, order_id, sequence, type, actor_kind, actor_id, request_id,
         occurred_at, body, traceparent)
-    SELECT event_id, order_id, sequence, type, actor_kind, actor_id, request_id, occurred_at, body, traceparent
+    ";
+
+const SELECT_EVENTS: &str = "\
+SELECT event_id, order_id, sequence, type, actor_kind, actor_id, request_id, occurred_at, body, traceparent
     FROM unnest(";
 
 const NUMBERED: &str = ") WITH ORDINALITY AS new (event_id, order_id, sequence, type, actor_kind, actor_id,
@@ -286,6 +310,7 @@ impl<'a> Appended<'a> {
 impl QueryFragment<Pg> for WriteBatch<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(INSERT_ORDERS);
+        out.push_sql("* FROM unnest(");
         self.fresh.inserted.bind(&mut out)?;
         out.push_sql(KEEP_RECORDS);
         self.fresh.kept.bind(&mut out)?;
@@ -295,6 +320,7 @@ impl QueryFragment<Pg> for WriteBatch<'_> {
         self.updated.bind(&mut out)?;
         out.push_sql(APPEND_EVENTS);
         out.push_sql(INSERT_EVENTS);
+        out.push_sql(SELECT_EVENTS);
         self.fresh.appended.bind(&mut out)?;
         out.push_sql(NUMBERED);
         out.push_sql(GUARD);
@@ -320,26 +346,30 @@ impl Query for WriteBatch<'_> {
 /// It leaves out what the guarded write pays for and this one never needs: the
 /// look for a conflict before each row and its second record in the log, and
 /// the update, which PostgreSQL sets up even when there is nothing to update.
+///
+/// Nor does it sort: [`Writes`] are in the order of their keys, and a select
+/// list gives its rows in the order of its arrays, one after the other, where
+/// FROM puts each array into a table of its own first. Both together were an
+/// eighth of the statement. If rows ever came in another order, two batches might
+/// wait for each other, which PostgreSQL notices, and one of them is run again;
+/// the log would not tell, because there is one event an order.
 #[derive(Debug)]
 pub(super) struct InsertBatch<'a>(Fresh<'a>);
 
-const ADD_RECORDS: &str = ") AS new (order_id)
-    ORDER BY new.order_id COLLATE \"C\"
+const ADD_RECORDS: &str = "
     RETURNING 1
 ), new_records AS (
     INSERT INTO idempotency (scope, request_id, method, hashes, answer, created_at)
-    SELECT * FROM unnest(";
+    SELECT * FROM (SELECT ";
 
-const ADD_EVENTS: &str = ") AS new (scope, request_id)
+const ADD_EVENTS: &str = ") AS new
     WHERE (SELECT count(*) FROM new_orders) = cardinality($1)
-    ORDER BY new.scope COLLATE \"C\", new.request_id COLLATE \"C\"
     RETURNING 1
 )
 ";
 
-const IN_ORDER: &str = "\
-WHERE (SELECT count(*) FROM new_records) = cardinality($16)
-ORDER BY new.number";
+const AFTER_RECORDS: &str = ") AS new
+WHERE (SELECT count(*) FROM new_records) = cardinality($16)";
 
 impl<'a> InsertBatch<'a> {
     /// The write of these, of which nothing changes an order.
@@ -351,14 +381,14 @@ impl<'a> InsertBatch<'a> {
 impl QueryFragment<Pg> for InsertBatch<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(INSERT_ORDERS);
-        self.0.inserted.bind(&mut out)?;
+        self.0.inserted.rows(&mut out)?;
         out.push_sql(ADD_RECORDS);
-        self.0.kept.bind(&mut out)?;
+        self.0.kept.rows(&mut out)?;
         out.push_sql(ADD_EVENTS);
         out.push_sql(INSERT_EVENTS);
-        self.0.appended.bind(&mut out)?;
-        out.push_sql(NUMBERED);
-        out.push_sql(IN_ORDER);
+        out.push_sql("SELECT * FROM (SELECT ");
+        self.0.appended.rows(&mut out)?;
+        out.push_sql(AFTER_RECORDS);
         Ok(())
     }
 }
