@@ -149,12 +149,12 @@ async fn returned_orders_that_the_statistics_do_not_know_are_not_sorted() {
     let (store, database) = store().await;
     drop(store);
     let shell = database.shell().await;
+    // No order was brought back before, so that no index has an entry of what was and is no more: VACUUM leaves
+    // those for as long as any other transaction may still see them, be it one of autovacuum's.
+    let none_returned = FILL.replace("n % 100 = 1", "false").replace("'point-' || n % 20", "'point-1'");
     for statement in [
         "ALTER TABLE orders SET (autovacuum_enabled = off)",
-        FILL,
-        "UPDATE orders SET pickup_point_id = 'point-1', returned_at = NULL,
-            state = CASE state WHEN 'RETURNED' THEN 'ISSUED' ELSE state END",
-        "VACUUM ANALYZE orders",
+        &none_returned,
         "UPDATE orders SET state = 'RETURNED', returned_at = issued_at WHERE order_id LIKE 'old-%01'",
     ] {
         shell.batch_execute(statement).await.unwrap();
