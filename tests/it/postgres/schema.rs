@@ -87,11 +87,67 @@ async fn impossible_rows_are_refused() {
         "currency = 'rub'",
         "customer_id = ''",
         "customer_id = '-a'",
+        "customer_id = '/a'",
+        "customer_id = ':a'",
+        "customer_id = '@a'",
+        "customer_id = '[a'",
+        "customer_id = '`a'",
+        "customer_id = '{a'",
+        "customer_id = 'é'",
+        "customer_id = repeat('a', 65)",
+        "currency = 'RU'",
+        "currency = 'RUBL'",
+        "currency = 'R1B'",
+        "state = 'RETURNED', issued_at = accepted_at, returned_at = accepted_at - 1",
+        "state = 'HANDED_TO_COURIER', issued_at = accepted_at, returned_at = accepted_at + 1, handed_to_courier_at = accepted_at",
+        "state = 'ISSUED', issued_at = accepted_at, returned_at = accepted_at",
+        "state = 'STORED', issued_at = accepted_at",
         "storage_until = 253402300800000000",
         "version = 0",
     ] {
         let error = shell.batch_execute(&format!("UPDATE orders SET {change}")).await.unwrap_err();
         assert_eq!(error.code().unwrap().code(), "23514", "{change}");
+    }
+    for possible in [
+        "customer_id = '0', pickup_point_id = 'A', currency = 'AZQ'",
+        "customer_id = '9', pickup_point_id = 'Z'",
+        "customer_id = 'a', pickup_point_id = repeat('z', 64)",
+        "state = 'ISSUED', issued_at = accepted_at",
+        "state = 'RETURNED', returned_at = accepted_at",
+        "state = 'HANDED_TO_COURIER', handed_to_courier_at = accepted_at",
+        "issued_at = NULL, returned_at = NULL",
+    ] {
+        let changed = shell.execute(&format!("UPDATE orders SET {possible}"), &[]).await;
+        assert_eq!(changed.unwrap_or_else(|error| panic!("{possible}: {error:?}")), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn impossible_events_are_refused() {
+    let (store, database) = store().await;
+    run(&*store, &[accept(parcel("one"))]).await.unwrap();
+    let shell = database.shell().await;
+    for (column, value) in [
+        ("sequence", "0"),
+        ("type", "'ORDER_LOST'"),
+        ("actor_kind", "'nobody'"),
+        ("actor_id", "''"),
+        ("actor_id", "repeat('a', 65)"),
+        ("request_id", "''"),
+        ("request_id", "repeat('a', 129)"),
+        ("traceparent", "repeat('0', 54)"),
+    ] {
+        // The row that is there, with another value.
+        let kept = ["sequence", "type", "actor_kind", "actor_id", "request_id", "traceparent"]
+            .map(|name| if name == column { value } else { name });
+        let insert = format!(
+            "INSERT INTO order_events (event_id, order_id, occurred_at, body,
+                sequence, type, actor_kind, actor_id, request_id, traceparent)
+             SELECT event_id, order_id, occurred_at, body, {} FROM order_events LIMIT 1",
+            kept.join(", ")
+        );
+        let error = shell.batch_execute(&insert).await.unwrap_err();
+        assert_eq!(error.code().unwrap().code(), "23514", "{column} = {value}");
     }
 }
 
