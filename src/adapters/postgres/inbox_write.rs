@@ -35,7 +35,7 @@ pub(super) struct KeepEvents(Kept);
 impl KeepEvents {
     /// Those of the events that are marked.
     pub(super) fn new(events: &[Event], marked: &[bool]) -> Self {
-        let mut kept = Kept::default();
+        let mut kept = Kept::with_capacity(events.len());
         for (event, _) in events.iter().zip(marked).filter(|(_, marked)| **marked) {
             let row = EventRow::from(event);
             kept.event_id.push(Uuid::from_u128(event.event_id.0));
@@ -96,7 +96,7 @@ pub(super) struct KeepUnknown(Unknown);
 
 impl KeepUnknown {
     pub(super) fn new(share: &Share, records: &[Undecodable]) -> Self {
-        let mut unknown = Unknown::default();
+        let mut unknown = Unknown::with_capacity(records.len());
         for record in records {
             unknown.source.push(share.source.clone());
             unknown.partition.push(share.partition.into());

@@ -14,6 +14,7 @@ mod in_doubt;
 mod inbox;
 mod inbox_sql;
 mod inbox_write;
+mod insert;
 mod lanes;
 mod lead;
 mod migrate;

@@ -1,5 +1,5 @@
-//! The two statements that write a batch, over arrays: with guards, and for one
-//! that only makes orders. Their texts are the same whatever its size.
+//! The guarded statement that writes a batch, over arrays. Its text is the same
+//! whatever its size.
 
 use diesel::QueryResult;
 use diesel::pg::Pg;
@@ -13,24 +13,31 @@ use crate::ports::{Record, RecordKey, Writes};
 
 /// Arrays, of which each is a column of rows.
 pub(super) trait Columns {
+    /// No rows yet, and room for so many.
+    fn with_capacity(rows: usize) -> Self;
+
     /// Adds the arrays, with commas between.
     fn bind<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()>;
 
     /// Adds them as columns of a select list, which gives a row for each
     /// element.
-    fn rows<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()>;
+    fn select<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()>;
 }
 
 /// Declares a struct of columns, and how they become binds, in their order.
 macro_rules! columns {
     ($(#[$doc:meta])* $name:ident $(<$life:lifetime>)? { $($column:ident: $sql:ty = $rust:ty,)+ }) => {
         $(#[$doc])*
-        #[derive(Debug, Default)]
-        struct $name $(<$life>)? {
+        #[derive(Debug)]
+        pub(super) struct $name $(<$life>)? {
             $($column: Vec<$rust>,)+
         }
 
         impl $(<$life>)? $crate::adapters::postgres::statement::Columns for $name $(<$life>)? {
+            fn with_capacity(rows: usize) -> Self {
+                Self { $($column: Vec::with_capacity(rows),)+ }
+            }
+
             fn bind<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
                 let mut comma = "";
                 $(
@@ -42,7 +49,7 @@ macro_rules! columns {
                 Ok(())
             }
 
-            fn rows<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+            fn select<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
                 let mut before = "unnest(";
                 $(
                     out.push_sql(before);
@@ -80,7 +87,7 @@ columns! {
 }
 
 columns! {
-    /// Idempotency records: placeholders 16 to 21.
+    /// Idempotency records: placeholders 16 to 21 of the guarded write.
     Kept<'a> {
         scope: Text = &'a str,
         request_id: Text = &'a str,
@@ -113,7 +120,7 @@ columns! {
 }
 
 columns! {
-    /// Events: placeholders 30 to 39 of the guarded write.
+    /// Events: placeholders 30 to 39.
     Appended<'a> {
         event_id: SqlUuid = Uuid,
         order_id: Text = &'a str,
@@ -141,16 +148,10 @@ columns! {
 /// NULL, which equals nothing: a lost race.
 #[derive(Debug)]
 pub(super) struct WriteBatch<'a> {
-    fresh: Fresh<'a>,
-    replaced: Replaced,
-    updated: Updated<'a>,
-}
-
-/// The rows that a batch makes.
-#[derive(Debug)]
-struct Fresh<'a> {
     inserted: Inserted<'a>,
     kept: Kept<'a>,
+    replaced: Replaced,
+    updated: Updated<'a>,
     appended: Appended<'a>,
 }
 
@@ -223,29 +224,20 @@ impl<'a> WriteBatch<'a> {
     /// The write of these. `replaced` tells of a record's key when the one that
     /// was loaded under it was made.
     pub(super) fn new(writes: &'a Writes, replaced: impl Fn(&RecordKey) -> Option<i64>) -> Self {
+        let mut inserted = Inserted::with_capacity(writes.inserted.len());
+        for order in &writes.inserted {
+            inserted.push(order);
+        }
         let created_at = writes.records.iter().map(|(key, _)| replaced(key)).collect();
-        let mut updated = Updated::default();
+        let mut updated = Updated::with_capacity(writes.updated.len());
         for (loaded, order) in &writes.updated {
             updated.push(*loaded, order);
         }
-        Self { fresh: Fresh::of(writes), replaced: Replaced { created_at }, updated }
-    }
-}
-
-impl<'a> Fresh<'a> {
-    fn of(writes: &'a Writes) -> Self {
-        let mut fresh =
-            Self { inserted: Inserted::default(), kept: Kept::default(), appended: Appended::default() };
-        for order in &writes.inserted {
-            fresh.inserted.push(order);
-        }
-        for (key, record) in &writes.records {
-            fresh.kept.push(key, record);
-        }
+        let mut appended = Appended::with_capacity(writes.events.len());
         for event in &writes.events {
-            fresh.appended.push(event);
+            appended.push(event);
         }
-        fresh
+        Self { inserted, kept: Kept::of(writes), replaced: Replaced { created_at }, updated, appended }
     }
 }
 
@@ -270,6 +262,15 @@ impl<'a> Inserted<'a> {
 }
 
 impl<'a> Kept<'a> {
+    /// The records of a batch.
+    pub(super) fn of(writes: &'a Writes) -> Self {
+        let mut kept = Self::with_capacity(writes.records.len());
+        for (key, record) in &writes.records {
+            kept.push(key, record);
+        }
+        kept
+    }
+
     fn push(&mut self, key: &'a RecordKey, record: &Record) {
         self.scope.push(&key.scope);
         self.request_id.push(key.request_id.as_str());
@@ -311,9 +312,9 @@ impl QueryFragment<Pg> for WriteBatch<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(INSERT_ORDERS);
         out.push_sql("* FROM unnest(");
-        self.fresh.inserted.bind(&mut out)?;
+        self.inserted.bind(&mut out)?;
         out.push_sql(KEEP_RECORDS);
-        self.fresh.kept.bind(&mut out)?;
+        self.kept.bind(&mut out)?;
         out.push_sql(", ");
         self.replaced.bind(&mut out)?;
         out.push_sql(UPDATE_ORDERS);
@@ -321,7 +322,7 @@ impl QueryFragment<Pg> for WriteBatch<'_> {
         out.push_sql(APPEND_EVENTS);
         out.push_sql(INSERT_EVENTS);
         out.push_sql(SELECT_EVENTS);
-        self.fresh.appended.bind(&mut out)?;
+        self.appended.bind(&mut out)?;
         out.push_sql(NUMBERED);
         out.push_sql(GUARD);
         Ok(())
@@ -335,65 +336,4 @@ impl QueryId for WriteBatch<'_> {
 
 impl Query for WriteBatch<'_> {
     type SqlType = Text;
-}
-
-/// The write of a batch that only makes orders, if none of them and no record
-/// is there.
-///
-/// The keys of the tables are its guard: a row that is there is a unique
-/// violation, which undoes all of it. The parts run in the order of the guarded
-/// write, each by the count of the one before, so it waits as that one does.
-/// It leaves out what the guarded write pays for and this one never needs: the
-/// look for a conflict before each row and its second record in the log, and
-/// the update, which PostgreSQL sets up even when there is nothing to update.
-///
-/// Nor does it sort: [`Writes`] are in the order of their keys, and a select
-/// list gives its rows in the order of its arrays, one after the other, where
-/// FROM puts each array into a table of its own first. Both together were an
-/// eighth of the statement. If rows ever came in another order, two batches might
-/// wait for each other, which PostgreSQL notices, and one of them is run again;
-/// the log would not tell, because there is one event an order.
-#[derive(Debug)]
-pub(super) struct InsertBatch<'a>(Fresh<'a>);
-
-const ADD_RECORDS: &str = "
-    RETURNING 1
-), new_records AS (
-    INSERT INTO idempotency (scope, request_id, method, hashes, answer, created_at)
-    SELECT * FROM (SELECT ";
-
-const ADD_EVENTS: &str = ") AS new
-    WHERE (SELECT count(*) FROM new_orders) = cardinality($1)
-    RETURNING 1
-)
-";
-
-const AFTER_RECORDS: &str = ") AS new
-WHERE (SELECT count(*) FROM new_records) = cardinality($16)";
-
-impl<'a> InsertBatch<'a> {
-    /// The write of these, of which nothing changes an order.
-    pub(super) fn new(writes: &'a Writes) -> Self {
-        Self(Fresh::of(writes))
-    }
-}
-
-impl QueryFragment<Pg> for InsertBatch<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(INSERT_ORDERS);
-        self.0.inserted.rows(&mut out)?;
-        out.push_sql(ADD_RECORDS);
-        self.0.kept.rows(&mut out)?;
-        out.push_sql(ADD_EVENTS);
-        out.push_sql(INSERT_EVENTS);
-        out.push_sql("SELECT * FROM (SELECT ");
-        self.0.appended.rows(&mut out)?;
-        out.push_sql(AFTER_RECORDS);
-        Ok(())
-    }
-}
-
-impl QueryId for InsertBatch<'_> {
-    /// One text, so one statement to prepare.
-    type QueryId = InsertBatch<'static>;
 }

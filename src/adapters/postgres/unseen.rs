@@ -13,12 +13,12 @@ use tokio::time::timeout;
 use super::check::Versions;
 use super::error::Failure;
 use super::in_doubt::InDoubt;
+use super::insert::InsertBatch;
 use super::lanes::Lanes;
 use super::pool::Connections;
-use super::statement::InsertBatch;
 use super::write::{Run, Witness, settle};
 use crate::adapters::guess::Guess;
-use crate::ports::{Batch, Decide, Loaded, Outcome, PortError, Verdict, Writes};
+use crate::ports::{Batch, Decide, Loaded, Outcome, PortError, Verdict};
 
 /// Writes a batch, if nothing that it names turns out to be there.
 pub(super) async fn write(
@@ -29,12 +29,9 @@ pub(super) async fn write(
     decide: &dyn Decide,
 ) -> Result<Option<Vec<Outcome>>, PortError> {
     let Some(Verdict { writes, outcomes }) = guess.decide(batch, decide) else { return Ok(None) };
-    // The statement does not sort, and of one order the log is in sequence.
-    if writes.events.len() != writes.inserted.len() {
-        return Ok(None);
-    }
+    let Some(statement) = InsertBatch::new(&writes) else { return Ok(None) };
     Versions::of(&Loaded::default()).check(&writes)?;
-    match insert(connections, lanes, &writes, outcomes).await? {
+    match insert(connections, lanes, statement, Witness::of(&writes), outcomes).await? {
         Run::Committed(outcomes) => Ok(Some(outcomes)),
         Run::Undone => {
             guess.was_wrong();
@@ -46,13 +43,13 @@ pub(super) async fn write(
 async fn insert(
     connections: &Connections,
     lanes: &Lanes,
-    writes: &Writes,
+    statement: InsertBatch<'_>,
+    witness: Option<Witness>,
     outcomes: Vec<Outcome>,
 ) -> Result<Run, PortError> {
     let seat = lanes.join(connections).await?;
     // Those before it may each take as long as a statement may.
     let patience = |ahead: usize| connections.patience() * u32::try_from(ahead + 1).unwrap_or(u32::MAX);
-    let statement = InsertBatch::new(writes);
     // To the end of the answer: the statement commits after it has said how many
     // rows it made, and may still fail.
     let mut connection = seat.connection();
@@ -79,5 +76,5 @@ async fn insert(
     }
     let backend = seat.backend();
     drop(seat);
-    settle(connections, InDoubt { backend, witness: Witness::of(writes) }, outcomes).await
+    settle(connections, InDoubt { backend, witness }, outcomes).await
 }
