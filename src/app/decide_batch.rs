@@ -12,7 +12,7 @@ use crate::domain::{
     Timestamp, Traceparent, decide, echo,
 };
 use crate::ports::{
-    Batch, Clock, Decide, Ids, Loaded, Outcome, Record, RecordKey, StoredAnswer, Verdict, Writes,
+    Batch, Clock, Decide, Ids, Keys, Loaded, Outcome, Record, RecordKey, StoredAnswer, Verdict, Writes,
 };
 
 /// A command on its way into a batch.
@@ -82,6 +82,9 @@ fn hash(text: &str) -> [u8; 16] {
 /// Decides a batch of entries.
 pub struct BatchDecider {
     entries: Vec<Arc<Entry>>,
+    /// What the entries name: all that they can change.
+    order_ids: Keys<OrderId>,
+    record_keys: Keys<RecordKey>,
     policy: Arc<Policy>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
@@ -95,13 +98,14 @@ impl BatchDecider {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Self {
-        Self { entries, policy, clock, ids }
+        let order_ids = entries.iter().flat_map(|entry| entry.order_ids()).cloned().collect();
+        let record_keys = entries.iter().filter_map(|entry| entry.record_key()).cloned().collect();
+        Self { entries, order_ids, record_keys, policy, clock, ids }
     }
 
     /// What the entries name, for the store to load and lock.
     pub fn batch(&self) -> Batch {
-        let order_ids = self.entries.iter().flat_map(|entry| entry.order_ids()).cloned().collect();
-        let record_keys = self.entries.iter().filter_map(|entry| entry.record_key()).cloned().collect();
+        let (order_ids, record_keys) = (self.order_ids.clone(), self.record_keys.clone());
         Batch { order_ids, record_keys, makes_orders: self.makes_orders() }
     }
 
@@ -128,7 +132,7 @@ impl Decide for BatchDecider {
             loaded,
             versions: HashMap::new(),
             events: Vec::new(),
-            records: Vec::new(),
+            records: HashMap::new(),
         };
         let outcomes = self.entries.iter().map(|entry| work.run(entry)).collect();
         Verdict { writes: work.finish(), outcomes }
@@ -145,8 +149,8 @@ struct Work<'a> {
     /// one.
     versions: HashMap<OrderId, Option<i64>>,
     events: Vec<Event>,
-    /// The keys of the records that are new, each once.
-    records: Vec<RecordKey>,
+    /// The records that are new.
+    records: HashMap<RecordKey, Record>,
 }
 
 impl Work<'_> {
@@ -167,7 +171,7 @@ impl Work<'_> {
 
     /// The answer to a `request_id` that was decided before.
     fn said_before(&self, keyed: &Keyed) -> Option<Outcome> {
-        let record = self.loaded.records.get(&keyed.key)?;
+        let record = self.records.get(&keyed.key).or_else(|| self.loaded.records.get(&keyed.key))?;
         // A record of exactly that age still counts.
         if self.now > record.created_at.plus(self.decider.policy.idempotency_retention) {
             return None;
@@ -222,24 +226,21 @@ impl Work<'_> {
     fn record(&mut self, keyed: &Keyed, answer: StoredAnswer) {
         let record =
             Record { method: keyed.method, hashes: keyed.hashes.clone(), answer, created_at: self.now };
-        self.loaded.records.insert(keyed.key.clone(), record);
-        self.records.push(keyed.key.clone());
+        self.records.insert(keyed.key.clone(), record);
     }
 
     fn finish(mut self) -> Writes {
         let mut writes = Writes { events: self.events, ..Writes::default() };
-        let mut versions: Vec<_> = self.versions.into_iter().collect();
-        versions.sort_unstable();
-        for (order_id, version) in versions {
-            let Some(order) = self.loaded.orders.remove(&order_id) else { continue };
+        for order_id in self.decider.order_ids.iter() {
+            let Some(version) = self.versions.remove(order_id) else { continue };
+            let Some(order) = self.loaded.orders.remove(order_id) else { continue };
             match version {
                 None => writes.inserted.push(order),
                 Some(version) => writes.updated.push((version, order)),
             }
         }
-        self.records.sort_unstable();
-        let kept = &mut self.loaded.records;
-        writes.records = self.records.into_iter().filter_map(|key| kept.remove_entry(&key)).collect();
+        let keys = self.decider.record_keys.iter();
+        writes.records = keys.filter_map(|key| self.records.remove_entry(key)).collect();
         writes
     }
 }

@@ -36,7 +36,7 @@ pub use inbox::{
     Applied, DayStatistics, Gap, Gaps, Inbox, Intake, Progress, Share, StatisticsFilter, StatisticsPage,
 };
 pub use order_store::{
-    Audited, Batch, Decide, Loaded, OrderFilter, OrderStore, Outcome, Page, Record, RecordKey, StoredAnswer,
-    Verdict, Writes,
+    Audited, Batch, Decide, Keys, Loaded, OrderFilter, OrderStore, Outcome, Page, Record, RecordKey,
+    StoredAnswer, Verdict, Writes,
 };
 pub use outbox::{Advance, DeadLetter, LeadNote, Lease, Outbox, OutboxStatus, Resolution, Ticket};

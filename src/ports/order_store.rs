@@ -1,4 +1,5 @@
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -56,17 +57,50 @@ pub trait OrderStore: Send + Sync {
     async fn ping(&self) -> Result<(), PortError>;
 }
 
-/// What a batch of commands names, sorted and without repetitions.
+/// What a batch of commands names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Batch {
     /// The orders to load and lock.
-    pub order_ids: BTreeSet<OrderId>,
+    pub order_ids: Keys<OrderId>,
     /// The idempotency records to load.
-    pub record_keys: BTreeSet<RecordKey>,
+    pub record_keys: Keys<RecordKey>,
     /// The first command on each of the orders is one that makes it: most
     /// likely none of them is there yet, and no record either. A hint, which a
     /// store must prove before it relies on it.
     pub makes_orders: bool,
+}
+
+/// Keys, ascending and each once. Clones share them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys<K>(Arc<[K]>);
+
+impl<K> Default for Keys<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Ord> FromIterator<K> for Keys<K> {
+    fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> Self {
+        let mut keys: Vec<K> = keys.into_iter().collect();
+        keys.sort_unstable();
+        keys.dedup();
+        Self(keys.into())
+    }
+}
+
+impl<K: Ord, const N: usize> From<[K; N]> for Keys<K> {
+    fn from(keys: [K; N]) -> Self {
+        keys.into_iter().collect()
+    }
+}
+
+impl<K> Deref for Keys<K> {
+    type Target = [K];
+
+    fn deref(&self) -> &[K] {
+        &self.0
+    }
 }
 
 /// What was loaded for a batch.

@@ -1,9 +1,7 @@
 //! What every order store must do, lists apart.
 
-use std::collections::BTreeSet;
-
 use pvz::domain::{Answer, BatchRefusal, FieldViolation, Method, Order, OrderResult, Reason, Refusal};
-use pvz::ports::{Batch, ErrorKind, OrderStore, Outcome, Position, StoredAnswer, Verdict, Writes};
+use pvz::ports::{Batch, ErrorKind, Keys, OrderStore, Outcome, Position, StoredAnswer, Verdict, Writes};
 
 use super::given::{
     Given, accepted, accepting, answer, at, batch_of, decide, event, handed_over, id, issued, key, load,
@@ -248,11 +246,11 @@ const BATCHES: usize = 4;
 const SHARED: usize = 6;
 
 /// Adds an event to each of the named orders, whatever they are.
-async fn touch(store: &dyn OrderStore, ids: BTreeSet<pvz::domain::OrderId>) {
+async fn touch(store: &dyn OrderStore, ids: Keys<pvz::domain::OrderId>) {
     let batch = Batch { order_ids: ids.clone(), ..Batch::default() };
     let touch = decide(move |loaded| {
         let mut writes = Writes::default();
-        for order_id in &ids {
+        for order_id in ids.iter() {
             let after = if let Some(before) = loaded.orders.get(order_id) {
                 let after = Order { version: before.version + 1, ..before.clone() };
                 writes.updated.push((before.version, after.clone()));
