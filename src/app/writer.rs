@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::queue::{Claim, Claims, Queue, claims};
 use super::refuse::{STORE_RETRY, refuse};
@@ -69,6 +69,16 @@ struct Pool {
 struct State {
     queue: Queue<Job>,
     closed: bool,
+}
+
+/// What a worker does next.
+enum Next {
+    Batch(Vec<Job>),
+    /// What waits is to be taken after that time.
+    In(Duration),
+    /// Nothing waits, or only what stands behind a batch that is under way.
+    Unknown,
+    End,
 }
 
 /// A command that waits for its batch.
@@ -139,19 +149,35 @@ impl Writer {
         request_id: Option<RequestId>,
         admission: Admission,
     ) -> Result<Outcome, Refusal> {
+        let answer = self.enter(command, caller, request_id, admission);
+        timeout_at(caller.deadline, answer).await.unwrap_or_else(|_| Err(Refusal::deadline_exceeded()))
+    }
+
+    /// The same for whoever counts down to the deadline already: a timer for
+    /// each command would be 1 % of the server's CPU time.
+    ///
+    /// # Errors
+    /// Those of [`Writer::submit`], but that nothing ends the wait once the
+    /// batch has begun.
+    pub async fn enter(
+        &self,
+        command: Command,
+        caller: &Caller,
+        request_id: Option<RequestId>,
+        admission: Admission,
+    ) -> Result<Outcome, Refusal> {
         let pool = &self.0;
+        let deadline = caller.deadline;
+        // Before the rest, so that a future that waits for its answer holds that
+        // and little else.
+        let place = pool.place(admission, deadline).await?;
         let entry = Entry::new(command, caller.actor.clone(), &caller.scope, request_id, &pool.policy);
         let entry = entry.traced(caller.traceparent.clone());
         let claims = claims(&entry);
-        let deadline = caller.deadline;
-        let place = pool.place(admission, deadline).await?;
         let (reply, answer) = oneshot::channel();
         pool.enqueue(Job { entry: Arc::new(entry), claims, deadline, reply, _place: place })?;
-        match timeout_at(deadline, answer).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Refusal::unavailable("the service stopped before it answered", STORE_RETRY)),
-            Err(_) => Err(Refusal::deadline_exceeded()),
-        }
+        let stopped = || Refusal::unavailable("the service stopped before it answered", STORE_RETRY);
+        answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Takes no more commands; workers end when they have done what waits.
@@ -170,22 +196,27 @@ impl Writer {
             // Whatever has arrived gets its place first: no time passes by, but
             // at a busy hour each commit is shared by more.
             yield_now().await;
-            let (batch, closed) = {
-                let mut state = pool.state();
-                (state.queue.take(pool.limits.batch), state.closed && state.queue.is_empty())
-            };
-            if batch.is_empty() {
-                if closed {
+            let batch = match pool.next() {
+                Next::Batch(batch) => batch,
+                Next::In(time) => {
+                    // Woken or not, the queue is looked at again.
+                    let _ = timeout(time, woken).await;
+                    continue;
+                }
+                Next::Unknown => {
+                    woken.await;
+                    continue;
+                }
+                Next::End => {
                     pool.wake.notify_one();
                     return;
                 }
-                woken.await;
-                continue;
-            }
+            };
             pool.wake_another();
             let claims: Vec<Claim> = batch.iter().flat_map(Claims::claims).copied().collect();
+            let jobs = batch.len();
             pool.run(batch).await;
-            pool.state().queue.release(&claims);
+            pool.state().queue.release(jobs, &claims);
         }
     }
 }
@@ -193,6 +224,19 @@ impl Writer {
 impl Pool {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Next {
+        let mut state = self.state();
+        match state.queue.due_in() {
+            None if state.closed && state.queue.is_empty() => Next::End,
+            None => Next::Unknown,
+            Some(time) if !time.is_zero() && !state.closed => Next::In(time),
+            Some(_) => {
+                let batch = state.queue.take(self.limits.batch);
+                if batch.is_empty() { Next::Unknown } else { Next::Batch(batch) }
+            }
+        }
     }
 
     /// More than one batch may wait, or jobs that the last taker had to leave.
@@ -225,9 +269,11 @@ impl Pool {
         if state.closed {
             return Err(Refusal::unavailable("the service is stopping", STORE_RETRY));
         }
-        state.queue.push(job);
+        let tell = state.queue.push(job);
         drop(state);
-        self.wake.notify_one();
+        if tell {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 

@@ -51,7 +51,8 @@ impl GrpcOrderService {
         request_id: Option<RequestId>,
         call: &Call,
     ) -> Result<Answered<Answer>, Refused> {
-        let outcome = self.writer.submit(command, &call.caller(), request_id, Admission::Immediate).await?;
+        // `Front` counts down to the deadline.
+        let outcome = self.writer.enter(command, &call.caller(), request_id, Admission::Immediate).await?;
         let Outcome { answer, replayed } = outcome;
         match answer {
             Ok(message) => Ok(Answered { message, replayed }),

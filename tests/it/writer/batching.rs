@@ -5,7 +5,7 @@ use std::time::Duration;
 use pvz::app::{Admission, WriterLimits};
 use pvz::domain::{Answer, BatchMode, Reason, StateName};
 
-use super::stage::{LIMITS, Stage, settle};
+use super::stage::{LIMITS, Stage, Trick, settle};
 use crate::support::commands::{accept, bring_back, issue, parcel};
 
 fn numbered(prefix: &str, range: std::ops::Range<usize>) -> Vec<String> {
@@ -40,6 +40,69 @@ async fn what_waits_shares_a_commit_up_to_the_limit_in_order_of_arrival() {
         [vec!["first".to_owned()], numbered("o", 0..16), numbered("o", 16..32), numbered("o", 32..40)];
     assert_eq!(stage.store.batches(), expected);
     stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_a_batch_the_next_is_closed_when_it_is_nearly_as_large() {
+    let stage = Stage::new(2, LIMITS);
+    stage.store.hold();
+    let mut asked = Vec::new();
+    for id in numbered("a", 0..8) {
+        asked.push(stage.ask(accept(parcel(&id))));
+    }
+    stage.store.begun(1).await;
+    for id in numbered("b", 0..5) {
+        asked.push(stage.ask(accept(parcel(&id))));
+    }
+    settle().await;
+    assert_eq!(stage.store.batches(), [numbered("a", 0..8)], "five are less than three quarters of eight");
+    asked.push(stage.ask(accept(parcel("b005"))));
+    settle().await;
+    assert_eq!(stage.store.batches(), [numbered("a", 0..8), numbered("b", 0..6)]);
+    stage.store.resume();
+    for answer in asked {
+        answer.await.unwrap().unwrap().answer.unwrap();
+    }
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_when_a_batch_is_done_goes_at_once() {
+    let stage = Stage::new(2, LIMITS);
+    stage.store.hold();
+    let mut asked: Vec<_> = numbered("a", 0..8).iter().map(|id| stage.ask(accept(parcel(id)))).collect();
+    stage.store.begun(1).await;
+    asked.push(stage.ask(accept(parcel("b"))));
+    settle().await;
+    let began = tokio::time::Instant::now();
+    stage.store.resume();
+    for answer in asked {
+        answer.await.unwrap().unwrap().answer.unwrap();
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(stage.store.batches(), [numbered("a", 0..8), vec!["b".to_owned()]]);
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_stuck_keeps_nobody() {
+    let stage = Stage::new(2, LIMITS);
+    stage.store.plays(&[Trick::Hang]);
+    let stuck: Vec<_> = numbered("a", 0..8).iter().map(|id| stage.ask(accept(parcel(id)))).collect();
+    stage.store.begun(1).await;
+    for id in ["b", "c"] {
+        let began = tokio::time::Instant::now();
+        stage.ask(accept(parcel(id))).await.unwrap().unwrap().answer.unwrap();
+        assert!(began.elapsed() <= Duration::from_millis(3), "{id}: {:?}", began.elapsed());
+    }
+    // Behind the one that is stuck, and not kept from what stands beside it.
+    let behind = stage.ask(issue(&["a000"], BatchMode::Atomic));
+    settle().await;
+    stage.ask(accept(parcel("d"))).await.unwrap().unwrap().answer.unwrap();
+    assert!(!behind.is_finished());
+    for answer in stuck {
+        assert_eq!(answer.await.unwrap().unwrap_err().reason, Reason::DeadlineExceeded);
+    }
 }
 
 #[tokio::test(start_paused = true)]
