@@ -121,12 +121,13 @@ impl Front {
     {
         let (metadata, _, message) = request.into_parts();
         let call = self.begin(method, &metadata);
+        drop(metadata);
         let (correlation, started, deadline) = (call.correlation.clone(), call.started, call.deadline);
         let form = call.form();
         let answer = if self.drain.is_cancelled() {
             Err(stopping().into())
         } else {
-            let running = AssertUnwindSafe(async { handler(message, form, call).await }).catch_unwind();
+            let running = AssertUnwindSafe(handler(message, form, call)).catch_unwind();
             match timeout_at(deadline, running).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Err(panicked(method)),

@@ -3,6 +3,7 @@
 mod bare_status;
 mod call;
 mod connection;
+mod direct;
 mod ending;
 mod import;
 mod operate;

@@ -16,6 +16,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use super::bare_status::BareStatusLayer;
 use super::connection::Hello;
+use super::direct::DirectLayer;
 use super::ending::EndingLayer;
 use super::service::GrpcOrderService;
 use crate::app::Ready;
@@ -96,7 +97,7 @@ pub async fn serve(
         .max_concurrent_streams(options.max_concurrent_streams)
         .http2_max_header_list_size(16 * 1024)
         .layer(BareStatusLayer { ids, timeout: options.request_timeout })
-        .add_service(orders)
+        .layer(DirectLayer(orders))
         .add_service(ending().named_layer(health))
         .add_service(ending().named_layer(reflection_v1))
         .add_service(ending().named_layer(reflection_v1alpha))
