@@ -9,19 +9,8 @@ use pvz::cli;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    let command = match cli::parse(std::env::args_os().skip(1)) {
-        Ok(command) => command,
-        Err(early) => return ExitCode::from(early.print()),
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            anstream::eprintln!("error: the asynchronous runtime does not start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let exit = runtime.block_on(cli::run(command));
-    // A thread that waits for standard input cannot be asked to stop.
-    runtime.shutdown_background();
-    ExitCode::from(exit)
+    match cli::parse(std::env::args_os().skip(1)) {
+        Ok(command) => ExitCode::from(cli::run(command)),
+        Err(early) => ExitCode::from(early.print()),
+    }
 }

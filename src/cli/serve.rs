@@ -1,8 +1,12 @@
 //! `pvz serve`: the service.
 
 use std::io::{self, Write as _};
+use std::thread::available_parallelism;
+
+use tokio::runtime::Builder;
 
 use super::config::{configured_command, load};
+use super::run_on;
 use crate::compose::{self, Addresses};
 use crate::config::Config;
 use crate::lifecycle::{self, Lifecycle};
@@ -28,7 +32,7 @@ configured_command! {
 
 impl Serve {
     /// Serves until a signal, or until a part of the service fails.
-    pub async fn run(self) -> u8 {
+    pub(super) fn run(self) -> u8 {
         let mut sources = self.sources();
         if self.migrate {
             sources.flags.push(("--migrate", true.to_string()));
@@ -37,25 +41,35 @@ impl Serve {
             Ok(loaded) => loaded.config,
             Err(code) => return code,
         };
-        if let Err(error) = telemetry::init(&config.log) {
-            return failed(&error);
-        }
-        // Before the store is opened, so that a signal during a long migration
-        // is not the platform's to handle.
-        let signals = match lifecycle::signals() {
-            Ok(signals) => signals,
-            Err(error) => return failed(&error),
-        };
-        let life = Lifecycle::new();
-        let addresses = match compose::start(&config, &life).await {
-            Ok(addresses) => addresses,
-            Err(error) => return failed(&error),
-        };
-        if let Err(error) = banner(&config, addresses) {
-            tracing::warn!(%error, "the banner could not be printed");
-        }
-        life.run(signals, config.server.drain_deadline).await.code()
+        let mut threads = Builder::new_multi_thread();
+        threads.worker_threads(config.server.threads.unwrap_or_else(one_less_than_cores));
+        run_on(threads, serve(config))
     }
+}
+
+fn one_less_than_cores() -> usize {
+    available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+}
+
+async fn serve(config: Config) -> u8 {
+    if let Err(error) = telemetry::init(&config.log) {
+        return failed(&error);
+    }
+    // Before the store is opened, so that a signal during a long migration is
+    // not the platform's to handle.
+    let signals = match lifecycle::signals() {
+        Ok(signals) => signals,
+        Err(error) => return failed(&error),
+    };
+    let life = Lifecycle::new();
+    let addresses = match compose::start(&config, &life).await {
+        Ok(addresses) => addresses,
+        Err(error) => return failed(&error),
+    };
+    if let Err(error) = banner(&config, addresses) {
+        tracing::warn!(%error, "the banner could not be printed");
+    }
+    life.run(signals, config.server.drain_deadline).await.code()
 }
 
 pub(super) fn failed(error: &dyn std::error::Error) -> u8 {

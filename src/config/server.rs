@@ -19,6 +19,12 @@ pub struct Server {
     #[config(env = "PVZ_ADMIN_ADDR", default = "127.0.0.1:9464", deserialize_with = text::address)]
     pub admin_addr: SocketAddr,
 
+    /// How many threads serve, besides those that wait for files. Not set: one
+    /// fewer than there are cores, but at least one, since the store has its work
+    /// too, in threads of its own or in the database beside.
+    #[config(env = "PVZ_SERVER_THREADS", deserialize_with = text::integer::<_, _, 1, 1_024>)]
+    pub threads: Option<usize>,
+
     /// How long a unary call may take that names no deadline of its own.
     #[config(
         env = "PVZ_SERVER_REQUEST_TIMEOUT",

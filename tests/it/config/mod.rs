@@ -126,7 +126,7 @@ fn another_value(path: &str) -> &'static str {
         "server.max_message" => "64KiB",
         "server.max_concurrent_streams" => "9",
         "server.cors_origins" => "https://shop.example, http://localhost:3000",
-        "events.kafka_replication" | "store.pool_size" | "writer.workers" => "3",
+        "events.kafka_replication" | "server.threads" | "store.pool_size" | "writer.workers" => "3",
         "writer.queue" => "10",
         "writer.batch" => "11",
         "writer.retry_budget" => "250ms",
