@@ -11,7 +11,8 @@
 //! accepts on PostgreSQL (benches/README.md).
 
 use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -29,9 +30,9 @@ pub fn claims(entry: &Entry) -> Vec<Claim> {
 }
 
 fn hash(value: &impl Hash) -> Claim {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
+    /// Nobody can choose ids whose claims collide.
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    KEYS.hash_one(value)
 }
 
 /// Which part of the batches under way must wait before it is taken beside
