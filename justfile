@@ -22,7 +22,7 @@ deps:
 # What is made from the sources: the configuration template, help texts, snapshots.
 generate:
     cargo run --release --locked -- config template > config/default.toml
-    TRYCMD=overwrite INSTA_UPDATE=always cargo test --profile ci --locked --test it -- cli_text openapi errors
+    TRYCMD=overwrite INSTA_UPDATE=always cargo test --release --locked --test it -- cli_text openapi errors
 
 # Every test; `just test it day::` only some.
 test *which:
@@ -31,10 +31,14 @@ test *which:
 # Format and lints, as CI has them.
 lint:
     cargo fmt --check
-    cargo clippy --profile ci --locked --all-targets -- -D warnings
+    cargo clippy --release --locked --all-targets -- -D warnings
+
+# The shipped program, in target/dist.
+dist:
+    cargo build --profile dist --locked
 
 # How fast the service is, on a PostgreSQL started for it and on SQLite.
-bench: build
+bench: dist
     benches/run
 
 # What REST costs beside gRPC; needs valgrind and wrk.
