@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::admin;
-use crate::adapters::grpc::{self, Front, GrpcOptions, GrpcOrderService};
+use crate::adapters::grpc::{self, CallContext, GrpcOptions, GrpcOrderService};
 use crate::adapters::http::{self, HttpOptions};
 use crate::adapters::journal::JournalError;
 use crate::adapters::kafka::SecurityError;
@@ -23,8 +23,8 @@ use crate::adapters::postgres;
 use crate::adapters::sqlite::OpenError;
 use crate::adapters::system::{SystemClock, SystemIds};
 use crate::app::{
-    Housekeeping, OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness, Ready,
-    Writer, WriterLimits,
+    Maintenance, OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness, Ready, Writer,
+    WriterLimits,
 };
 use crate::config::Config;
 use crate::domain::Policy;
@@ -156,7 +156,7 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Addresses, Start
     let tokens = PageTokens::new(secret);
     let operated = operate(&store, sink.as_ref(), Arc::clone(&clock), tokens.clone());
     let service = GrpcOrderService::new(
-        Front::new(Arc::clone(&ids), config.server.request_timeout, life.soft().clone()),
+        CallContext::new(Arc::clone(&ids), config.server.request_timeout, life.soft().clone()),
         writer.clone(),
         ReadOrders::new(Arc::clone(&store.orders), Arc::clone(&clock), tokens.clone()),
         ReadEvents::new(
@@ -174,8 +174,8 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Addresses, Start
     let readiness = Readiness::new(Arc::clone(&store.orders));
     let (grpc_ready, admin_ready) = (readiness.subscribe(), readiness.subscribe());
     life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
-    let housekeeping = Housekeeping::new(Arc::clone(&store.orders), Arc::clone(&clock), policy);
-    life.spawn_until_done("housekeeping", housekeeping.run(life.soft().clone()));
+    let maintenance = Maintenance::new(Arc::clone(&store.orders), Arc::clone(&clock), policy);
+    life.spawn_until_done("maintenance", maintenance.run(life.soft().clone()));
 
     let (hard, soft) = (life.hard().clone(), life.soft().clone());
     let options = grpc_options(config);
@@ -213,7 +213,7 @@ fn spawn_workers(writer: &Writer, workers: usize, life: &Lifecycle) {
     }
 }
 
-/// The admin face, and the upkeep of what it shows, until `stop` is cancelled.
+/// The admin face, and the upkeep of the metrics recorder, until `stop` is cancelled.
 fn spawn_admin(
     listener: TcpListener,
     ready: Ready,

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use futures::FutureExt as _;
-use pvz::adapters::grpc::{self, Front, GrpcOptions, GrpcOrderService};
+use pvz::adapters::grpc::{self, CallContext, GrpcOptions, GrpcOrderService};
 use pvz::adapters::http::{self, HttpOptions};
 use pvz::adapters::memory::MemoryStore;
 use pvz::adapters::system::{SystemClock, SystemIds};
@@ -80,7 +80,7 @@ fn service(
         limits,
     );
     tokio::spawn(writer.clone().work());
-    let front = Front::new(Arc::<SystemIds>::clone(ids), Duration::from_secs(30), stop.clone());
+    let front = CallContext::new(Arc::<SystemIds>::clone(ids), Duration::from_secs(30), stop.clone());
     let orders =
         ReadOrders::new(Arc::<MemoryStore>::clone(store), Arc::<SystemClock>::clone(&clock), tokens.clone());
     let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));

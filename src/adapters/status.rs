@@ -7,7 +7,7 @@ pub use crate::domain::Reason;
 
 /// What a refusal is called on every face.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Face {
+pub struct StatusCodes {
     /// The gRPC status code.
     pub grpc: Code,
     /// The HTTP status.
@@ -20,7 +20,7 @@ pub struct Face {
 pub const EXIT_DIFFERENCES: u8 = 7;
 
 /// The mapping of DOMAIN.md, section Refusals.
-pub const fn face(reason: Reason) -> Face {
+pub const fn status_codes(reason: Reason) -> StatusCodes {
     use Reason as R;
     let (grpc, http, exit) = match reason {
         R::ValidationFailed | R::InvalidPackaging | R::WeightTooHeavy | R::IdempotencyKeyReused => {
@@ -49,7 +49,7 @@ pub const fn face(reason: Reason) -> Face {
         R::UnsupportedMediaType => (Code::Unimplemented, StatusCode::UNSUPPORTED_MEDIA_TYPE, 2),
         R::Internal => (Code::Internal, StatusCode::INTERNAL_SERVER_ERROR, 1),
     };
-    Face { grpc, http, exit }
+    StatusCodes { grpc, http, exit }
 }
 
 /// The reason that a bare gRPC status stands for, when it comes without

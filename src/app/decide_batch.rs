@@ -12,7 +12,7 @@ use crate::domain::{
     Timestamp, Traceparent, decide, echo,
 };
 use crate::ports::{
-    Batch, Clock, Decide, Ids, Keys, Loaded, Outcome, Record, RecordKey, StoredAnswer, Verdict, Writes,
+    Batch, Clock, Decide, IdempotencyKey, Ids, Keys, Loaded, Outcome, Record, StoredAnswer, Verdict, Writes,
 };
 
 /// A command on its way into a batch.
@@ -27,7 +27,7 @@ pub struct Entry {
 /// What a command with a `request_id` is recognised by.
 #[derive(Debug, Clone)]
 struct Keyed {
-    key: RecordKey,
+    key: IdempotencyKey,
     method: Method,
     hashes: Vec<[u8; 16]>,
 }
@@ -45,7 +45,7 @@ impl Entry {
             let content = Content::of(&command, &policy.catalogue);
             let hashes = content.fields.iter().map(|field| hash(field)).collect();
             let method = content.method;
-            Keyed { key: RecordKey { scope: scope.to_owned(), request_id }, method, hashes }
+            Keyed { key: IdempotencyKey { scope: scope.to_owned(), request_id }, method, hashes }
         });
         Self { command, actor, traceparent: None, keyed }
     }
@@ -61,7 +61,7 @@ impl Entry {
     }
 
     /// The key of its idempotency record.
-    pub fn record_key(&self) -> Option<&RecordKey> {
+    pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
         self.keyed.as_ref().map(|keyed| &keyed.key)
     }
 
@@ -84,7 +84,7 @@ pub struct BatchDecider {
     entries: Vec<Arc<Entry>>,
     /// What the entries name: all that they can change.
     order_ids: Keys<OrderId>,
-    record_keys: Keys<RecordKey>,
+    idempotency_keys: Keys<IdempotencyKey>,
     policy: Arc<Policy>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
@@ -99,14 +99,14 @@ impl BatchDecider {
         ids: Arc<dyn Ids>,
     ) -> Self {
         let order_ids = entries.iter().flat_map(|entry| entry.order_ids()).cloned().collect();
-        let record_keys = entries.iter().filter_map(|entry| entry.record_key()).cloned().collect();
-        Self { entries, order_ids, record_keys, policy, clock, ids }
+        let idempotency_keys = entries.iter().filter_map(|entry| entry.idempotency_key()).cloned().collect();
+        Self { entries, order_ids, idempotency_keys, policy, clock, ids }
     }
 
     /// What the entries name, for the store to load and lock.
     pub fn batch(&self) -> Batch {
-        let (order_ids, record_keys) = (self.order_ids.clone(), self.record_keys.clone());
-        Batch { order_ids, record_keys, makes_orders: self.makes_orders() }
+        let (order_ids, idempotency_keys) = (self.order_ids.clone(), self.idempotency_keys.clone());
+        Batch { order_ids, idempotency_keys, makes_orders: self.makes_orders() }
     }
 
     /// Whether the first command on each order makes it.
@@ -150,7 +150,7 @@ struct Work<'a> {
     versions: HashMap<OrderId, Option<i64>>,
     events: Vec<Event>,
     /// The records that are new.
-    records: HashMap<RecordKey, Record>,
+    records: HashMap<IdempotencyKey, Record>,
 }
 
 impl Work<'_> {
@@ -239,7 +239,7 @@ impl Work<'_> {
                 Some(version) => writes.updated.push((version, order)),
             }
         }
-        let keys = self.decider.record_keys.iter();
+        let keys = self.decider.idempotency_keys.iter();
         writes.records = keys.filter_map(|key| self.records.remove_entry(key)).collect();
         writes
     }

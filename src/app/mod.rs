@@ -3,9 +3,10 @@
 
 mod caller;
 mod decide_batch;
-mod housekeeping;
 mod ingest_events;
 mod ingest_partition;
+mod maintenance;
+mod notify_replicas;
 mod outbox;
 mod page_token;
 mod queue;
@@ -15,16 +16,16 @@ mod read_statistics;
 mod readiness;
 mod refuse;
 mod relay_batch;
+mod relay_dead_letters;
 mod relay_events;
-mod relay_letters;
-mod share_commits;
 mod verify;
 mod writer;
 
 pub use caller::Caller;
 pub use decide_batch::{BatchDecider, Entry};
-pub use housekeeping::Housekeeping;
 pub use ingest_events::{IngestEvents, IngestOptions, Ingested};
+pub use maintenance::Maintenance;
+pub use notify_replicas::NotifyReplicas;
 pub use outbox::{DeadLetterPage, OperateOutbox, OutboxReport};
 pub use page_token::{PageTokens, page_limit};
 pub use read_events::{EventPage, ReadEvents};
@@ -33,6 +34,5 @@ pub use read_statistics::{OpenInbox, ReadStatistics, StatisticsFound};
 pub use readiness::{Readiness, Ready};
 pub use refuse::refuse;
 pub use relay_events::{RelayEvents, RelayOptions};
-pub use share_commits::ShareCommits;
 pub use verify::{Difference, Report, verify};
 pub use writer::{Admission, Committed, Writer, WriterLimits};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::page_token::Place;
+use super::page_token::PagePosition;
 use super::{PageTokens, refuse};
 use crate::domain::{OrderId, Reason, Refusal};
 use crate::ports::{Clock, DeadLetter, EventLog, Outbox, OutboxStatus, Position, Resolution};
@@ -98,8 +98,8 @@ impl OperateOutbox {
             letters.truncate(limit);
             if let Some(last) = letters.last() {
                 let order_id = last.order_id.to_string();
-                let place = Place { now: self.clock.now(), key: 0, order_id };
-                next_page_token = self.tokens.encode(&bound, &place);
+                let position = PagePosition { now: self.clock.now(), key: 0, order_id };
+                next_page_token = self.tokens.encode(&bound, &position);
             }
         }
         Ok(DeadLetterPage { letters, next_page_token })

@@ -35,7 +35,7 @@ pub struct PageTokens {
 /// What a token carries: where the next page begins, and what "now" was when
 /// the traversal began.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct PagePosition {
     pub now: Timestamp,
     /// An instant in microseconds, or a sequence.
     pub key: i64,
@@ -49,31 +49,31 @@ impl PageTokens {
         Self { key: secret }
     }
 
-    /// The token of a place in the list that `filter` describes.
-    pub(super) fn encode(&self, filter: &str, place: &Place) -> String {
-        let mut bytes = Vec::with_capacity(16 + place.order_id.len() + TAG);
-        bytes.extend_from_slice(&place.now.micros().to_be_bytes());
-        bytes.extend_from_slice(&place.key.to_be_bytes());
-        bytes.extend_from_slice(place.order_id.as_bytes());
+    /// The token of a position in the list that `filter` describes.
+    pub(super) fn encode(&self, filter: &str, position: &PagePosition) -> String {
+        let mut bytes = Vec::with_capacity(16 + position.order_id.len() + TAG);
+        bytes.extend_from_slice(&position.now.micros().to_be_bytes());
+        bytes.extend_from_slice(&position.key.to_be_bytes());
+        bytes.extend_from_slice(position.order_id.as_bytes());
         let tag = self.tag(filter, &bytes).finalize().into_bytes();
         bytes.extend_from_slice(&tag[..TAG]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The place that a token names.
-    pub(super) fn decode(&self, filter: &str, token: &str) -> Result<Place, Refusal> {
+    /// The position that a token names.
+    pub(super) fn decode(&self, filter: &str, token: &str) -> Result<PagePosition, Refusal> {
         self.read(filter, token).ok_or_else(|| {
             Refusal::invalid("page_token", "is not one that this list gave out, or its filter has changed")
         })
     }
 
-    fn read(&self, filter: &str, token: &str) -> Option<Place> {
+    fn read(&self, filter: &str, token: &str) -> Option<PagePosition> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (body, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
         self.tag(filter, body).verify_truncated_left(tag).ok()?;
         let (now, rest) = body.split_first_chunk::<8>()?;
         let (key, order_id) = rest.split_first_chunk::<8>()?;
-        Some(Place {
+        Some(PagePosition {
             now: Timestamp::from_micros(i64::from_be_bytes(*now))?,
             key: i64::from_be_bytes(*key),
             order_id: std::str::from_utf8(order_id).ok()?.to_owned(),
@@ -93,7 +93,7 @@ impl PageTokens {
     }
 }
 
-impl Place {
+impl PagePosition {
     /// The key of a list that is ordered by an instant and an id.
     pub(super) fn below(&self) -> Option<(Timestamp, OrderId)> {
         Some((Timestamp::from_micros(self.key)?, OrderId::parse(&self.order_id).ok()?))

@@ -26,7 +26,7 @@ pub type Claim = u64;
 /// Everything that an entry competes for.
 pub fn claims(entry: &Entry) -> Vec<Claim> {
     let orders = entry.order_ids().iter().map(hash);
-    orders.chain(entry.record_key().map(hash)).collect()
+    orders.chain(entry.idempotency_key().map(hash)).collect()
 }
 
 fn hash(value: &impl Hash) -> Claim {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::Stream;
 use tokio_util::sync::CancellationToken;
 
-use super::page_token::Place;
+use super::page_token::PagePosition;
 use super::refuse::STORE_RETRY;
 use super::{Committed, PageTokens, refuse};
 use crate::domain::{OrderId, Reason, Refusal};
@@ -61,9 +61,9 @@ impl ReadEvents {
     /// what the store fails with.
     pub async fn history(&self, order_id: &OrderId, limit: usize, token: &str) -> Result<EventPage, Refusal> {
         let bound = format!("history|{order_id}");
-        let place = if token.is_empty() { None } else { Some(self.tokens.decode(&bound, token)?) };
-        let now = place.as_ref().map_or_else(|| self.clock.now(), |place| place.now);
-        let after = place.map_or(0, |place| place.key);
+        let position = if token.is_empty() { None } else { Some(self.tokens.decode(&bound, token)?) };
+        let now = position.as_ref().map_or_else(|| self.clock.now(), |position| position.now);
+        let after = position.map_or(0, |position| position.key);
         let found = self.log.history(order_id, after, limit + 1).await;
         let mut events = found.map_err(|error| refuse(&error))?;
         if events.is_empty() && after == 0 {
@@ -75,7 +75,7 @@ impl ReadEvents {
             events.truncate(limit);
             if let Some(last) = events.last() {
                 let key = last.event.sequence;
-                next = self.tokens.encode(&bound, &Place { now, key, order_id: String::new() });
+                next = self.tokens.encode(&bound, &PagePosition { now, key, order_id: String::new() });
             }
         }
         Ok(EventPage { events, next })

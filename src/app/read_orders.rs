@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::page_token::Place;
+use super::page_token::PagePosition;
 use super::{PageTokens, refuse};
 use crate::domain::{CustomerId, Order, OrderId, OrderView, PickupPointId, Refusal, StateName, Timestamp};
 use crate::ports::{Clock, OrderFilter, OrderStore, Page};
@@ -119,8 +119,8 @@ impl ReadOrders {
                 Ok((self.clock.now(), Page { below: None, limit: limit + 1 }))
             }
             PageSpec::Page { limit, token } => {
-                let place = self.tokens.decode(bound, token)?;
-                Ok((place.now, Page { below: place.below(), limit: limit + 1 }))
+                let position = self.tokens.decode(bound, token)?;
+                Ok((position.now, Page { below: position.below(), limit: limit + 1 }))
             }
         }
     }
@@ -140,8 +140,8 @@ impl ReadOrders {
             orders.truncate(*limit);
             if let Some(last) = orders.last() {
                 let key = key(last).unwrap_or(last.accepted_at).micros();
-                let place = Place { now, key, order_id: last.order_id.to_string() };
-                next_page_token = self.tokens.encode(bound, &place);
+                let position = PagePosition { now, key, order_id: last.order_id.to_string() };
+                next_page_token = self.tokens.encode(bound, &position);
             }
         }
         OrderPage { orders: orders.into_iter().map(|order| order.at(now)).collect(), next_page_token }

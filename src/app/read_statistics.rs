@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::sync::OnceCell;
 
-use super::page_token::Place;
+use super::page_token::PagePosition;
 use super::{PageTokens, refuse};
 use crate::domain::{Day, PickupPointId, Refusal};
 use crate::ports::{Clock, DayStatistics, Inbox, PortError, StatisticsFilter, StatisticsPage};
@@ -52,7 +52,7 @@ impl ReadStatistics {
         token: &str,
     ) -> Result<StatisticsFound, Refusal> {
         let bound = describe(filter);
-        let after = if token.is_empty() { None } else { Some(self.place(&bound, token)?) };
+        let after = if token.is_empty() { None } else { Some(self.position(&bound, token)?) };
         let Some(inbox) = self.inbox().await.map_err(|error| refuse(&error))? else {
             return Ok(StatisticsFound { days: Vec::new(), next_page_token: String::new() });
         };
@@ -63,8 +63,8 @@ impl ReadStatistics {
             days.truncate(limit);
             if let Some(last) = days.last() {
                 let order_id = format!("{}|{}", last.pickup_point_id, last.currency);
-                let place = Place { now: self.0.clock.now(), key: last.day.0.into(), order_id };
-                next_page_token = self.0.tokens.encode(&bound, &place);
+                let position = PagePosition { now: self.0.clock.now(), key: last.day.0.into(), order_id };
+                next_page_token = self.0.tokens.encode(&bound, &position);
             }
         }
         Ok(StatisticsFound { days, next_page_token })
@@ -79,12 +79,12 @@ impl ReadStatistics {
         Ok(Some(self.0.inbox.get_or_init(|| std::future::ready(opened)).await))
     }
 
-    fn place(&self, bound: &str, token: &str) -> Result<(PickupPointId, Day, String), Refusal> {
-        let place = self.0.tokens.decode(bound, token)?;
+    fn position(&self, bound: &str, token: &str) -> Result<(PickupPointId, Day, String), Refusal> {
+        let position = self.0.tokens.decode(bound, token)?;
         let parse = || {
-            let (point, currency) = place.order_id.split_once('|')?;
+            let (point, currency) = position.order_id.split_once('|')?;
             let point = PickupPointId::parse(point).ok()?;
-            Some((point, Day(i32::try_from(place.key).ok()?), currency.to_owned()))
+            Some((point, Day(i32::try_from(position.key).ok()?), currency.to_owned()))
         };
         // Sealed by us, so it can be read; unless another release sealed it.
         parse().ok_or_else(|| Refusal::invalid("page_token", "is not one that this list gave out"))

@@ -18,7 +18,7 @@ use super::Committed;
 use super::relay_batch::Waiting;
 use crate::domain::OrderId;
 use crate::ports::{
-    Advance, Clock, DeadLetter, Delivery, EventLog, EventSink, LeadNote, Lease, LoggedEvent, Outbox,
+    Advance, Clock, DeadLetter, Delivery, EventLog, EventSink, LeaderNote, Lease, LoggedEvent, Outbox,
     PortError, Position, Receipt, chain,
 };
 
@@ -104,7 +104,7 @@ pub(super) struct Lead<'r> {
     pub(super) looked: Option<Instant>,
     failures: u32,
     /// What operators are told of this lead.
-    pub(super) note: LeadNote,
+    pub(super) note: LeaderNote,
     /// When they were told of a failure.
     pub(super) failed: Option<Instant>,
     /// Why the sink took no events, as far as the log knows of it already.
@@ -200,7 +200,7 @@ impl RelayEvents {
 
 impl<'r> Lead<'r> {
     fn new(relay: &'r RelayEvents, lease: Lease) -> Self {
-        let note = LeadNote { leader: relay.leader.clone(), since: relay.clock.now(), failure: None };
+        let note = LeaderNote { leader: relay.leader.clone(), since: relay.clock.now(), failure: None };
         Self {
             relay,
             settled: lease.cursor,

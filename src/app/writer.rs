@@ -60,13 +60,13 @@ struct Pool {
     limits: WriterLimits,
     places: Arc<Semaphore>,
     patient_places: Arc<Semaphore>,
-    state: Mutex<State>,
+    state: Mutex<WriterState>,
     wake: Notify,
     committed: watch::Sender<u64>,
 }
 
 #[derive(Default)]
-struct State {
+struct WriterState {
     queue: Queue<Job>,
     closed: bool,
 }
@@ -88,10 +88,10 @@ struct Job {
     deadline: Instant,
     reply: oneshot::Sender<Result<Outcome, Refusal>>,
     /// Given back when the batch begins.
-    _place: Place,
+    _permit: QueuePermit,
 }
 
-struct Place {
+struct QueuePermit {
     _queue: OwnedSemaphorePermit,
     _patient: Option<OwnedSemaphorePermit>,
 }
@@ -170,12 +170,12 @@ impl Writer {
         let deadline = caller.deadline;
         // Before the rest, so that a future that waits for its answer holds that
         // and little else.
-        let place = pool.place(admission, deadline).await?;
+        let place = pool.permit(admission, deadline).await?;
         let entry = Entry::new(command, caller.actor.clone(), &caller.scope, request_id, &pool.policy);
         let entry = entry.traced(caller.traceparent.clone());
         let claims = claims(&entry);
         let (reply, answer) = oneshot::channel();
-        pool.enqueue(Job { entry: Arc::new(entry), claims, deadline, reply, _place: place })?;
+        pool.enqueue(Job { entry: Arc::new(entry), claims, deadline, reply, _permit: place })?;
         let stopped = || Refusal::unavailable("the service stopped before it answered", STORE_RETRY);
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
@@ -222,7 +222,7 @@ impl Writer {
 }
 
 impl Pool {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WriterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -246,20 +246,20 @@ impl Pool {
         }
     }
 
-    async fn place(&self, admission: Admission, deadline: Instant) -> Result<Place, Refusal> {
+    async fn permit(&self, admission: Admission, deadline: Instant) -> Result<QueuePermit, Refusal> {
         let stopped = |_: AcquireError| Refusal::unavailable("the service is stopping", STORE_RETRY);
         match admission {
             Admission::Immediate => {
                 let queue = Arc::clone(&self.places).try_acquire_owned();
                 let queue = queue.map_err(|_| Refusal::overloaded(OVERLOADED_RETRY))?;
-                Ok(Place { _queue: queue, _patient: None })
+                Ok(QueuePermit { _queue: queue, _patient: None })
             }
             Admission::Patient => {
                 let patient = Arc::clone(&self.patient_places).acquire_owned();
                 let queue = Arc::clone(&self.places).acquire_owned();
                 let places = timeout_at(deadline, async { Ok((patient.await?, queue.await?)) }).await;
                 let (patient, queue) = places.map_err(|_| Refusal::deadline_exceeded())?.map_err(stopped)?;
-                Ok(Place { _queue: queue, _patient: Some(patient) })
+                Ok(QueuePermit { _queue: queue, _patient: Some(patient) })
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use super::config::{configured_command, load};
-use crate::adapters::status::{EXIT_DIFFERENCES, Reason, face};
+use crate::adapters::status::{EXIT_DIFFERENCES, Reason, status_codes};
 use crate::app::{Report, verify};
 use crate::compose::Store;
 
@@ -22,7 +22,7 @@ impl Verify {
             Ok(loaded) => loaded.config,
             Err(code) => return code,
         };
-        let unavailable = face(Reason::Unavailable).exit;
+        let unavailable = status_codes(Reason::Unavailable).exit;
         let store = match Store::open_read_only(&config).await {
             Ok(store) => store,
             Err(error) => return complain(&error, unavailable),

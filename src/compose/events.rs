@@ -12,7 +12,7 @@ use crate::adapters::kafka::{
 };
 use crate::adapters::metered::{MeteredOutbox, MeteredSink, OutboxGauges};
 use crate::adapters::system::SystemClock;
-use crate::app::{OperateOutbox, RelayEvents, RelayOptions, ShareCommits, Writer};
+use crate::app::{NotifyReplicas, OperateOutbox, RelayEvents, RelayOptions, Writer};
 use crate::config::{
     Config, Events, EventsUrl, KafkaCompression, KafkaEncoding, KafkaSasl, KafkaUrl, Secret,
 };
@@ -106,7 +106,7 @@ pub(super) fn spawn_publishing(
     stop: &CancellationToken,
 ) {
     if let Some(news) = &store.news {
-        let sharer = ShareCommits::new(Arc::clone(news), writer.commit_counter());
+        let sharer = NotifyReplicas::new(Arc::clone(news), writer.commit_counter());
         life.spawn_until_done("news", sharer.run(stop.clone()));
     }
     let Some(sink) = sink else { return };

@@ -10,11 +10,12 @@ pub use crate::adapters::postgres::Baseline;
 use super::StartError;
 use crate::adapters::memory::MemoryStore;
 use crate::adapters::postgres::{
-    self, Authorities, Check, Encryption, PostgresNews, PostgresOptions, PostgresStore, ServerAddress, Tls,
+    self, Authorities, Check, Encryption, PostgresNotifications, PostgresOptions, PostgresStore,
+    ServerAddress, Tls,
 };
 use crate::adapters::sqlite::{OpenError, SqliteOptions, SqliteStore};
 use crate::config::{Config, PostgresAuthorities, PostgresSslMode, PostgresTls, PostgresUrl, StoreUrl};
-use crate::ports::{CommitNews, EventLog, Inbox, OrderStore, Outbox, PortError};
+use crate::ports::{CommitNotifications, EventLog, Inbox, OrderStore, Outbox, PortError};
 
 /// A store, as the ports that it implements.
 pub struct Store {
@@ -27,7 +28,7 @@ pub struct Store {
     /// How far events were published.
     pub(super) outbox: Arc<dyn Outbox>,
     /// News among the replicas; none where one process has the store.
-    pub(super) news: Option<Arc<dyn CommitNews>>,
+    pub(super) news: Option<Arc<dyn CommitNotifications>>,
     /// How many workers suit it.
     pub(super) workers: usize,
 }
@@ -57,7 +58,7 @@ impl Store {
                     postgres::migrate(&options).await?;
                 }
                 let store = Self::new(PostgresStore::open(&options).await?, POSTGRES_WORKERS);
-                Ok(Self { news: Some(Arc::new(PostgresNews::new(&options))), ..store })
+                Ok(Self { news: Some(Arc::new(PostgresNotifications::new(&options))), ..store })
             }
         }
     }
@@ -105,7 +106,7 @@ fn postgres_options(url: &PostgresUrl, config: &Config) -> Result<PostgresOption
         server: address(url)?,
         standby: config.store.read_url.as_ref().map(address).transpose()?,
         readers: config.store.pool_size,
-        // One more for health checks and housekeeping.
+        // One more for health checks and maintenance.
         writers: NonZeroUsize::MIN.saturating_add(workers),
         timeout: config.store.statement_timeout,
     })

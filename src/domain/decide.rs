@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use super::packaging::check_weight;
 use super::{
     Accept, AcceptReturn, Answer, BatchMode, BatchRefusal, Command, CustomerId, EventType, Grams, ImportRow,
-    Issue, Kind, Money, Order, OrderId, OrderResult, PackagingCode, PickupPointId, Policy, Reason, Refusal,
-    ReturnToCourier, ReturnedAt, State, Timestamp,
+    Issue, Kind, Money, Order, OrderId, OrderResult, OrderState, PackagingCode, PickupPointId, Policy,
+    Reason, Refusal, ReturnToCourier, ReturnedAt, Timestamp,
 };
 
 /// The orders that a decision may look at, by id. One that is not there does
@@ -93,7 +93,7 @@ fn accept_order(
         order_id: order_id.clone(),
         customer_id: accept.customer_id.clone(),
         pickup_point_id: accept.pickup_point_id.as_ref().unwrap_or(&policy.pickup_point).clone(),
-        state: State::Stored,
+        state: OrderState::Stored,
         storage_until: accept.storage_until,
         accepted_at: now,
         weight: accept.weight,
@@ -170,13 +170,15 @@ fn issue_orders(
             check_customer(order, customer)?;
         }
         match order.state {
-            State::Stored if now < order.storage_until => {
-                Ok(advance(order, State::Issued { issued_at: now.max(order.changed_at()) }))
+            OrderState::Stored if now < order.storage_until => {
+                Ok(advance(order, OrderState::Issued { issued_at: now.max(order.changed_at()) }))
             }
-            State::Stored => Err(storage_expired(order, now)),
-            State::Issued { issued_at } => Err(already_issued(order, issued_at)),
-            State::Returned(at) => Err(returned(order, at)),
-            State::HandedToCourier { handed_to_courier_at, .. } => Err(handed(order, handed_to_courier_at)),
+            OrderState::Stored => Err(storage_expired(order, now)),
+            OrderState::Issued { issued_at } => Err(already_issued(order, issued_at)),
+            OrderState::Returned(at) => Err(returned(order, at)),
+            OrderState::HandedToCourier { handed_to_courier_at, .. } => {
+                Err(handed(order, handed_to_courier_at))
+            }
         }
     })
 }
@@ -194,15 +196,17 @@ fn return_to_courier(
         check_point(order, point)?;
         let handed_to_courier_at = now.max(order.changed_at());
         match order.state {
-            State::Stored if now >= order.storage_until => {
-                Ok(advance(order, State::HandedToCourier { returned: None, handed_to_courier_at }))
+            OrderState::Stored if now >= order.storage_until => {
+                Ok(advance(order, OrderState::HandedToCourier { returned: None, handed_to_courier_at }))
             }
-            State::Stored => Err(storage_not_expired(order, now)),
-            State::Issued { issued_at } => Err(already_issued(order, issued_at)),
-            State::Returned(at) => {
-                Ok(advance(order, State::HandedToCourier { returned: Some(at), handed_to_courier_at }))
+            OrderState::Stored => Err(storage_not_expired(order, now)),
+            OrderState::Issued { issued_at } => Err(already_issued(order, issued_at)),
+            OrderState::Returned(at) => {
+                Ok(advance(order, OrderState::HandedToCourier { returned: Some(at), handed_to_courier_at }))
             }
-            State::HandedToCourier { handed_to_courier_at, .. } => Err(handed(order, handed_to_courier_at)),
+            OrderState::HandedToCourier { handed_to_courier_at, .. } => {
+                Err(handed(order, handed_to_courier_at))
+            }
         }
     })
 }
@@ -218,22 +222,22 @@ fn accept_return_of(
     check_point(order, accept_return.pickup_point_id.as_ref().unwrap_or(&policy.pickup_point))?;
     check_customer(order, &accept_return.customer_id)?;
     match order.state {
-        State::Stored => Err(Refusal::new(
+        OrderState::Stored => Err(Refusal::new(
             Reason::OrderNotIssued,
             format!("order {order_id} was never issued, so it cannot be brought back"),
         )
         .with("order_id", order_id)),
-        State::Issued { issued_at } => {
+        OrderState::Issued { issued_at } => {
             let closed_at = issued_at.plus(policy.return_window);
             if now >= closed_at {
                 return Err(window_closed(order, issued_at, closed_at, now));
             }
             let returned_at = now.max(order.changed_at());
-            let order = advance(order, State::Returned(ReturnedAt { issued_at, returned_at }));
+            let order = advance(order, OrderState::Returned(ReturnedAt { issued_at, returned_at }));
             Ok(Decision::single(EventType::Returned, order, now))
         }
-        State::Returned(at) => Err(returned(order, at)),
-        State::HandedToCourier { handed_to_courier_at, .. } => Err(handed(order, handed_to_courier_at)),
+        OrderState::Returned(at) => Err(returned(order, at)),
+        OrderState::HandedToCourier { handed_to_courier_at, .. } => Err(handed(order, handed_to_courier_at)),
     }
 }
 
@@ -268,7 +272,7 @@ fn batch(
     }
 }
 
-fn advance(order: &Order, state: State) -> Order {
+fn advance(order: &Order, state: OrderState) -> Order {
     Order { state, version: order.version + 1, ..order.clone() }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Order, OrderId, RequestId, ReturnedAt, State, Timestamp, Traceparent};
+use super::{Order, OrderId, OrderState, RequestId, ReturnedAt, Timestamp, Traceparent};
 
 /// The unique id of an event: a UUIDv7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -202,25 +202,25 @@ fn step(before: Option<&Order>, event: &Event) -> Result<Order, Inconsistency> {
         if event.event_type != EventType::Accepted {
             return Err(impossible(None, event));
         }
-        return Ok(Order { state: State::Stored, accepted_at: at, version: 1, ..event.order.clone() });
+        return Ok(Order { state: OrderState::Stored, accepted_at: at, version: 1, ..event.order.clone() });
     };
     let (sequence, storage_until) = (event.sequence, order.storage_until);
     let state = match (order.state, event.event_type) {
-        (State::Stored, EventType::Issued) if at >= storage_until => {
+        (OrderState::Stored, EventType::Issued) if at >= storage_until => {
             return Err(Inconsistency::IssuedLate { sequence, occurred_at: at, storage_until });
         }
-        (State::Stored, EventType::Issued) => State::Issued { issued_at: at },
-        (State::Issued { issued_at }, EventType::Returned) => {
-            State::Returned(ReturnedAt { issued_at, returned_at: at })
+        (OrderState::Stored, EventType::Issued) => OrderState::Issued { issued_at: at },
+        (OrderState::Issued { issued_at }, EventType::Returned) => {
+            OrderState::Returned(ReturnedAt { issued_at, returned_at: at })
         }
-        (State::Stored, EventType::HandedToCourier) if at < storage_until => {
+        (OrderState::Stored, EventType::HandedToCourier) if at < storage_until => {
             return Err(Inconsistency::HandedEarly { sequence, occurred_at: at, storage_until });
         }
-        (State::Stored, EventType::HandedToCourier) => {
-            State::HandedToCourier { returned: None, handed_to_courier_at: at }
+        (OrderState::Stored, EventType::HandedToCourier) => {
+            OrderState::HandedToCourier { returned: None, handed_to_courier_at: at }
         }
-        (State::Returned(returned), EventType::HandedToCourier) => {
-            State::HandedToCourier { returned: Some(returned), handed_to_courier_at: at }
+        (OrderState::Returned(returned), EventType::HandedToCourier) => {
+            OrderState::HandedToCourier { returned: Some(returned), handed_to_courier_at: at }
         }
         _ => return Err(impossible(before, event)),
     };

@@ -14,7 +14,7 @@ pub struct Order {
     /// The counter that accepted it.
     pub pickup_point_id: PickupPointId,
     /// Where it is in its life.
-    pub state: State,
+    pub state: OrderState,
     /// It may be issued while `now < storage_until`.
     pub storage_until: Timestamp,
     /// When the courier brought it.
@@ -45,7 +45,7 @@ pub struct ReturnedAt {
 
 /// Where an order is in its life, with the instants that this implies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum OrderState {
     /// At the point, for the customer.
     Stored,
     /// The customer has it.
@@ -86,39 +86,45 @@ impl Order {
     /// The name of the order's state.
     pub fn state_name(&self) -> StateName {
         match self.state {
-            State::Stored => StateName::Stored,
-            State::Issued { .. } => StateName::Issued,
-            State::Returned(_) => StateName::Returned,
-            State::HandedToCourier { .. } => StateName::HandedToCourier,
+            OrderState::Stored => StateName::Stored,
+            OrderState::Issued { .. } => StateName::Issued,
+            OrderState::Returned(_) => StateName::Returned,
+            OrderState::HandedToCourier { .. } => StateName::HandedToCourier,
         }
     }
 
     /// STORED, and the storage deadline has passed.
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        matches!(self.state, State::Stored) && now >= self.storage_until
+        matches!(self.state, OrderState::Stored) && now >= self.storage_until
     }
 
     /// When the customer collected it.
     pub fn issued_at(&self) -> Option<Timestamp> {
         match self.state {
-            State::Stored | State::HandedToCourier { returned: None, .. } => None,
-            State::Issued { issued_at } => Some(issued_at),
-            State::Returned(at) | State::HandedToCourier { returned: Some(at), .. } => Some(at.issued_at),
+            OrderState::Stored | OrderState::HandedToCourier { returned: None, .. } => None,
+            OrderState::Issued { issued_at } => Some(issued_at),
+            OrderState::Returned(at) | OrderState::HandedToCourier { returned: Some(at), .. } => {
+                Some(at.issued_at)
+            }
         }
     }
 
     /// When the customer brought it back.
     pub fn returned_at(&self) -> Option<Timestamp> {
         match self.state {
-            State::Stored | State::Issued { .. } | State::HandedToCourier { returned: None, .. } => None,
-            State::Returned(at) | State::HandedToCourier { returned: Some(at), .. } => Some(at.returned_at),
+            OrderState::Stored
+            | OrderState::Issued { .. }
+            | OrderState::HandedToCourier { returned: None, .. } => None,
+            OrderState::Returned(at) | OrderState::HandedToCourier { returned: Some(at), .. } => {
+                Some(at.returned_at)
+            }
         }
     }
 
     /// When it went away with a courier.
     pub fn handed_to_courier_at(&self) -> Option<Timestamp> {
         match self.state {
-            State::HandedToCourier { handed_to_courier_at, .. } => Some(handed_to_courier_at),
+            OrderState::HandedToCourier { handed_to_courier_at, .. } => Some(handed_to_courier_at),
             _ => None,
         }
     }
@@ -126,10 +132,10 @@ impl Order {
     /// When its last event occurred.
     pub fn changed_at(&self) -> Timestamp {
         match self.state {
-            State::Stored => self.accepted_at,
-            State::Issued { issued_at } => issued_at,
-            State::Returned(at) => at.returned_at,
-            State::HandedToCourier { handed_to_courier_at, .. } => handed_to_courier_at,
+            OrderState::Stored => self.accepted_at,
+            OrderState::Issued { issued_at } => issued_at,
+            OrderState::Returned(at) => at.returned_at,
+            OrderState::HandedToCourier { handed_to_courier_at, .. } => handed_to_courier_at,
         }
     }
 

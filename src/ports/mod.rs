@@ -15,7 +15,7 @@
 //!   `compose.rs`.
 
 mod clock;
-mod commit_news;
+mod commit_notifications;
 mod error;
 mod event_log;
 mod event_sink;
@@ -26,7 +26,7 @@ mod order_store;
 mod outbox;
 
 pub use clock::Clock;
-pub use commit_news::{CommitNews, NewsLine};
+pub use commit_notifications::{CommitNotifications, CommitNotifier};
 pub use error::{ErrorKind, PortError, chain};
 pub use event_log::{EventLog, LoggedEvent, Position};
 pub use event_sink::{Delivery, EventSink, Receipt};
@@ -36,7 +36,7 @@ pub use inbox::{
     Applied, DayStatistics, Gap, Gaps, Inbox, Intake, Progress, Share, StatisticsFilter, StatisticsPage,
 };
 pub use order_store::{
-    Audited, Batch, Decide, Keys, Loaded, OrderFilter, OrderStore, Outcome, Page, Record, RecordKey,
+    Audited, Batch, Decide, IdempotencyKey, Keys, Loaded, OrderFilter, OrderStore, Outcome, Page, Record,
     StoredAnswer, Verdict, Writes,
 };
-pub use outbox::{Advance, DeadLetter, LeadNote, Lease, Outbox, OutboxStatus, Resolution, Ticket};
+pub use outbox::{Advance, DeadLetter, LeaderNote, Lease, Outbox, OutboxStatus, Resolution, Ticket};

@@ -41,7 +41,7 @@ pub trait OrderStore: Send + Sync {
 
     /// Does what the store itself needs now and then, in a bounded step. Called
     /// every minute; on any number of replicas.
-    async fn upkeep(&self) -> Result<(), PortError> {
+    async fn maintenance(&self) -> Result<(), PortError> {
         Ok(())
     }
 
@@ -63,7 +63,7 @@ pub struct Batch {
     /// The orders to load and lock.
     pub order_ids: Keys<OrderId>,
     /// The idempotency records to load.
-    pub record_keys: Keys<RecordKey>,
+    pub idempotency_keys: Keys<IdempotencyKey>,
     /// The first command on each of the orders is one that makes it: most
     /// likely none of them is there yet, and no record either. A hint, which a
     /// store must prove before it relies on it.
@@ -109,7 +109,7 @@ pub struct Loaded {
     /// Those of the orders that exist.
     pub orders: Orders,
     /// Those of the records that exist, expired ones included.
-    pub records: HashMap<RecordKey, Record>,
+    pub records: HashMap<IdempotencyKey, Record>,
 }
 
 /// Decides a batch.
@@ -139,7 +139,7 @@ pub struct Writes {
     pub events: Vec<Event>,
     /// The idempotency records, by key ascending. One that was loaded, expired,
     /// is replaced.
-    pub records: Vec<(RecordKey, Record)>,
+    pub records: Vec<(IdempotencyKey, Record)>,
 }
 
 impl Writes {
@@ -163,7 +163,7 @@ pub type StoredAnswer = Result<Answer, Refusal>;
 
 /// The key of an idempotency record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RecordKey {
+pub struct IdempotencyKey {
     /// Whose key it is: the authenticated principal, or empty while
     /// authentication is off.
     pub scope: String,

@@ -67,7 +67,7 @@ pub trait Outbox: Send + Sync {
     async fn unbury(&self, ticket: &Ticket, letter: &DeadLetter) -> Result<Advance, PortError>;
 
     /// Keeps for operators who leads and what failed last.
-    async fn note(&self, ticket: &Ticket, note: &LeadNote) -> Result<Advance, PortError>;
+    async fn note(&self, ticket: &Ticket, note: &LeaderNote) -> Result<Advance, PortError>;
 
     /// How publishing to a sink goes; `None` if nobody ever led for it.
     async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError>;
@@ -159,7 +159,7 @@ pub enum Resolution {
 
 /// What operators want to know of a lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeadNote {
+pub struct LeaderNote {
     /// Who leads: a name of the process.
     pub leader: String,
     /// Since when.
@@ -176,7 +176,7 @@ pub struct OutboxStatus {
     /// Whether anybody leads now.
     pub led: bool,
     /// Who leads, or led last.
-    pub note: Option<LeadNote>,
+    pub note: Option<LeaderNote>,
     /// How many orders are held back by a dead letter.
     pub dead_letters: u64,
 }

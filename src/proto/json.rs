@@ -5,7 +5,7 @@
 //! twice in any spelling, and keeps the path to a fault.
 
 mod describe;
-mod lenient;
+mod deserializer;
 
 use serde::Deserializer;
 use serde::de::DeserializeOwned;
@@ -30,7 +30,7 @@ pub struct JsonFault {
 /// The first fault: not JSON, an unknown or repeated field, a value of the
 /// wrong type.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonFault> {
-    parse_under(text, &lenient::Trace::default())
+    parse_under(text, &deserializer::Trace::default())
 }
 
 /// Reads a message that a newer release may have written: fields that it does
@@ -39,12 +39,12 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonFault> {
 /// # Errors
 /// The first fault.
 pub fn parse_newer<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonFault> {
-    parse_under(text, &lenient::Trace::tolerant())
+    parse_under(text, &deserializer::Trace::tolerant())
 }
 
-fn parse_under<T: DeserializeOwned>(text: &[u8], trace: &lenient::Trace) -> Result<T, JsonFault> {
+fn parse_under<T: DeserializeOwned>(text: &[u8], trace: &deserializer::Trace) -> Result<T, JsonFault> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let read = T::deserialize(lenient::Lenient::new(&mut deserializer, trace));
+    let read = T::deserialize(deserializer::Proto3JsonDeserializer::new(&mut deserializer, trace));
     read.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| match error.classify() {
         Category::Data => trace.fault(&error.to_string()),
         Category::Io | Category::Syntax | Category::Eof => JsonFault {
@@ -65,6 +65,7 @@ where
     T: DeserializeOwned,
     D: Deserializer<'de>,
 {
-    let trace = lenient::Trace::default();
-    T::deserialize(lenient::Lenient::new(source, &trace)).map_err(|error| trace.fault(&error.to_string()))
+    let trace = deserializer::Trace::default();
+    T::deserialize(deserializer::Proto3JsonDeserializer::new(source, &trace))
+        .map_err(|error| trace.fault(&error.to_string()))
 }

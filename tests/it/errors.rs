@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use pvz::adapters::status::{face, reason_of};
+use pvz::adapters::status::{reason_of, status_codes};
 use pvz::domain::Reason;
 
 #[test]
@@ -13,10 +13,10 @@ fn the_table_of_errors() {
         "reason", "gRPC code", "HTTP", "exit", "kept under a request_id"
     );
     for reason in Reason::ALL {
-        let face = face(*reason);
-        let (code, http) = (format!("{:?}", face.grpc), face.http.as_u16());
+        let codes = status_codes(*reason);
+        let (code, http) = (format!("{:?}", codes.grpc), codes.http.as_u16());
         let kept = if reason.is_stored() { "yes" } else { "no" };
-        let _ = writeln!(table, "{:24} {code:20} {http:>4} {:>4}  {kept}", reason.name(), face.exit);
+        let _ = writeln!(table, "{:24} {code:20} {http:>4} {:>4}  {kept}", reason.name(), codes.exit);
     }
     insta::assert_snapshot!(table);
 }
@@ -24,16 +24,19 @@ fn the_table_of_errors() {
 #[test]
 fn no_refusal_exits_as_success_or_as_verify() {
     for reason in Reason::ALL {
-        assert!((1..=6).contains(&face(*reason).exit), "{reason:?}");
-        assert!(face(*reason).http.as_u16() >= 400, "{reason:?}");
+        assert!((1..=6).contains(&status_codes(*reason).exit), "{reason:?}");
+        assert!(status_codes(*reason).http.as_u16() >= 400, "{reason:?}");
     }
 }
 
 #[test]
 fn a_bare_status_stands_for_a_reason_of_its_code_or_for_a_bug() {
     for reason in Reason::ALL {
-        let code = face(*reason).grpc;
+        let code = status_codes(*reason).grpc;
         let meant = reason_of(code);
-        assert!(face(meant).grpc == code || meant == Reason::Internal, "{code:?} is read as {meant:?}");
+        assert!(
+            status_codes(meant).grpc == code || meant == Reason::Internal,
+            "{code:?} is read as {meant:?}"
+        );
     }
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use prost::Message as _;
-use pvz::adapters::status::face;
+use pvz::adapters::status::status_codes;
 use pvz::domain::Reason;
 use pvz::proto::v1;
 use serde_json::Value;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _, pb};
 
-use crate::http_support::{Face, get, post};
+use crate::http_support::{HttpApp, get, post};
 
 fn show(problem: &Value) -> String {
     serde_json::to_string_pretty(problem).unwrap()
@@ -21,7 +21,7 @@ fn show(problem: &Value) -> String {
 
 #[tokio::test]
 async fn every_reason_of_the_service_has_its_shape() {
-    let face_ = Face::start().await;
+    let app = HttpApp::start().await;
     let mut shown = String::new();
     for reason in Reason::ALL {
         let metadata = HashMap::from([("order_id".to_owned(), "1".to_owned())]);
@@ -33,15 +33,15 @@ async fn every_reason_of_the_service_has_its_shape() {
         if waits {
             details.set_retry_info(Some(Duration::from_millis(1200)));
         }
-        let status = Status::with_error_details(face(*reason).grpc, "a sentence", details);
-        *face_.service.refuse.lock().unwrap() = Some(status);
+        let status = Status::with_error_details(status_codes(*reason).grpc, "a sentence", details);
+        *app.service.refuse.lock().unwrap() = Some(status);
         let request = get("/v1/orders/1").header("x-request-id", "mine").body(Full::default()).unwrap();
-        let answer = face_.send(request).await;
-        assert_eq!(answer.status, face(*reason).http, "{reason:?}");
+        let answer = app.send(request).await;
+        assert_eq!(answer.status, status_codes(*reason).http, "{reason:?}");
         assert_eq!(answer.reason(), reason.name());
         assert_eq!(answer.header("retry-after"), if waits { "2" } else { "" });
         // The page that the problem names is there.
-        let page = face_.get(answer.json()["type"].as_str().unwrap()).await;
+        let page = app.get(answer.json()["type"].as_str().unwrap()).await;
         assert_eq!(page.status, 200, "{reason:?}");
         assert!(String::from_utf8_lossy(&page.body).contains(reason.name()));
         shown.push_str(&show(&answer.json()));
@@ -52,7 +52,7 @@ async fn every_reason_of_the_service_has_its_shape() {
 
 #[tokio::test]
 async fn a_refused_batch_names_its_orders() {
-    let face_ = Face::start().await;
+    let app = HttpApp::start().await;
     let refusal = v1::Refusal {
         reason: "WRONG_CUSTOMER".to_owned(),
         message: "order 2 belongs to another customer".to_owned(),
@@ -88,22 +88,22 @@ async fn a_refused_batch_names_its_orders() {
         details.message.clone(),
         details.encode_to_vec().into(),
     );
-    *face_.service.refuse.lock().unwrap() = Some(status);
-    let answer = face_.post("/v1/orders:issue", r#"{"orderIds":["2"]}"#).await;
+    *app.service.refuse.lock().unwrap() = Some(status);
+    let answer = app.post("/v1/orders:issue", r#"{"orderIds":["2"]}"#).await;
     insta::assert_snapshot!(show(&answer.json()));
 }
 
 #[tokio::test]
 async fn a_status_without_details_is_told_by_its_code() {
-    let face_ = Face::start().await;
+    let app = HttpApp::start().await;
     for (status, reason) in [
         (Status::internal("SELECT * FROM orders"), "INTERNAL"),
         (Status::unknown("a library says"), "INTERNAL"),
         (Status::unavailable("no connection"), "UNAVAILABLE"),
         (Status::deadline_exceeded("late"), "DEADLINE_EXCEEDED"),
     ] {
-        *face_.service.refuse.lock().unwrap() = Some(status);
-        let answer = face_.get("/v1/orders/1").await;
+        *app.service.refuse.lock().unwrap() = Some(status);
+        let answer = app.get("/v1/orders/1").await;
         assert_eq!(answer.reason(), reason);
         assert!(!answer.json()["detail"].as_str().unwrap().contains("SELECT"));
     }
@@ -111,15 +111,15 @@ async fn a_status_without_details_is_told_by_its_code() {
 
 #[tokio::test]
 async fn a_panic_is_answered_and_hurts_nobody_else() {
-    let face_ = Face::start().await;
-    let answer = face_.post("/v1/orders", r#"{"orderId":"panic"}"#).await;
+    let app = HttpApp::start().await;
+    let answer = app.post("/v1/orders", r#"{"orderId":"panic"}"#).await;
     assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (500, "INTERNAL"));
-    assert_eq!(face_.get("/v1/orders/1").await.status, 200);
+    assert_eq!(app.get("/v1/orders/1").await.status, 200);
 }
 
 #[tokio::test]
 async fn what_http_itself_refuses_is_a_problem_too() {
-    let face_ = Face::start().await;
+    let app = HttpApp::start().await;
     let mut shown = String::new();
     for (verb, path, content_type, encoding) in [
         ("GET", "/", "", ""),
@@ -146,7 +146,7 @@ async fn what_http_itself_refuses_is_a_problem_too() {
         if !encoding.is_empty() {
             request = request.header("content-encoding", encoding);
         }
-        let answer = face_.send(request.body(Full::from("{}")).unwrap()).await;
+        let answer = app.send(request.body(Full::from("{}")).unwrap()).await;
         write!(shown, "{verb} {path} {content_type} {encoding}: {}", answer.status).unwrap();
         if !answer.status.is_success() {
             let problem = answer.json();
@@ -160,7 +160,7 @@ async fn what_http_itself_refuses_is_a_problem_too() {
 
 #[tokio::test]
 async fn a_correlation_id_is_echoed_or_made() {
-    let face_ = Face::start().await;
+    let app = HttpApp::start().await;
     let long = "x".repeat(129);
     for (sent, made) in
         [(None, true), (Some("given"), false), (Some(long.as_str()), true), (Some("a b"), true)]
@@ -169,13 +169,13 @@ async fn a_correlation_id_is_echoed_or_made() {
         if let Some(sent) = sent {
             request = request.header("x-request-id", sent);
         }
-        let answer = face_.send(request.body(Full::from("{}")).unwrap()).await;
+        let answer = app.send(request.body(Full::from("{}")).unwrap()).await;
         let echoed = answer.header("x-request-id");
         assert_eq!(echoed.starts_with("fresh-"), made, "{echoed}");
-        assert_eq!(face_.service.last().metadata.get("x-request-id").unwrap(), echoed);
+        assert_eq!(app.service.last().metadata.get("x-request-id").unwrap(), echoed);
     }
     // A repeated actor reaches the service, which refuses it.
     let request = post("/v1/orders").header("pvz-actor", "operator:a").header("pvz-actor", "operator:b");
-    face_.send(request.body(Full::from("{}")).unwrap()).await;
-    assert_eq!(face_.service.last().metadata.get_all("pvz-actor").iter().count(), 2);
+    app.send(request.body(Full::from("{}")).unwrap()).await;
+    assert_eq!(app.service.last().metadata.get_all("pvz-actor").iter().count(), 2);
 }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::http_support::{Face, Scripted, event, get, post};
+use crate::http_support::{HttpApp, Scripted, event, get, post};
 
 type Rows = mpsc::Sender<Result<Frame<Bytes>, std::io::Error>>;
 
@@ -71,9 +71,9 @@ fn ndjson() -> http::request::Builder {
 
 #[tokio::test]
 async fn rows_are_answered_as_they_come() {
-    let face = Face::start().await;
+    let app = HttpApp::start().await;
     let (rows, body) = body();
-    let mut answer = Answer::of(face.open(ndjson().body(body).unwrap()).await);
+    let mut answer = Answer::of(app.open(ndjson().body(body).unwrap()).await);
     // A row in two pieces, and the half of the next.
     send(&rows, "{\"orderId\":").await;
     send(&rows, "\"a\"}\r\n{\"order").await;
@@ -93,7 +93,7 @@ async fn rows_are_answered_as_they_come() {
 #[tokio::test]
 async fn a_broken_line_costs_that_row_only() {
     for slow_start in [false, true] {
-        let face = Face::of(Scripted { slow_start, ..Scripted::default() }, |_| {}).await;
+        let app = HttpApp::of(Scripted { slow_start, ..Scripted::default() }, |_| {}).await;
         let long = format!("{{\"orderId\":\"{}\"}}", "x".repeat(65_536));
         let text = [
             "nonsense",
@@ -107,7 +107,7 @@ async fn a_broken_line_costs_that_row_only() {
             "[]",
         ]
         .join("\n");
-        let answer = face.send(ndjson().body(Full::from(text)).unwrap()).await;
+        let answer = app.send(ndjson().body(Full::from(text)).unwrap()).await;
         let mut lines: Vec<Value> = String::from_utf8_lossy(&answer.body)
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -129,9 +129,9 @@ async fn a_broken_line_costs_that_row_only() {
 
 #[tokio::test]
 async fn a_slow_reader_stops_the_reading_of_rows() {
-    let face = Face::start().await;
+    let app = HttpApp::start().await;
     let (rows, body) = body();
-    let mut answer = Answer::of(face.open(ndjson().body(body).unwrap()).await);
+    let mut answer = Answer::of(app.open(ndjson().body(body).unwrap()).await);
     let row = format!("{{\"orderId\":\"{}\"}}\n", "x".repeat(40_000));
     // Nobody reads the results, so the rows back up: into the buffers of the
     // sockets, and no further.
@@ -154,36 +154,36 @@ async fn a_slow_reader_stops_the_reading_of_rows() {
 
 #[tokio::test]
 async fn an_import_is_refused_as_a_whole_before_it_begins() {
-    let face = Face::start().await;
-    let keyed = face.send(ndjson().header("idempotency-key", "k").body(Full::from("{}")).unwrap()).await;
+    let app = HttpApp::start().await;
+    let keyed = app.send(ndjson().header("idempotency-key", "k").body(Full::from("{}")).unwrap()).await;
     assert_eq!(keyed.reason(), "VALIDATION_FAILED");
     assert_eq!(keyed.json()["metadata"]["field"], "Idempotency-Key");
-    assert_eq!(face.post("/v1/orders:import", "{}").await.reason(), "UNSUPPORTED_MEDIA_TYPE");
-    *face.service.refuse.lock().unwrap() = Some(Status::unavailable("no storage"));
-    let refused = face.send(ndjson().body(Full::from("{}")).unwrap()).await;
+    assert_eq!(app.post("/v1/orders:import", "{}").await.reason(), "UNSUPPORTED_MEDIA_TYPE");
+    *app.service.refuse.lock().unwrap() = Some(Status::unavailable("no storage"));
+    let refused = app.send(ndjson().body(Full::from("{}")).unwrap()).await;
     assert_eq!((refused.status.as_u16(), refused.reason().as_str()), (503, "UNAVAILABLE"));
-    assert_eq!(face.service.rows.load(Ordering::Relaxed), 0);
+    assert_eq!(app.service.rows.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
 async fn an_import_ends_with_a_problem_when_the_service_stops() {
-    let face = Face::start().await;
+    let app = HttpApp::start().await;
     let (rows, body) = body();
-    let mut answer = Answer::of(face.open(ndjson().body(body).unwrap()).await);
+    let mut answer = Answer::of(app.open(ndjson().body(body).unwrap()).await);
     send(&rows, "{\"orderId\":\"a\"}\n").await;
     assert_eq!(answer.json().await["result"]["orderId"], "a");
-    face.shutdown.cancel();
+    app.shutdown.cancel();
     assert_eq!(answer.json().await["problem"]["reason"], "UNAVAILABLE");
     assert_eq!(answer.line().await, None);
-    tokio::time::timeout(Duration::from_secs(10), face.served).await.expect("it stops").unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), app.served).await.expect("it stops").unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn an_import_that_pauses_too_long_is_ended() {
-    let face =
-        Face::of(Scripted::default(), |options| options.stream_timeout = Duration::from_millis(100)).await;
+    let app =
+        HttpApp::of(Scripted::default(), |options| options.stream_timeout = Duration::from_millis(100)).await;
     let (rows, body) = body();
-    let mut answer = Answer::of(face.open(ndjson().body(body).unwrap()).await);
+    let mut answer = Answer::of(app.open(ndjson().body(body).unwrap()).await);
     send(&rows, "{\"orderId\":\"a\"}\n{").await;
     assert_eq!(answer.json().await["result"]["orderId"], "a");
     assert_eq!(answer.json().await["problem"]["reason"], "DEADLINE_EXCEEDED");
@@ -191,17 +191,17 @@ async fn an_import_that_pauses_too_long_is_ended() {
 
 type Events = mpsc::Sender<Result<v1::Event, Status>>;
 
-async fn watched(change: impl FnOnce(&mut pvz::adapters::http::HttpOptions)) -> (Face, Events) {
+async fn watched(change: impl FnOnce(&mut pvz::adapters::http::HttpOptions)) -> (HttpApp, Events) {
     let (events, receiver) = mpsc::channel(1);
-    let face = Face::of(Scripted { events: Some(receiver).into(), ..Scripted::default() }, change).await;
-    (face, events)
+    let app = HttpApp::of(Scripted { events: Some(receiver).into(), ..Scripted::default() }, change).await;
+    (app, events)
 }
 
 #[tokio::test]
 async fn events_are_watched_line_by_line() {
-    let (face, events) = watched(|_| {}).await;
-    let mut answer = Answer::of(face.open(get("/v1/events:watch?after=5").body(nothing()).unwrap()).await);
-    insta::assert_snapshot!(face.service.last().message, @r#"WatchEventsRequest { after: Some("5") }"#);
+    let (app, events) = watched(|_| {}).await;
+    let mut answer = Answer::of(app.open(get("/v1/events:watch?after=5").body(nothing()).unwrap()).await);
+    insta::assert_snapshot!(app.service.last().message, @r#"WatchEventsRequest { after: Some("5") }"#);
     events.send(Ok(event(6))).await.unwrap();
     let first = answer.json().await;
     assert_eq!((&first["cursor"], &first["type"]), (&"6".into(), &"EVENT_TYPE_ORDER_ACCEPTED".into()));
@@ -214,34 +214,34 @@ async fn events_are_watched_line_by_line() {
 
 #[tokio::test]
 async fn events_are_watched_as_server_sent_events() {
-    let (face, events) = watched(|_| {}).await;
+    let (app, events) = watched(|_| {}).await;
     let request = get("/v1/events:watch?after=5")
         .header("accept", "text/html;q=0.5, text/event-stream")
         .header("last-event-id", "8");
-    let answer = face.open(request.body(nothing()).unwrap()).await;
+    let answer = app.open(request.body(nothing()).unwrap()).await;
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
     assert_eq!(answer.headers()["vary"], "accept");
-    insta::assert_snapshot!(face.service.last().message, @r#"WatchEventsRequest { after: Some("8") }"#);
+    insta::assert_snapshot!(app.service.last().message, @r#"WatchEventsRequest { after: Some("8") }"#);
     let mut answer = Answer::of(answer);
     events.send(Ok(event(9))).await.unwrap();
     assert_eq!(answer.line().await.unwrap(), "id: 9");
     let data = answer.line().await.unwrap();
     assert_eq!(serde_json::from_str::<Value>(data.strip_prefix("data: ").unwrap()).unwrap()["cursor"], "9");
     assert_eq!(answer.line().await.unwrap(), "");
-    face.shutdown.cancel();
+    app.shutdown.cancel();
     assert_eq!(answer.line().await.unwrap(), "event: problem");
     assert!(answer.line().await.unwrap().starts_with("data: {\"problem\":{"));
     assert_eq!(answer.line().await.unwrap(), "");
     assert_eq!(answer.line().await, None);
-    tokio::time::timeout(Duration::from_secs(10), face.served).await.expect("it stops").unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), app.served).await.expect("it stops").unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn a_quiet_stream_shows_that_it_is_alive() {
     for (accept, beat) in [("*/*", ""), ("text/event-stream", ":")] {
-        let (face, events) = watched(|options| options.heartbeat = Duration::from_millis(20)).await;
+        let (app, events) = watched(|options| options.heartbeat = Duration::from_millis(20)).await;
         let request = get("/v1/events:watch").header("accept", accept).body(nothing()).unwrap();
-        let mut answer = Answer::of(face.open(request).await);
+        let mut answer = Answer::of(app.open(request).await);
         assert_eq!(answer.line().await.unwrap(), beat);
         drop(events);
     }
@@ -249,21 +249,21 @@ async fn a_quiet_stream_shows_that_it_is_alive() {
 
 #[tokio::test]
 async fn a_watch_is_refused_with_a_problem() {
-    let face = Face::start().await;
-    *face.service.refuse.lock().unwrap() = Some(Status::out_of_range("archived"));
-    let answer = face.get("/v1/events:watch?after=1").await;
+    let app = HttpApp::start().await;
+    *app.service.refuse.lock().unwrap() = Some(Status::out_of_range("archived"));
+    let answer = app.get("/v1/events:watch?after=1").await;
     assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (410, "CURSOR_EXPIRED"));
     let request = get("/v1/events:watch").header("last-event-id", "x").body(nothing()).unwrap();
-    assert_eq!(face.send(request).await.json()["metadata"]["field"], "Last-Event-ID");
+    assert_eq!(app.send(request).await.json()["metadata"]["field"], "Last-Event-ID");
     let both = post("/v1/events:watch").body(nothing()).unwrap();
-    assert_eq!(face.send(both).await.header("allow"), "GET, HEAD, OPTIONS");
+    assert_eq!(app.send(both).await.header("allow"), "GET, HEAD, OPTIONS");
 }
 
 /// A reader that goes away ends the stream of the service.
 #[tokio::test]
 async fn a_watcher_that_leaves_is_forgotten() {
-    let (face, events) = watched(|_| {}).await;
-    let answer = face.open(get("/v1/events:watch").body(nothing()).unwrap()).await;
+    let (app, events) = watched(|_| {}).await;
+    let answer = app.open(get("/v1/events:watch").body(nothing()).unwrap()).await;
     drop(answer);
     let left = futures::stream::repeat(())
         .then(|()| events.send(Ok(event(1))))
@@ -274,8 +274,8 @@ async fn a_watcher_that_leaves_is_forgotten() {
 /// And so does one that is there, but never reads.
 #[tokio::test]
 async fn a_watcher_that_takes_nothing_is_cut() {
-    let (face, events) = watched(|options| options.write_timeout = Duration::from_millis(200)).await;
-    let mut stream = tokio::net::TcpStream::connect(face.address).await.unwrap();
+    let (app, events) = watched(|options| options.write_timeout = Duration::from_millis(200)).await;
+    let mut stream = tokio::net::TcpStream::connect(app.address).await.unwrap();
     let request = b"GET /v1/events:watch HTTP/1.1\r\nhost: pvz\r\n\r\n";
     tokio::io::AsyncWriteExt::write_all(&mut stream, request).await.unwrap();
     let large = v1::Event { event_id: "x".repeat(100_000), ..event(1) };

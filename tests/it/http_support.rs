@@ -1,4 +1,4 @@
-//! The HTTP face over a scripted service: what the gateway itself does.
+//! The HTTP app over a scripted service: what the gateway itself does.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -271,7 +271,7 @@ impl OrderService for Scripted {
 }
 
 /// A server on a port of its own.
-pub struct Face {
+pub struct HttpApp {
     pub address: SocketAddr,
     pub service: Arc<Scripted>,
     pub shutdown: CancellationToken,
@@ -305,7 +305,7 @@ impl Answer {
     }
 }
 
-impl Face {
+impl HttpApp {
     pub async fn start() -> Self {
         Self::of(Scripted { order: Mutex::new(order("1")), ..Scripted::default() }, |_| {}).await
     }

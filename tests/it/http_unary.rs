@@ -4,11 +4,11 @@ use http_body_util::Full;
 use serde_json::json;
 use std::fmt::Write as _;
 
-use crate::http_support::{Face, get, post};
+use crate::http_support::{HttpApp, get, post};
 
 #[tokio::test]
 async fn an_order_is_accepted_and_shown_in_the_json_mapping() {
-    let face = Face::start().await;
+    let app = HttpApp::start().await;
     let request = post("/v1/orders")
         .header("pvz-actor", "courier:7")
         .header("x-request-id", "mine")
@@ -18,7 +18,7 @@ async fn an_order_is_accepted_and_shown_in_the_json_mapping() {
                 "weightGrams":"1500","price_minor":19990.0,"packaging":["box","film"],"pickupPointId":null}"#,
         ))
         .unwrap();
-    let answer = face.send(request).await;
+    let answer = app.send(request).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("content-type"), "application/json");
     assert_eq!(answer.header("x-request-id"), "mine");
@@ -32,7 +32,7 @@ async fn an_order_is_accepted_and_shown_in_the_json_mapping() {
             "currency": "RUB", "packaging": ["box", "film"], "version": "1"
         }})
     );
-    let seen = face.service.last();
+    let seen = app.service.last();
     insta::assert_snapshot!(seen.message, @r#"AcceptOrderRequest { order_id: "a", customer_id: "123", storage_until: Some(Timestamp { seconds: 1798711200, nanos: 0 }), weight_grams: Some(1500), price_minor: Some(19990), packaging: ["box", "film"], pickup_point_id: None, request_id: Some("key-1") }"#);
     assert_eq!(seen.metadata.get("pvz-actor").unwrap(), "courier:7");
     assert_eq!(seen.metadata.get("x-request-id").unwrap(), "mine");
@@ -40,7 +40,7 @@ async fn an_order_is_accepted_and_shown_in_the_json_mapping() {
 
 #[tokio::test]
 async fn every_method_has_its_route() {
-    let face = Face::start().await;
+    let app = HttpApp::start().await;
     let calls = [
         ("POST", "/v1/orders", "AcceptOrder"),
         ("POST", "/v1/orders:issue", "IssueOrders"),
@@ -60,19 +60,19 @@ async fn every_method_has_its_route() {
         ("POST", "/v1/deadLetters:drop", "DropDeadLetter"),
     ];
     for (verb, path, method) in calls {
-        let answer = if verb == "POST" { face.post(path, "{}").await } else { face.get(path).await };
+        let answer = if verb == "POST" { app.post(path, "{}").await } else { app.get(path).await };
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
-        assert_eq!(face.service.last().method, method, "{path}");
+        assert_eq!(app.service.last().method, method, "{path}");
     }
 }
 
 #[tokio::test]
 async fn path_and_query_make_a_message() {
-    let face = Face::start().await;
+    let app = HttpApp::start().await;
     let asked = async |path: &str| {
-        let answer = face.get(path).await;
+        let answer = app.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
-        face.service.last().message
+        app.service.last().message
     };
     insta::assert_snapshot!(
         asked("/v1/orders?states=ORDER_STATE_STORED&expired=false&states=ORDER_STATE_ISSUED&pageSize=5&customer_id=%31+2&page_token=a%2Bb").await,
@@ -88,7 +88,7 @@ async fn path_and_query_make_a_message() {
 
 #[tokio::test]
 async fn what_is_no_message_is_refused_with_the_field() {
-    let face = Face::start().await;
+    let app = HttpApp::start().await;
     let long = format!(r#"{{"{}":1}}"#, "x".repeat(100_000));
     let deep = format!(r#"{{"packaging":{}}}"#, "[".repeat(100_000));
     let bodies: Vec<&str> = vec![
@@ -118,7 +118,7 @@ async fn what_is_no_message_is_refused_with_the_field() {
     ];
     let mut shown = String::new();
     for body in bodies {
-        let answer = face.post("/v1/orders", body.to_owned()).await;
+        let answer = app.post("/v1/orders", body.to_owned()).await;
         assert_eq!(answer.status, 400, "{body}: {answer:?}");
         assert_eq!(answer.reason(), "VALIDATION_FAILED");
         let problem = answer.json();
@@ -126,14 +126,14 @@ async fn what_is_no_message_is_refused_with_the_field() {
         writeln!(shown, "{start:?}\n  {}\n  {}", problem["detail"], problem["metadata"]).unwrap();
     }
     insta::assert_snapshot!(shown);
-    let mode = face.post("/v1/orders:issue", r#"{"mode":"PARTIAL"}"#).await;
+    let mode = app.post("/v1/orders:issue", r#"{"mode":"PARTIAL"}"#).await;
     insta::assert_snapshot!(mode.json()["detail"], @r#""the request is not valid: mode must be one of BATCH_MODE_UNSPECIFIED, BATCH_MODE_ATOMIC, BATCH_MODE_PARTIAL, not PARTIAL""#);
-    assert!(face.service.seen.lock().unwrap().is_empty());
+    assert!(app.service.seen.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn what_is_no_query_is_refused_with_the_parameter() {
-    let face = Face::start().await;
+    let app = HttpApp::start().await;
     let mut shown = String::new();
     for path in [
         "/v1/orders?nonsense=1",
@@ -151,26 +151,26 @@ async fn what_is_no_query_is_refused_with_the_parameter() {
         "/v1/orders/%ff",
         "/v1/packaging?x",
     ] {
-        let answer = face.get(path).await;
+        let answer = app.get(path).await;
         assert_eq!(answer.status, 400, "{path}: {answer:?}");
         assert_eq!(answer.reason(), "VALIDATION_FAILED");
         writeln!(shown, "{path}\n  {}", answer.json()["detail"]).unwrap();
     }
-    let answer = face.post("/v1/orders?orderId=1", "{}").await;
+    let answer = app.post("/v1/orders?orderId=1", "{}").await;
     writeln!(shown, "POST /v1/orders?orderId=1\n  {}", answer.json()["detail"]).unwrap();
     insta::assert_snapshot!(shown);
-    assert!(face.service.seen.lock().unwrap().is_empty());
+    assert!(app.service.seen.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn an_idempotency_key_is_the_request_id() {
-    let face = Face::start().await;
+    let app = HttpApp::start().await;
     let keys = async |keys: &[&[u8]], body: &'static str| {
         let mut request = post("/v1/orders");
         for key in keys {
             request = request.header("Idempotency-Key", http::HeaderValue::from_bytes(key).unwrap());
         }
-        face.send(request.body(Full::from(body)).unwrap()).await
+        app.send(request.body(Full::from(body)).unwrap()).await
     };
     for (sent, body, used) in [
         (vec![b"k".as_slice()], "{}", "Some(\"k\")"),
@@ -182,9 +182,9 @@ async fn an_idempotency_key_is_the_request_id() {
     ] {
         let answer = keys(&sent, body).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        assert!(face.service.last().message.ends_with(&format!("request_id: {used} }}")));
+        assert!(app.service.last().message.ends_with(&format!("request_id: {used} }}")));
     }
-    let asked = face.service.seen.lock().unwrap().len();
+    let asked = app.service.seen.lock().unwrap().len();
     let mut shown = String::new();
     for (sent, body) in [
         (vec![b"".as_slice()], "{}"),
@@ -199,8 +199,8 @@ async fn an_idempotency_key_is_the_request_id() {
         writeln!(shown, "{}", answer.json()["detail"].as_str().unwrap()).unwrap();
     }
     insta::assert_snapshot!(shown);
-    assert_eq!(face.service.seen.lock().unwrap().len(), asked);
+    assert_eq!(app.service.seen.lock().unwrap().len(), asked);
     // A read has no key; a stream of rows has one a row.
     let read = get("/v1/orders/1").header("idempotency-key", "").body(Full::default()).unwrap();
-    assert_eq!(face.send(read).await.status, 200);
+    assert_eq!(app.send(read).await.status, 200);
 }

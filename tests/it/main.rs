@@ -32,9 +32,9 @@ mod http_day;
 #[cfg(test)]
 mod http_differential;
 #[cfg(test)]
-mod http_manners;
-#[cfg(test)]
 mod http_problem;
+#[cfg(test)]
+mod http_protocol;
 #[cfg(test)]
 mod http_streams;
 #[cfg(test)]

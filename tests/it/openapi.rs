@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use pvz::adapters::http::openapi_document;
-use pvz::adapters::status::face;
+use pvz::adapters::status::status_codes;
 use pvz::domain::Reason;
 use serde_json::Value;
 
@@ -126,7 +126,7 @@ fn the_document_covers_every_method_with_its_reasons() {
         let operation = operations.iter().find(|operation| operation["operationId"] == *id).expect(&id);
         for reason in method.options().get_extension(&reasons).as_list().unwrap_or_default() {
             let reason = Reason::parse(reason.as_str().unwrap()).expect("a reason of the domain");
-            let status = face(reason).http.as_u16().to_string();
+            let status = status_codes(reason).http.as_u16().to_string();
             let schema = &operation["responses"][&status]["content"]["application/problem+json"]["schema"];
             let named = schema["properties"]["reason"]["enum"].as_array().unwrap();
             assert!(named.contains(&reason.name().into()), "{id} {reason:?}");

@@ -14,7 +14,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use super::call::{correlation, failed, grpc_timeout};
+use super::call_context::{correlation, failed, grpc_timeout};
 use super::import::broken;
 use crate::domain::{Reason, Refusal};
 use crate::ports::Ids;
@@ -67,7 +67,7 @@ where
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         let deadline = deadline(request.headers(), self.layer.timeout);
         // The headers are only looked at when an answer turns out to be bare.
-        let asked = request.headers().get(super::call::CORRELATION).cloned();
+        let asked = request.headers().get(super::call_context::CORRELATION).cloned();
         let ids = Arc::clone(&self.layer.ids);
         let answer = self.inner.call(request);
         Box::pin(async move {
@@ -81,7 +81,7 @@ where
             };
             let mut headers = http::HeaderMap::new();
             if let Some(value) = asked {
-                headers.insert(super::call::CORRELATION, value);
+                headers.insert(super::call_context::CORRELATION, value);
             }
             let correlation =
                 correlation(&MetadataMap::from_headers(headers)).unwrap_or_else(|| ids.correlation_id());
@@ -93,7 +93,8 @@ where
 /// When the call must be answered, by its `grpc-timeout`. What knows the call
 /// counts down with a longer head start; this is for what never got so far.
 fn deadline(headers: &http::HeaderMap, timeout: Duration) -> Option<Instant> {
-    let asked = headers.get(super::call::TIMEOUT).and_then(|value| grpc_timeout(value.to_str().ok()?));
+    let asked =
+        headers.get(super::call_context::TIMEOUT).and_then(|value| grpc_timeout(value.to_str().ok()?));
     let allowed =
         asked.map_or(timeout + HEAD_START, |asked| asked.saturating_sub(HEAD_START.min(asked / 20)));
     Instant::now().checked_add(allowed)

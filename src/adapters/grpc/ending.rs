@@ -12,7 +12,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::call::stopping;
+use super::call_context::stopping;
 use super::status::to_status;
 
 /// Ends answers once the token is cancelled and they have nothing to say.

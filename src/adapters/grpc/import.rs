@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Response, Status};
 
-use super::call::{Call, decorate, failed, stopping};
+use super::call_context::{Call, decorate, failed, stopping};
 use super::request;
 use super::service::GrpcOrderService;
-use crate::adapters::wire;
+use crate::adapters::proto_mapping;
 use crate::app::{Admission, Caller};
 use crate::domain::{Answer, Command, ImportRow, OrderView, Reason, Refusal, echo};
 use crate::ports::Outcome;
@@ -36,7 +36,7 @@ type Results = BoxStream<'static, Result<v1::ImportOrdersResponse, Status>>;
 impl Importer {
     /// An import with that metadata.
     pub fn new(service: &GrpcOrderService, metadata: &MetadataMap) -> Self {
-        Self { service: service.clone(), call: service.front.begin("ImportOrders", metadata) }
+        Self { service: service.clone(), call: service.call_context.begin("ImportOrders", metadata) }
     }
 
     /// Imports rows until they end, the service drains, or the store fails;
@@ -46,13 +46,13 @@ impl Importer {
         self,
         rows: impl Stream<Item = Result<v1::AcceptOrderRequest, Status>> + Send + 'static,
     ) -> Result<Response<Results>, Status> {
-        let opened = self.service.front.admit().and_then(|()| self.call.form().finish(Some(())));
+        let opened = self.service.call_context.admit().and_then(|()| self.call.form().finish(Some(())));
         self.call.log(opened.as_ref().err());
         if let Err(refusal) = opened {
             return Err(failed(&refusal, &self.call.correlation));
         }
         let Self { service, call } = self;
-        let drain = service.front.drain().clone();
+        let drain = service.call_context.drain().clone();
         let caller = call.caller();
         let results = rows
             .take_until(drain.clone().cancelled_owned())
@@ -84,7 +84,7 @@ async fn import_row(
         index,
         result: Some(v1::OrderResult {
             order_id: echo(&row.order_id),
-            outcome: Some(ResultOutcome::Refusal(wire::refusal(&refusal))),
+            outcome: Some(ResultOutcome::Refusal(proto_mapping::refusal(&refusal))),
         }),
         already_existed: false,
     };
@@ -92,7 +92,7 @@ async fn import_row(
         index,
         result: Some(v1::OrderResult {
             order_id: row.order_id.clone(),
-            outcome: Some(ResultOutcome::Order(wire::order(view))),
+            outcome: Some(ResultOutcome::Order(proto_mapping::order(view))),
         }),
         already_existed,
     };

@@ -1,6 +1,6 @@
 //! What operators see, as messages.
 
-use crate::adapters::wire;
+use crate::adapters::proto_mapping;
 use crate::app::OutboxReport;
 use crate::ports::Position;
 use crate::proto::v1;
@@ -23,10 +23,10 @@ pub(super) fn outbox(report: OutboxReport) -> v1::Outbox {
         outbox.dead_letters = i64::try_from(status.dead_letters).unwrap_or(i64::MAX);
         if let Some(note) = status.note {
             outbox.leader = Some(note.leader);
-            outbox.led_since = Some(wire::timestamp(note.since));
+            outbox.led_since = Some(proto_mapping::timestamp(note.since));
             if let Some((error, at)) = note.failure {
                 outbox.last_error = Some(error);
-                outbox.last_error_at = Some(wire::timestamp(at));
+                outbox.last_error_at = Some(proto_mapping::timestamp(at));
             }
         }
     }

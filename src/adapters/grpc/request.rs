@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::adapters::wire;
+use crate::adapters::proto_mapping;
 use crate::app::{ListOrders, ListReturns, PageSpec, page_limit};
 use crate::domain::{
     Accept, AcceptReturn, CustomerId, Day, Form, Grams, Issue, Money, OrderId, OrderIds, PackagingCode,
@@ -61,7 +61,8 @@ pub fn issue(mut form: Form, request: &v1::IssueOrdersRequest) -> Result<Keyed<I
     let order_ids = OrderIds::parse(&mut form, &request.order_ids);
     let customer = form.optional("customer_id", given(request.customer_id.as_ref()).map(CustomerId::parse));
     let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
-    let mode = form.field("mode", wire::batch_mode(request.mode).ok_or("is not a mode that there is"));
+    let mode =
+        form.field("mode", proto_mapping::batch_mode(request.mode).ok_or("is not a mode that there is"));
     let key = request_id(&mut form, request.request_id.as_ref());
     let command = (|| {
         Some(Issue {
@@ -100,7 +101,8 @@ pub fn return_to_courier(
 ) -> Result<Keyed<ReturnToCourier>, Refusal> {
     let order_ids = OrderIds::parse(&mut form, &request.order_ids);
     let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
-    let mode = form.field("mode", wire::batch_mode(request.mode).ok_or("is not a mode that there is"));
+    let mode =
+        form.field("mode", proto_mapping::batch_mode(request.mode).ok_or("is not a mode that there is"));
     let key = request_id(&mut form, request.request_id.as_ref());
     let command =
         (|| Some(ReturnToCourier { order_ids: order_ids?, pickup_point_id: pickup_point_id?, mode: mode? }))(
@@ -207,7 +209,7 @@ fn cursor(form: &mut Form, text: Option<&String>) -> Option<Option<Position>> {
 fn states(form: &mut Form, numbers: &[i32]) -> BTreeSet<StateName> {
     let mut states = BTreeSet::new();
     for (index, number) in numbers.iter().enumerate() {
-        let name = StateName::ALL.into_iter().find(|name| i32::from(wire::state(*name)) == *number);
+        let name = StateName::ALL.into_iter().find(|name| i32::from(proto_mapping::state(*name)) == *number);
         match name {
             Some(name) => {
                 states.insert(name);

@@ -15,9 +15,9 @@ use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use super::bare_status::BareStatusLayer;
-use super::connection::Hello;
 use super::direct::DirectLayer;
 use super::ending::EndingLayer;
+use super::preface_timeout::PrefaceTimeout;
 use super::service::GrpcOrderService;
 use crate::app::Ready;
 use crate::ports::Ids;
@@ -89,7 +89,7 @@ pub async fn serve(
         let stream = stream?;
         // Fails when the client has gone already, which reading will tell.
         let _ = stream.set_nodelay(true);
-        Ok::<_, io::Error>(Hello::new(stream, &end))
+        Ok::<_, io::Error>(PrefaceTimeout::new(stream, &end))
     });
     let served = Server::builder()
         .http2_keepalive_interval(Some(options.keep_alive))

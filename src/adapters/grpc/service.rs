@@ -7,10 +7,10 @@ use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::call::{Answered, Call, Front, Refused, decorate, failed};
+use super::call_context::{Answered, Call, CallContext, Refused, decorate, failed};
 use super::import::Importer;
 use super::{operate, request};
-use crate::adapters::wire;
+use crate::adapters::proto_mapping;
 use crate::app::{
     Admission, OperateOutbox, OrderPage, ReadEvents, ReadOrders, ReadStatistics, StatisticsFound, Writer,
 };
@@ -21,7 +21,7 @@ use crate::proto::v1::{self, order_service_server::OrderService};
 /// The service over the use cases. Clones share it.
 #[derive(Clone)]
 pub struct GrpcOrderService {
-    pub(super) front: Front,
+    pub(super) call_context: CallContext,
     pub(super) writer: Writer,
     pub(super) orders: ReadOrders,
     pub(super) events: ReadEvents,
@@ -33,7 +33,7 @@ pub struct GrpcOrderService {
 impl GrpcOrderService {
     /// The service.
     pub fn new(
-        front: Front,
+        call_context: CallContext,
         writer: Writer,
         orders: ReadOrders,
         events: ReadEvents,
@@ -41,7 +41,7 @@ impl GrpcOrderService {
         outbox: OperateOutbox,
         policy: Arc<Policy>,
     ) -> Self {
-        Self { front, writer, orders, events, statistics, outbox, policy }
+        Self { call_context, writer, orders, events, statistics, outbox, policy }
     }
 
     /// Runs a command of the counter.
@@ -51,7 +51,7 @@ impl GrpcOrderService {
         request_id: Option<RequestId>,
         call: &Call,
     ) -> Result<Answered<Answer>, Refused> {
-        // `Front` counts down to the deadline.
+        // `CallContext` counts down to the deadline.
         let outcome = self.writer.enter(command, &call.caller(), request_id, Admission::Immediate).await?;
         let Outcome { answer, replayed } = outcome;
         match answer {
@@ -66,7 +66,7 @@ fn one(answer: Answered<Answer>) -> Result<Answered<v1::Order>, Refused> {
     let Answered { message, replayed } = answer;
     match message {
         Answer::Order(view) | Answer::AlreadyExisted(view) => {
-            Ok(Answered { message: wire::order(view), replayed })
+            Ok(Answered { message: proto_mapping::order(view), replayed })
         }
         Answer::Results(_) => Err(mismatch()),
     }
@@ -77,7 +77,7 @@ fn many(answer: Answered<Answer>) -> Result<Answered<Vec<v1::OrderResult>>, Refu
     let Answered { message, replayed } = answer;
     match message {
         Answer::Results(results) => {
-            Ok(Answered { message: results.into_iter().map(wire::order_result).collect(), replayed })
+            Ok(Answered { message: results.into_iter().map(proto_mapping::order_result).collect(), replayed })
         }
         Answer::Order(_) | Answer::AlreadyExisted(_) => Err(mismatch()),
     }
@@ -105,7 +105,7 @@ impl OrderService for GrpcOrderService {
             let order = one(self.change(Command::Accept(accept), key, &call).await?)?;
             Ok(order.map(|order| v1::AcceptOrderResponse { order: Some(order) }))
         };
-        self.front.unary("AcceptOrder", request, handle).await
+        self.call_context.unary("AcceptOrder", request, handle).await
     }
 
     async fn issue_orders(
@@ -117,7 +117,7 @@ impl OrderService for GrpcOrderService {
             let results = many(self.change(Command::Issue(issue), key, &call).await?)?;
             Ok(results.map(|results| v1::IssueOrdersResponse { results }))
         };
-        self.front.unary("IssueOrders", request, handle).await
+        self.call_context.unary("IssueOrders", request, handle).await
     }
 
     async fn accept_return(
@@ -129,7 +129,7 @@ impl OrderService for GrpcOrderService {
             let order = one(self.change(Command::AcceptReturn(accept_return), key, &call).await?)?;
             Ok(order.map(|order| v1::AcceptReturnResponse { order: Some(order) }))
         };
-        self.front.unary("AcceptReturn", request, handle).await
+        self.call_context.unary("AcceptReturn", request, handle).await
     }
 
     async fn return_to_courier(
@@ -141,7 +141,7 @@ impl OrderService for GrpcOrderService {
             let results = many(self.change(Command::ReturnToCourier(to_courier), key, &call).await?)?;
             Ok(results.map(|results| v1::ReturnToCourierResponse { results }))
         };
-        self.front.unary("ReturnToCourier", request, handle).await
+        self.call_context.unary("ReturnToCourier", request, handle).await
     }
 
     type ImportOrdersStream = BoxStream<'static, Result<v1::ImportOrdersResponse, Status>>;
@@ -158,9 +158,9 @@ impl OrderService for GrpcOrderService {
     async fn get_order(&self, request: Request<v1::GetOrderRequest>) -> Result<Response<v1::Order>, Status> {
         let handle = |message: v1::GetOrderRequest, form, _| async move {
             let order_id = request::order_id(form, &message.order_id)?;
-            Ok(wire::order(self.orders.get(&order_id).await?).into())
+            Ok(proto_mapping::order(self.orders.get(&order_id).await?).into())
         };
-        self.front.unary("GetOrder", request, handle).await
+        self.call_context.unary("GetOrder", request, handle).await
     }
 
     async fn list_orders(
@@ -170,10 +170,10 @@ impl OrderService for GrpcOrderService {
         let handle = |message, form, _| async move {
             let list = request::list_orders(form, message)?;
             let OrderPage { orders, next_page_token } = self.orders.list(&list).await?;
-            let orders = orders.into_iter().map(wire::order).collect();
+            let orders = orders.into_iter().map(proto_mapping::order).collect();
             Ok(v1::ListOrdersResponse { orders, next_page_token }.into())
         };
-        self.front.unary("ListOrders", request, handle).await
+        self.call_context.unary("ListOrders", request, handle).await
     }
 
     async fn get_order_history(
@@ -184,10 +184,10 @@ impl OrderService for GrpcOrderService {
             let (order_id, limit, token) = request::history(form, message)?;
             let page = self.events.history(&order_id, limit, &token).await?;
             // A history is one order's; a place in the feed is not part of it.
-            let events = page.events.iter().map(|logged| wire::event(&logged.event)).collect();
+            let events = page.events.iter().map(|logged| proto_mapping::event(&logged.event)).collect();
             Ok(v1::GetOrderHistoryResponse { events, next_page_token: page.next }.into())
         };
-        self.front.unary("GetOrderHistory", request, handle).await
+        self.call_context.unary("GetOrderHistory", request, handle).await
     }
 
     async fn list_returns(
@@ -197,10 +197,10 @@ impl OrderService for GrpcOrderService {
         let handle = |message, form, _| async move {
             let list = request::list_returns(form, message)?;
             let OrderPage { orders, next_page_token } = self.orders.returns(&list).await?;
-            let orders = orders.into_iter().map(wire::order).collect();
+            let orders = orders.into_iter().map(proto_mapping::order).collect();
             Ok(v1::ListReturnsResponse { orders, next_page_token }.into())
         };
-        self.front.unary("ListReturns", request, handle).await
+        self.call_context.unary("ListReturns", request, handle).await
     }
 
     async fn list_events(
@@ -210,10 +210,10 @@ impl OrderService for GrpcOrderService {
         let handle = |message, form, _| async move {
             let (after, limit) = request::list_events(form, &message)?;
             let page = self.events.feed(after, limit).await?;
-            let events = page.events.iter().map(wire::logged_event).collect();
+            let events = page.events.iter().map(proto_mapping::logged_event).collect();
             Ok(v1::ListEventsResponse { events, next_cursor: page.next }.into())
         };
-        self.front.unary("ListEvents", request, handle).await
+        self.call_context.unary("ListEvents", request, handle).await
     }
 
     type WatchEventsStream = BoxStream<'static, Result<v1::Event, Status>>;
@@ -223,9 +223,9 @@ impl OrderService for GrpcOrderService {
         request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let (metadata, _, message) = request.into_parts();
-        let call = self.front.begin("WatchEvents", &metadata);
+        let call = self.call_context.begin("WatchEvents", &metadata);
         let opened = async {
-            self.front.admit()?;
+            self.call_context.admit()?;
             let after = request::watch_events(call.form(), &message)?;
             self.events.watch(after).await
         };
@@ -234,7 +234,7 @@ impl OrderService for GrpcOrderService {
         match opened {
             Err(refusal) => Err(failed(&refusal, &call.correlation)),
             Ok(events) => {
-                let events = events.map_ok(|logged| wire::logged_event(&logged));
+                let events = events.map_ok(|logged| proto_mapping::logged_event(&logged));
                 let mut response = Response::new(call.bound(events));
                 decorate(response.metadata_mut(), &call.correlation, false);
                 Ok(response)
@@ -248,10 +248,10 @@ impl OrderService for GrpcOrderService {
     ) -> Result<Response<v1::ListPackagingResponse>, Status> {
         let handle = |_, form: crate::domain::Form, _| async move {
             form.finish(Some(()))?;
-            let kinds = self.policy.catalogue.kinds().iter().map(wire::packaging_kind).collect();
+            let kinds = self.policy.catalogue.kinds().iter().map(proto_mapping::packaging_kind).collect();
             Ok(v1::ListPackagingResponse { kinds }.into())
         };
-        self.front.unary("ListPackaging", request, handle).await
+        self.call_context.unary("ListPackaging", request, handle).await
     }
 
     async fn get_statistics(
@@ -262,10 +262,10 @@ impl OrderService for GrpcOrderService {
             let (filter, limit, token) = request::statistics(form, message)?;
             let StatisticsFound { days, next_page_token } =
                 self.statistics.page(&filter, limit, &token).await?;
-            let days = days.iter().map(wire::day_statistics).collect();
+            let days = days.iter().map(proto_mapping::day_statistics).collect();
             Ok(v1::GetStatisticsResponse { days, next_page_token }.into())
         };
-        self.front.unary("GetStatistics", request, handle).await
+        self.call_context.unary("GetStatistics", request, handle).await
     }
 
     async fn get_outbox(
@@ -276,7 +276,7 @@ impl OrderService for GrpcOrderService {
             form.finish(Some(()))?;
             Ok(operate::outbox(self.outbox.report().await?).into())
         };
-        self.front.unary("GetOutbox", request, handle).await
+        self.call_context.unary("GetOutbox", request, handle).await
     }
 
     async fn list_dead_letters(
@@ -286,11 +286,11 @@ impl OrderService for GrpcOrderService {
         let handle = |message, form, _| async move {
             let (limit, token) = request::dead_letters(form, message)?;
             let page = self.outbox.letters(limit, &token).await?;
-            let letters = page.letters.iter().map(wire::dead_letter).collect();
+            let letters = page.letters.iter().map(proto_mapping::dead_letter).collect();
             let next_page_token = page.next_page_token;
             Ok(v1::ListDeadLettersResponse { letters, next_page_token }.into())
         };
-        self.front.unary("ListDeadLetters", request, handle).await
+        self.call_context.unary("ListDeadLetters", request, handle).await
     }
 
     async fn retry_dead_letter(
@@ -302,7 +302,7 @@ impl OrderService for GrpcOrderService {
             self.outbox.resolve(&order_id, Resolution::Retry).await?;
             Ok(v1::RetryDeadLetterResponse {}.into())
         };
-        self.front.unary("RetryDeadLetter", request, handle).await
+        self.call_context.unary("RetryDeadLetter", request, handle).await
     }
 
     async fn drop_dead_letter(
@@ -314,6 +314,6 @@ impl OrderService for GrpcOrderService {
             self.outbox.resolve(&order_id, Resolution::Drop).await?;
             Ok(v1::DropDeadLetterResponse {}.into())
         };
-        self.front.unary("DropDeadLetter", request, handle).await
+        self.call_context.unary("DropDeadLetter", request, handle).await
     }
 }

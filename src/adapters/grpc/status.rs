@@ -7,7 +7,7 @@ use tonic_types::pb::{
     BadRequest, ErrorInfo, RetryInfo, Status as RichStatus, bad_request::FieldViolation as PbViolation,
 };
 
-use crate::adapters::{status, wire};
+use crate::adapters::{proto_mapping, status};
 use crate::domain::{BatchRefusal, FieldViolation, Refusal};
 use crate::proto::v1;
 
@@ -24,7 +24,7 @@ const STATUS_OVERHEAD: usize = 512;
 /// The refusal as a gRPC status, with rich details and the metadata that tells
 /// how long to wait.
 pub fn to_status(refusal: &Refusal) -> tonic::Status {
-    let code = status::face(refusal.reason).grpc;
+    let code = status::status_codes(refusal.reason).grpc;
     let message = clip(&refusal.message);
     let rich = RichStatus { code: code as i32, message: message.clone(), details: details(refusal) };
     let mut metadata = MetadataMap::new();
@@ -83,7 +83,7 @@ fn bad_request(violations: &[FieldViolation], room: &mut usize) -> BadRequest {
 
 /// As many of the refused orders as fit; the total counts them all.
 fn batch_refusal(batch: &BatchRefusal, room: &mut usize) -> v1::BatchRefusal {
-    let all = wire::batch_refusal(batch);
+    let all = proto_mapping::batch_refusal(batch);
     v1::BatchRefusal { results: fitting(all.results.into_iter(), room), ..all }
 }
 

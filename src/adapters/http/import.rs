@@ -20,11 +20,11 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::gateway::Shared;
-use super::lines::{BrokenOff, Line, Lines};
+use super::lines::{BrokenOff, Lines, NdjsonLine};
 use super::problem::Failure;
 use super::watch::{problem_line, stream_headers};
 use super::{body, call, idempotency};
-use crate::adapters::wire;
+use crate::adapters::proto_mapping;
 use crate::domain::{Reason, Refusal};
 use crate::proto::{json, v1};
 
@@ -256,20 +256,20 @@ where
     }
 
     async fn tell(&mut self, index: i64, refusal: &Refusal) {
-        let outcome = v1::order_result::Outcome::Refusal(wire::refusal(refusal));
+        let outcome = v1::order_result::Outcome::Refusal(proto_mapping::refusal(refusal));
         let result = v1::OrderResult { order_id: String::new(), outcome: Some(outcome) };
         // Nobody listens any more when the client has gone.
         let _gone = self.broken.send((self.rules.refused)(index, result)).await;
     }
 }
 
-fn parse<Row: DeserializeOwned>(line: &Line) -> Result<Row, Refusal> {
+fn parse<Row: DeserializeOwned>(line: &NdjsonLine) -> Result<Row, Refusal> {
     match line {
-        Line::TooLong => {
+        NdjsonLine::TooLong => {
             Err(Refusal::new(Reason::TooLarge, format!("the line is longer than {MAX_LINE} bytes"))
                 .with("limit_bytes", MAX_LINE))
         }
-        Line::Text(text) => json::parse(text).map_err(|mut fault| {
+        NdjsonLine::Text(text) => json::parse(text).map_err(|mut fault| {
             // The line of the file is the row's index; the one of the text is
             // always the first.
             fault.description = fault.description.replace(" at line 1 column ", " at column ");

@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 
 /// A line without its end.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line {
+pub enum NdjsonLine {
     /// A line with something in it.
     Text(Bytes),
     /// A line that is too long; it was thrown away.
@@ -41,7 +41,7 @@ impl Lines {
     ///
     /// # Errors
     /// When the body broke off; what was read of the last line is lost.
-    pub async fn next(&mut self) -> Result<Option<Line>, BrokenOff> {
+    pub async fn next(&mut self) -> Result<Option<NdjsonLine>, BrokenOff> {
         loop {
             if let Some(line) = self.take() {
                 return Ok(Some(line));
@@ -62,7 +62,7 @@ impl Lines {
     }
 
     /// The next line of what is held.
-    fn take(&mut self) -> Option<Line> {
+    fn take(&mut self) -> Option<NdjsonLine> {
         loop {
             let end = self.held[self.searched..].iter().position(|byte| *byte == b'\n');
             let Some(end) = end.map(|end| end + self.searched) else {
@@ -89,16 +89,16 @@ impl Lines {
     }
 
     /// What stands after the last line end.
-    fn last(&mut self) -> Option<Line> {
+    fn last(&mut self) -> Option<NdjsonLine> {
         let rest = self.held.split().freeze();
         self.searched = 0;
         self.line(rest)
     }
 
-    fn line(&mut self, text: Bytes) -> Option<Line> {
+    fn line(&mut self, text: Bytes) -> Option<NdjsonLine> {
         if std::mem::take(&mut self.skipping) || text.len() > self.limit {
-            return Some(Line::TooLong);
+            return Some(NdjsonLine::TooLong);
         }
-        if text.iter().all(u8::is_ascii_whitespace) { None } else { Some(Line::Text(text)) }
+        if text.iter().all(u8::is_ascii_whitespace) { None } else { Some(NdjsonLine::Text(text)) }
     }
 }

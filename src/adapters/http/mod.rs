@@ -7,8 +7,8 @@
 
 mod body;
 mod call;
-mod dead_head;
 mod gateway;
+mod hyper_errors;
 mod idempotency;
 mod import;
 mod lines;
@@ -98,7 +98,7 @@ pub async fn serve<S: OrderService>(
     let address = listener.local_addr()?;
     tracing::debug!(%address, "HTTP is served");
     let gateway = gateway::Gateway { service, options: options.clone(), shutdown: shutdown.clone() };
-    server::serve(listener, router::Front::new(gateway), &options, &shutdown).await;
+    server::serve(listener, router::HttpService::new(gateway), &options, &shutdown).await;
     Ok(())
 }
 

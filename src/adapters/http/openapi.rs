@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::reasons::explain;
-use crate::adapters::status::face;
+use crate::adapters::status::status_codes;
 use crate::domain::Reason;
 
 const WRITTEN: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
@@ -48,7 +48,7 @@ fn complete() -> Value {
         let mut by_status: BTreeMap<u16, Vec<Reason>> = BTreeMap::new();
         for name in reasons.as_ref().and_then(Value::as_array).into_iter().flatten() {
             if let Some(reason) = name.as_str().and_then(Reason::parse) {
-                by_status.entry(face(reason).http.as_u16()).or_default().push(reason);
+                by_status.entry(status_codes(reason).http.as_u16()).or_default().push(reason);
             }
         }
         for (status, reasons) in by_status {

@@ -12,7 +12,7 @@ use utoipa_swagger_ui::Config;
 
 use super::reasons::{explain, page, slug};
 use super::{call, openapi, refuse};
-use crate::adapters::status::face;
+use crate::adapters::status::status_codes;
 use crate::domain::Reason;
 
 /// Where the document is.
@@ -45,7 +45,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 fn page_of<S: Clone + Send + Sync + 'static>(
     route: axum::routing::MethodRouter<S>,
 ) -> axum::routing::MethodRouter<S> {
-    super::router::with_manners(route, "GET, HEAD, OPTIONS")
+    super::router::with_options_and_405(route, "GET, HEAD, OPTIONS")
 }
 
 async fn document(headers: HeaderMap) -> Response {
@@ -130,7 +130,7 @@ fn problems() -> String {
 
 fn explanation(reason: Reason) -> String {
     let text = explain(reason);
-    let face = face(reason);
+    let codes = status_codes(reason);
     format!(
         "<h1>{}</h1>\n<p><code>{}</code></p>\n<dl>\n<dt>What it means<dd>{}\n<dt>What to do<dd>{}\n\
          <dt>HTTP<dd>{}\n<dt>gRPC<dd>{:?}\n<dt>Exit code of the CLI<dd>{}\n</dl>\n<p><a href=\"/problems\">All reasons</a></p>\n",
@@ -138,8 +138,8 @@ fn explanation(reason: Reason) -> String {
         reason.name(),
         text.meaning,
         text.remedy,
-        face.http,
-        face.grpc,
-        face.exit
+        codes.http,
+        codes.grpc,
+        codes.exit
     )
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tonic_types::{StatusExt as _, pb};
 
 use super::reasons;
-use crate::adapters::status::{face, reason_of};
+use crate::adapters::status::{reason_of, status_codes};
 use crate::domain::{Reason, Refusal};
 use crate::proto::v1;
 
@@ -126,7 +126,7 @@ impl Problem {
         Self {
             kind: reasons::page(reason),
             title: reasons::explain(reason).title,
-            status: face(reason).http.as_u16(),
+            status: status_codes(reason).http.as_u16(),
             detail,
             instance: format!("urn:pvz:request:{}", utf8_percent_encode(correlation_id, NOT_IN_URN)),
             reason: reason.name(),

@@ -33,11 +33,11 @@ const COMPRESS_ABOVE: u64 = 1024;
 
 /// The methods of a path, and what to say to others.
 fn resource<S: OrderService>(allow: &'static str) -> MethodRouter<Shared<S>> {
-    with_manners(MethodRouter::new(), allow)
+    with_options_and_405(MethodRouter::new(), allow)
 }
 
 /// OPTIONS, and a problem for other methods.
-pub fn with_manners<S: Clone + Send + Sync + 'static>(
+pub fn with_options_and_405<S: Clone + Send + Sync + 'static>(
     route: MethodRouter<S>,
     allow: &'static str,
 ) -> MethodRouter<S> {
@@ -50,14 +50,14 @@ pub fn with_manners<S: Clone + Send + Sync + 'static>(
 
 /// What every request goes through before its route, and every answer after it.
 #[derive(Clone)]
-pub struct Front {
+pub struct HttpService {
     router: Router,
     /// The same for browsers of other sites, when that is allowed.
     cors: Option<Cors<Router>>,
     ids: Arc<dyn Ids>,
 }
 
-impl Front {
+impl HttpService {
     /// The whole of the HTTP face over one service.
     pub fn new<S: OrderService>(gateway: Gateway<S>) -> Self {
         let ids = gateway.options.ids.clone();

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::HttpOptions;
-use super::dead_head::DeadHeads;
-use super::router::Front;
+use super::hyper_errors::HyperErrors;
+use super::router::HttpService;
 
 /// The most bytes of a request's head.
 const MAX_HEAD: usize = 64 * 1024;
@@ -36,7 +36,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until the token is cancelled, and then until every request is
 /// answered, or the drain deadline.
-pub async fn serve(listener: TcpListener, front: Front, options: &HttpOptions, shutdown: &CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    front: HttpService,
+    options: &HttpOptions,
+    shutdown: &CancellationToken,
+) {
     let builder = Arc::new(builder(options));
     let places = Arc::new(Semaphore::new(options.max_connections));
     let connections = TaskTracker::new();
@@ -109,7 +114,7 @@ fn builder(options: &HttpOptions) -> Builder<TokioExecutor> {
 
 struct Connection {
     builder: Arc<Builder<TokioExecutor>>,
-    front: Front,
+    front: HttpService,
     shutdown: CancellationToken,
     write_timeout: Duration,
     idle: Duration,
@@ -131,7 +136,7 @@ impl Connection {
         });
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.write_timeout));
-        let io = TokioIo::new(DeadHeads::new(Box::pin(stream), ids));
+        let io = TokioIo::new(HyperErrors::new(Box::pin(stream), ids));
         let mut connection = pin!(self.builder.serve_connection(io, service));
         tokio::select! {
             ended = connection.as_mut() => return log(ended),

@@ -77,10 +77,10 @@ impl Format {
 /// The last line of a stream that failed.
 pub fn problem_line(problem: &Problem) -> Bytes {
     #[derive(Serialize)]
-    struct Line<'p> {
+    struct ProblemLine<'p> {
         problem: &'p Problem,
     }
-    let mut text = serde_json::to_vec(&Line { problem }).unwrap_or_default();
+    let mut text = serde_json::to_vec(&ProblemLine { problem }).unwrap_or_default();
     text.push(b'\n');
     text.into()
 }

@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 use self::files::Files;
 pub use self::source::JournalSource;
 use crate::adapters::lock_file::LockFile;
-use crate::adapters::wire;
+use crate::adapters::proto_mapping;
 use crate::ports::{Delivery, EventSink, LoggedEvent, PortError};
 
 /// Why a journal cannot be opened, for whoever started the program.
@@ -93,7 +93,7 @@ impl EventSink for Journal {
 fn lines(events: &[LoggedEvent]) -> serde_json::Result<Vec<u8>> {
     let mut lines = Vec::with_capacity(events.len() * 768);
     for logged in events {
-        serde_json::to_writer(&mut lines, &wire::event(&logged.event))?;
+        serde_json::to_writer(&mut lines, &proto_mapping::event(&logged.event))?;
         lines.push(b'\n');
     }
     Ok(lines)

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::task::spawn_blocking;
 
 use super::files;
-use crate::adapters::record::{Format, read_event};
+use crate::adapters::rows::{Format, read_event};
 use crate::ports::{Content, EventSource, Fetched, Offset, PortError, SourceRecord, Start, Undecodable};
 
 /// The bits of an offset that say where in its file it is: 1 TiB.
@@ -30,12 +30,12 @@ pub struct JournalSource {
 
 /// A file's number, and a place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct FilePosition {
     file: u64,
     byte: u64,
 }
 
-impl Place {
+impl FilePosition {
     fn of(offset: Offset) -> Self {
         let bits = u64::try_from(offset.0).unwrap_or_default();
         Self { file: bits >> PLACE_BITS, byte: bits & ((1 << PLACE_BITS) - 1) }
@@ -77,23 +77,23 @@ fn length(folder: &Path, file: u64) -> io::Result<u64> {
 }
 
 /// Where the next line will be written.
-fn end(folder: &Path) -> io::Result<Place> {
+fn end(folder: &Path) -> io::Result<FilePosition> {
     match numbers(folder)?.last() {
-        Some(file) => Ok(Place { file: *file, byte: length(folder, *file)? }),
-        None => Ok(Place { file: 1, byte: 0 }),
+        Some(file) => Ok(FilePosition { file: *file, byte: length(folder, *file)? }),
+        None => Ok(FilePosition { file: 1, byte: 0 }),
     }
 }
 
 /// Where the first line is that is kept.
-fn oldest(folder: &Path) -> io::Result<Place> {
-    Ok(Place { file: numbers(folder)?.first().copied().unwrap_or(1), byte: 0 })
+fn oldest(folder: &Path) -> io::Result<FilePosition> {
+    Ok(FilePosition { file: numbers(folder)?.first().copied().unwrap_or(1), byte: 0 })
 }
 
 /// Reads whole lines. What has no end yet is being written, or was torn off by
 /// a crash and is about to be cut off.
 fn fetch(folder: &Path, from: Offset, limit: usize) -> io::Result<Fetched> {
     let end = end(folder)?;
-    let mut at = Place::of(from).max(oldest(folder)?);
+    let mut at = FilePosition::of(from).max(oldest(folder)?);
     // A journal that was put in the place of another begins before.
     if at > end {
         at = oldest(folder)?;
@@ -107,7 +107,7 @@ fn fetch(folder: &Path, from: Offset, limit: usize) -> io::Result<Fetched> {
         }
         // A file with another behind it is complete.
         if records.len() < limit && at.file < end.file {
-            at = Place { file: at.file + 1, byte: 0 };
+            at = FilePosition { file: at.file + 1, byte: 0 };
         } else {
             break;
         }
@@ -115,7 +115,12 @@ fn fetch(folder: &Path, from: Offset, limit: usize) -> io::Result<Fetched> {
     Ok(Fetched { first, records, next: at.offset(), end: end.offset() })
 }
 
-fn read_file(path: &Path, at: &mut Place, limit: usize, records: &mut Vec<SourceRecord>) -> io::Result<()> {
+fn read_file(
+    path: &Path,
+    at: &mut FilePosition,
+    limit: usize,
+    records: &mut Vec<SourceRecord>,
+) -> io::Result<()> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(at.byte))?;
     let mut reader = BufReader::with_capacity(1 << 18, file);
@@ -150,7 +155,7 @@ fn content(offset: Offset, line: &[u8]) -> Content {
 }
 
 /// The first line that happened at or after an instant, or the end.
-fn first_since(folder: &Path, start: crate::domain::Timestamp) -> io::Result<Place> {
+fn first_since(folder: &Path, start: crate::domain::Timestamp) -> io::Result<FilePosition> {
     let mut next = oldest(folder)?.offset();
     loop {
         let fetched = fetch(folder, next, 1_000)?;
@@ -158,7 +163,7 @@ fn first_since(folder: &Path, start: crate::domain::Timestamp) -> io::Result<Pla
             if let Content::Event(event) = &record.content
                 && event.occurred_at >= start
             {
-                return Ok(Place::of(record.offset));
+                return Ok(FilePosition::of(record.offset));
             }
         }
         if fetched.records.is_empty() {

@@ -31,7 +31,7 @@ pub struct KafkaConnection {
 
 /// Why the brokers did not do something.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LinkError {
+pub(super) enum TopicClientError {
     /// No answer in time; it may have been done.
     #[error("the broker did not answer within {0:?}")]
     Late(Duration),
@@ -47,7 +47,7 @@ pub(super) enum LinkError {
     Forbidden(String),
 }
 
-impl From<Error> for LinkError {
+impl From<Error> for TopicClientError {
     fn from(error: Error) -> Self {
         Self::Client(error)
     }
@@ -65,16 +65,16 @@ fn innermost(error: &Error) -> String {
 pub(super) async fn bounded<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, Error>>,
-) -> Result<T, LinkError> {
+) -> Result<T, TopicClientError> {
     match timeout(limit, call).await {
         Ok(result) => Ok(result?),
-        Err(_) => Err(LinkError::Late(limit)),
+        Err(_) => Err(TopicClientError::Late(limit)),
     }
 }
 
 impl KafkaConnection {
     /// Connects to one of the brokers.
-    pub(super) async fn client(&self) -> Result<Client, LinkError> {
+    pub(super) async fn client(&self) -> Result<Client, TopicClientError> {
         // The library's own pauses grow to minutes.
         let backoff = BackoffConfig {
             init_backoff: Duration::from_millis(50),

@@ -3,7 +3,7 @@
 use rskafka::record::Record;
 
 use super::record::{EVENT_TYPES, PROTOBUF, cloud_event_type};
-use crate::adapters::record::{Format, read_event};
+use crate::adapters::rows::{Format, read_event};
 use crate::domain::{Event, Traceparent};
 use crate::ports::{Content, Offset, SourceRecord, Undecodable};
 

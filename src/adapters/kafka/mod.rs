@@ -8,15 +8,15 @@
 
 mod asyncapi;
 mod connection;
+mod dead_letter_topic;
 mod decode;
-mod kept;
-mod letters;
-mod link;
 mod partitioner;
+mod rebuilding;
 mod record;
 mod requests;
 mod security;
 mod source;
+mod topic_client;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,13 +30,13 @@ use tokio::time::sleep;
 
 pub use self::asyncapi::asyncapi_document;
 pub use self::connection::KafkaConnection;
-use self::connection::{LinkError, bounded};
-use self::kept::Kept;
-use self::link::Link;
+use self::connection::{TopicClientError, bounded};
 pub use self::partitioner::partition;
+use self::rebuilding::Rebuilding;
 pub use self::record::Encoding;
 pub use self::security::{Login, Mechanism, Security, SecurityError, Tls};
 pub use self::source::KafkaSource;
+use self::topic_client::TopicClient;
 use crate::ports::{Delivery, EventSink, LoggedEvent, PortError, Receipt};
 
 /// Requests of at least so many bytes are compressed, if any are: smaller ones
@@ -68,7 +68,7 @@ pub struct KafkaOptions {
 pub struct KafkaSink {
     name: String,
     options: KafkaOptions,
-    link: Kept<Link>,
+    link: Rebuilding<TopicClient>,
     /// What was said of the topic already.
     concerns: Mutex<Vec<String>>,
 }
@@ -81,12 +81,12 @@ impl KafkaSink {
     /// down keep no service from starting.
     pub fn new(options: KafkaOptions) -> Self {
         let name = format!("kafka:{}", options.topic);
-        Self { name, options, link: Kept::new(), concerns: Mutex::default() }
+        Self { name, options, link: Rebuilding::new(), concerns: Mutex::default() }
     }
 
-    async fn link(&self) -> Result<Arc<Link>, LinkError> {
+    async fn link(&self) -> Result<Arc<TopicClient>, TopicClientError> {
         let open = async {
-            let link = Box::pin(Link::open(&self.options)).await?;
+            let link = Box::pin(TopicClient::open(&self.options)).await?;
             self.report(&link.concerns);
             Ok(link)
         };
@@ -129,7 +129,7 @@ impl KafkaSink {
         }
     }
 
-    async fn write(&self, link: &Link, events: &[LoggedEvent]) -> serde_json::Result<Delivery> {
+    async fn write(&self, link: &TopicClient, events: &[LoggedEvent]) -> serde_json::Result<Delivery> {
         let mut shares: Vec<Vec<Numbered>> = link.partitions.iter().map(|_| Vec::new()).collect();
         for (number, logged) in events.iter().enumerate() {
             let record = record::record(&logged.event, self.options.encoding)?;
@@ -205,7 +205,7 @@ impl KafkaSink {
         }
     }
 
-    async fn produce(&self, client: &PartitionClient, request: &[Numbered]) -> Result<(), LinkError> {
+    async fn produce(&self, client: &PartitionClient, request: &[Numbered]) -> Result<(), TopicClientError> {
         let records: Vec<Record> = request.iter().map(|(_, record)| record.clone()).collect();
         let bytes: usize = records.iter().map(record::size).sum();
         let compression = if self.options.lz4 && bytes >= COMPRESS_FROM {
@@ -221,12 +221,12 @@ impl KafkaSink {
 #[derive(Default)]
 struct Written {
     receipts: Vec<(usize, Receipt)>,
-    failure: Option<LinkError>,
+    failure: Option<TopicClientError>,
 }
 
 /// Why a broker will never take a request as it is; `None` if it may.
-fn refusal(error: &LinkError) -> Option<String> {
-    let LinkError::Client(Error::ServerError { protocol_error, error_message, .. }) = error else {
+fn refusal(error: &TopicClientError) -> Option<String> {
+    let TopicClientError::Client(Error::ServerError { protocol_error, error_message, .. }) = error else {
         return None;
     };
     let why = match protocol_error {

@@ -6,7 +6,7 @@ use prost::Message as _;
 use rskafka::chrono::DateTime;
 use rskafka::record::Record;
 
-use crate::adapters::wire;
+use crate::adapters::proto_mapping;
 use crate::domain::{Event, EventType};
 
 /// How the value of a record is written.
@@ -62,7 +62,7 @@ pub(super) const fn cloud_event_type(event_type: EventType) -> &'static str {
 /// # Errors
 /// The event cannot be said in JSON, which no event of the domain should be.
 pub(super) fn record(event: &Event, encoding: Encoding) -> serde_json::Result<Record> {
-    let message = wire::event(event);
+    let message = proto_mapping::event(event);
     let value = match encoding {
         Encoding::Json => serde_json::to_vec(&message)?,
         Encoding::Protobuf => message.encode_to_vec(),

@@ -16,11 +16,11 @@ use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{OffsetAt, PartitionClient, UnknownTopicHandling};
 use rskafka::record::RecordAndOffset;
 
-use super::connection::{LinkError, bounded};
+use super::connection::{TopicClientError, bounded};
+use super::dead_letter_topic::DeadLetterTopic;
 use super::decode::source_record;
-use super::kept::Kept;
-use super::letters::Letters;
-use super::{KafkaOptions, link};
+use super::rebuilding::Rebuilding;
+use super::{KafkaOptions, topic_client};
 use crate::ports::{Clock, EventSource, Fetched, Offset, PortError, Start, Undecodable};
 
 /// The most bytes that one fetch asks for. What a fetch brings beyond the
@@ -34,14 +34,14 @@ const WAIT: Duration = Duration::from_millis(250);
 pub struct KafkaSource {
     name: String,
     options: KafkaOptions,
-    client: Kept<Client>,
+    client: Rebuilding<Client>,
     lanes: Mutex<HashMap<u32, Arc<Lane>>>,
-    letters: Letters,
+    letters: DeadLetterTopic,
 }
 
 /// A partition.
 struct Lane {
-    client: Kept<PartitionClient>,
+    client: Rebuilding<PartitionClient>,
     ahead: Mutex<Ahead>,
 }
 
@@ -61,24 +61,24 @@ impl KafkaSource {
     pub fn new(options: KafkaOptions, clock: Arc<dyn Clock>) -> Self {
         Self {
             name: format!("kafka:{}", options.topic),
-            letters: Letters::new(&options, clock),
+            letters: DeadLetterTopic::new(&options, clock),
             options,
-            client: Kept::new(),
+            client: Rebuilding::new(),
             lanes: Mutex::default(),
         }
     }
 
     fn lane(&self, partition: u32) -> Arc<Lane> {
         let mut lanes = held(&self.lanes);
-        let new = || Arc::new(Lane { client: Kept::new(), ahead: Mutex::default() });
+        let new = || Arc::new(Lane { client: Rebuilding::new(), ahead: Mutex::default() });
         Arc::clone(lanes.entry(partition).or_insert_with(new))
     }
 
-    async fn reader(&self, lane: &Lane, partition: u32) -> Result<Arc<PartitionClient>, LinkError> {
+    async fn reader(&self, lane: &Lane, partition: u32) -> Result<Arc<PartitionClient>, TopicClientError> {
         lane.client.get(self.connect(partition)).await
     }
 
-    async fn connect(&self, partition: u32) -> Result<PartitionClient, LinkError> {
+    async fn connect(&self, partition: u32) -> Result<PartitionClient, TopicClientError> {
         let client = self.options.connection.client().await?;
         let partition = i32::try_from(partition).unwrap_or(i32::MAX);
         let reader =
@@ -86,14 +86,14 @@ impl KafkaSource {
         bounded(self.options.connection.timeout, reader).await
     }
 
-    async fn count(&self) -> Result<usize, LinkError> {
+    async fn count(&self) -> Result<usize, TopicClientError> {
         let client = self.client.get(self.options.connection.client()).await?;
-        let count = link::partitions(&client, &self.options).await;
+        let count = topic_client::partitions(&client, &self.options).await;
         self.client.note(count.is_err()).await;
         Ok(count?.unwrap_or_default())
     }
 
-    async fn offset(&self, partition: u32, at: OffsetAt) -> Result<i64, LinkError> {
+    async fn offset(&self, partition: u32, at: OffsetAt) -> Result<i64, TopicClientError> {
         let lane = self.lane(partition);
         let reader = self.reader(&lane, partition).await?;
         let offset = bounded(self.options.connection.timeout, reader.get_offset(at)).await;
@@ -102,7 +102,7 @@ impl KafkaSource {
     }
 
     /// Fetches from that offset on, or from the oldest that is kept.
-    async fn read(&self, lane: &Lane, partition: u32, from: i64) -> Result<(i64, Ahead), LinkError> {
+    async fn read(&self, lane: &Lane, partition: u32, from: i64) -> Result<(i64, Ahead), TopicClientError> {
         match self.read_at(lane, partition, from).await {
             Ok(ahead) => Ok((from, ahead)),
             // By retention, or because the topic was made anew.
@@ -114,7 +114,7 @@ impl KafkaSource {
         }
     }
 
-    async fn read_at(&self, lane: &Lane, partition: u32, from: i64) -> Result<Ahead, LinkError> {
+    async fn read_at(&self, lane: &Lane, partition: u32, from: i64) -> Result<Ahead, TopicClientError> {
         let reader = self.reader(lane, partition).await?;
         let wait = i32::try_from(WAIT.as_millis()).unwrap_or(i32::MAX);
         // Some brokers answer at once that there is nothing.
@@ -130,13 +130,13 @@ impl KafkaSource {
         Ok(Ahead { next: from, records: records.into(), end })
     }
 
-    fn failed(&self, what: &str, error: LinkError) -> PortError {
+    fn failed(&self, what: &str, error: TopicClientError) -> PortError {
         PortError::unavailable(format!("{what} {}", self.describe()), error)
     }
 }
 
-fn is_gone(error: &LinkError) -> bool {
-    let LinkError::Client(Error::ServerError { protocol_error, .. }) = error else { return false };
+fn is_gone(error: &TopicClientError) -> bool {
+    let TopicClientError::Client(Error::ServerError { protocol_error, .. }) = error else { return false };
     matches!(protocol_error, ProtocolError::OffsetOutOfRange)
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::MemoryStore;
-use crate::adapters::record::{PartitionRow, SeenRow, inbox};
+use crate::adapters::rows::{PartitionRow, SeenRow, inbox};
 use crate::domain::{Day, Event, OrderId, PickupPointId};
 use crate::ports::{
     Applied, DayStatistics, Gap, Gaps, Inbox, Intake, Offset, PortError, Progress, Share, StatisticsFilter,

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use self::outbox::Progress;
-use self::state::State;
+use self::state::MemoryState;
 use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
 use crate::ports::{
-    Advance, Audited, Batch, DeadLetter, Decide, EventLog, LeadNote, Lease, LoggedEvent, OrderFilter,
+    Advance, Audited, Batch, DeadLetter, Decide, EventLog, LeaderNote, Lease, LoggedEvent, OrderFilter,
     OrderStore, Outbox, OutboxStatus, Outcome, Page, PortError, Position, Resolution, Ticket,
 };
 
@@ -23,7 +23,7 @@ use crate::ports::{
 /// [`Inbox`](crate::ports::Inbox).
 #[derive(Debug)]
 pub struct MemoryStore {
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
     progress: Mutex<Progress>,
     read: Mutex<inbox::Read>,
     /// Locked by who leads.
@@ -45,7 +45,7 @@ impl MemoryStore {
 
     /// Nothing can panic between two changes of the state, so a poisoned lock
     /// protects a state that is whole.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -172,7 +172,7 @@ impl Outbox for MemoryStore {
         Ok(self.progress().unbury(ticket, letter))
     }
 
-    async fn note(&self, ticket: &Ticket, note: &LeadNote) -> Result<Advance, PortError> {
+    async fn note(&self, ticket: &Ticket, note: &LeaderNote) -> Result<Advance, PortError> {
         Ok(self.progress().note(ticket, note))
     }
 

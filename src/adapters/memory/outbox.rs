@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
 use crate::domain::OrderId;
-use crate::ports::{Advance, DeadLetter, LeadNote, OutboxStatus, PortError, Position, Resolution, Ticket};
+use crate::ports::{Advance, DeadLetter, LeaderNote, OutboxStatus, PortError, Position, Resolution, Ticket};
 
 /// The cursors and dead letters of all sinks.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ struct Sink {
     fence: i64,
     cursor: Position,
     letters: BTreeMap<OrderId, DeadLetter>,
-    note: Option<LeadNote>,
+    note: Option<LeaderNote>,
 }
 
 impl Progress {
@@ -67,7 +67,7 @@ impl Progress {
         Advance::Done
     }
 
-    pub(super) fn note(&mut self, ticket: &Ticket, note: &LeadNote) -> Advance {
+    pub(super) fn note(&mut self, ticket: &Ticket, note: &LeaderNote) -> Advance {
         let Some(sink) = self.led(ticket) else { return Advance::Fenced };
         sink.note = Some(note.clone());
         Advance::Done

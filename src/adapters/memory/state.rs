@@ -6,26 +6,29 @@ use std::ops::Bound;
 use super::indexes::{ByInstant, Indexes};
 use crate::domain::{Event, Order, OrderId, PickupPointId, StateName, Timestamp};
 use crate::ports::{
-    Audited, Batch, Loaded, LoggedEvent, OrderFilter, Page, PortError, Position, Record, RecordKey, Writes,
+    Audited, Batch, IdempotencyKey, Loaded, LoggedEvent, OrderFilter, Page, PortError, Position, Record,
+    Writes,
 };
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct MemoryState {
     orders: BTreeMap<OrderId, Order>,
     indexes: Indexes,
     /// The event at position `n` is `events[n - 1]`.
     events: Vec<Event>,
     /// Where the events of each order stand in `events`, in sequence.
     histories: BTreeMap<OrderId, Vec<usize>>,
-    records: HashMap<RecordKey, Record>,
-    records_by_age: BTreeSet<(Timestamp, RecordKey)>,
+    records: HashMap<IdempotencyKey, Record>,
+    records_by_age: BTreeSet<(Timestamp, IdempotencyKey)>,
 }
 
-impl State {
+impl MemoryState {
     pub(super) fn load(&self, batch: &Batch) -> Loaded {
         let orders = batch.order_ids.iter().filter_map(|id| Some((id.clone(), self.orders.get(id)?.clone())));
-        let records =
-            batch.record_keys.iter().filter_map(|key| Some((key.clone(), self.records.get(key)?.clone())));
+        let records = batch
+            .idempotency_keys
+            .iter()
+            .filter_map(|key| Some((key.clone(), self.records.get(key)?.clone())));
         Loaded { orders: orders.collect(), records: records.collect() }
     }
 

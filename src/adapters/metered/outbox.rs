@@ -7,7 +7,7 @@ use metrics::{Gauge, counter, gauge};
 use super::names;
 use crate::domain::OrderId;
 use crate::ports::{
-    Advance, DeadLetter, LeadNote, Lease, Outbox, OutboxStatus, PortError, Position, Resolution, Ticket,
+    Advance, DeadLetter, LeaderNote, Lease, Outbox, OutboxStatus, PortError, Position, Resolution, Ticket,
 };
 
 /// An [`Outbox`] that counts leads and dead letters, and shows the cursor.
@@ -94,7 +94,7 @@ impl Outbox for MeteredOutbox {
         Ok(advance)
     }
 
-    async fn note(&self, ticket: &Ticket, note: &LeadNote) -> Result<Advance, PortError> {
+    async fn note(&self, ticket: &Ticket, note: &LeaderNote) -> Result<Advance, PortError> {
         self.0.note(ticket, note).await
     }
 

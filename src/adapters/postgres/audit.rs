@@ -10,7 +10,7 @@ use super::feed;
 use super::rows::{self, EVENT, EventColumns, ORDER, OrderColumns, PositionedRow};
 use super::sql::Sql;
 use super::write::Transactions;
-use crate::adapters::record::{Fault, OrderRow};
+use crate::adapters::rows::{Fault, OrderRow};
 use crate::domain::{Event, OrderId};
 use crate::ports::{Audited, Position};
 

@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::Error;
 
 use super::PostgresOptions;
-use super::connect::{Purpose, Recipe};
+use super::connect::{ConnectOptions, Purpose};
 use crate::ports::PortError;
 
 /// Orders a second that were written durably.
@@ -79,19 +79,23 @@ pub async fn baseline(
     connections: usize,
     duration: Duration,
 ) -> Result<Baseline, PortError> {
-    let recipe = Recipe::new(&options.server, Purpose::Write, options.timeout);
-    let measured = measure(&recipe, connections, duration).await;
+    let connect_options = ConnectOptions::new(&options.server, Purpose::Write, options.timeout);
+    let measured = measure(&connect_options, connections, duration).await;
     measured.map_err(|error| PortError::unavailable("the baseline could not be measured", error))
 }
 
-async fn measure(recipe: &Recipe, connections: usize, duration: Duration) -> Result<Baseline, Error> {
-    let keeper = recipe.client().await?;
+async fn measure(
+    connect_options: &ConnectOptions,
+    connections: usize,
+    duration: Duration,
+) -> Result<Baseline, Error> {
+    let keeper = connect_options.client().await?;
     keeper.batch_execute(SET_UP).await?;
     // No id is used twice.
     let next = Arc::new(AtomicU64::new(0));
-    let per_command = all(recipe, &next, connections, duration, Way::PerCommand).await;
-    let raw_alone = all(recipe, &next, 1, duration, Way::Raw).await;
-    let raw = all(recipe, &next, RAW_CONNECTIONS, duration, Way::Raw).await;
+    let per_command = all(connect_options, &next, connections, duration, Way::PerCommand).await;
+    let raw_alone = all(connect_options, &next, 1, duration, Way::Raw).await;
+    let raw = all(connect_options, &next, RAW_CONNECTIONS, duration, Way::Raw).await;
     keeper.batch_execute(TEAR_DOWN).await?;
     Ok(Baseline { per_command: per_command?, raw_alone: raw_alone?, raw: raw? })
 }
@@ -104,7 +108,7 @@ enum Way {
 
 /// So many connections at once.
 async fn all(
-    recipe: &Recipe,
+    connect_options: &ConnectOptions,
     next: &Arc<AtomicU64>,
     connections: usize,
     duration: Duration,
@@ -112,7 +116,7 @@ async fn all(
 ) -> Result<f64, Error> {
     let mut clients = Vec::new();
     for _ in 0..connections {
-        clients.push(recipe.client().await?);
+        clients.push(connect_options.client().await?);
     }
     let began = Instant::now();
     let running = clients.into_iter().map(|client| {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::lead::SILENCE;
+use super::leader_lock::SILENCE;
 use super::tls::{Tls, explain};
 
 /// The address of a database, and who we are to it.
@@ -38,12 +38,12 @@ pub(super) enum Purpose {
 
 /// How connections are made.
 #[derive(Debug, Clone)]
-pub(super) struct Recipe {
+pub(super) struct ConnectOptions {
     config: tokio_postgres::Config,
     tls: Tls,
 }
 
-impl Recipe {
+impl ConnectOptions {
     pub(super) fn new(server: &ServerAddress, purpose: Purpose, timeout: Duration) -> Self {
         let mut config = server.config.clone();
         // What somebody set in the URL comes last, and so has its way.

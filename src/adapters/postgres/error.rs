@@ -8,7 +8,7 @@ use deadpool::managed::{PoolError, TimeoutType};
 use diesel::ConnectionError;
 use diesel::result::{DatabaseErrorKind, Error};
 
-use crate::adapters::record::Fault;
+use crate::adapters::rows::Fault;
 use crate::ports::PortError;
 
 /// Why a statement, or what was made of its rows, failed.

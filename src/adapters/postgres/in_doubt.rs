@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::connect::{Recipe, with_cause};
+use super::connect::{ConnectOptions, with_cause};
 use super::session::Backend;
 use super::write::Witness;
 
@@ -42,11 +42,15 @@ impl InDoubt {
     ///
     /// # Errors
     /// It could not be found out in that time; the last reason why.
-    pub(super) async fn resolve(&self, recipe: &Recipe, patience: Duration) -> Result<Truth, String> {
+    pub(super) async fn resolve(
+        &self,
+        connect_options: &ConnectOptions,
+        patience: Duration,
+    ) -> Result<Truth, String> {
         let mut why = "the database did not answer".to_owned();
         let trying = async {
             loop {
-                match self.attempt(recipe).await {
+                match self.attempt(connect_options).await {
                     Ok(truth) => return truth,
                     Err(error) => why = with_cause(&error),
                 }
@@ -57,8 +61,8 @@ impl InDoubt {
         truth.map_err(|_| why)
     }
 
-    async fn attempt(&self, recipe: &Recipe) -> Result<Truth, tokio_postgres::Error> {
-        let client = recipe.client().await?;
+    async fn attempt(&self, connect_options: &ConnectOptions) -> Result<Truth, tokio_postgres::Error> {
+        let client = connect_options.client().await?;
         while is_alive(&client, &self.backend).await? {
             sleep(POLL).await;
         }

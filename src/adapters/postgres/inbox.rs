@@ -18,7 +18,7 @@ use super::inbox_sql as sql;
 use super::inbox_write::{KeepEvents, KeepUnknown};
 use super::pool::on_connection;
 use super::sql::Sql;
-use crate::adapters::record::{PartitionRow, SeenRow, StatisticsRow, inbox};
+use crate::adapters::rows::{PartitionRow, SeenRow, StatisticsRow, inbox};
 use crate::domain::OrderId;
 use crate::ports::{
     Applied, DayStatistics, Gap, Gaps, Inbox, Intake, Offset, PortError, Progress, Share, StatisticsFilter,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 
 use super::sql::Sql;
-use crate::adapters::record::{PartitionRow, SeenRow};
+use crate::adapters::rows::{PartitionRow, SeenRow};
 use crate::domain::OrderId;
 use crate::ports::{DayStatistics, Offset, Share, StatisticsFilter, StatisticsPage};
 

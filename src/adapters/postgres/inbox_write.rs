@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use super::statement::{Columns as _, columns};
-use crate::adapters::record::{EventRow, inbox};
+use crate::adapters::rows::{EventRow, inbox};
 use crate::domain::Event;
 use crate::ports::{Share, Undecodable};
 

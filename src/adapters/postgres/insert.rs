@@ -8,8 +8,8 @@ use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use super::statement::{Columns, Kept, columns};
-use crate::adapters::record::event_body;
-use crate::domain::{Event, EventType, Grams, Order, RequestId, State, Traceparent};
+use crate::adapters::rows::event_body;
+use crate::domain::{Event, EventType, Grams, Order, OrderState, RequestId, Traceparent};
 use crate::ports::Writes;
 
 columns! {
@@ -93,7 +93,7 @@ impl<'a> InsertBatch<'a> {
     /// The write of these, if they are new orders, as they were accepted, and
     /// nothing else.
     pub(super) fn new(writes: &'a Writes) -> Option<Self> {
-        let new = |order: &Order| order.version == 1 && order.state == State::Stored;
+        let new = |order: &Order| order.version == 1 && order.state == OrderState::Stored;
         let accepted = |event: &Event| event.sequence == 1 && event.event_type == EventType::Accepted;
         let fits = writes.updated.is_empty()
             && writes.events.len() == writes.inserted.len()

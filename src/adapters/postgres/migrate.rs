@@ -8,15 +8,15 @@ use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
-use super::connect::{Purpose, Recipe};
-use super::lanes::Lanes;
+use super::connect::{ConnectOptions, Purpose};
+use super::maintenance::LOCK_CLASS;
+use super::pipelined_connections::PipelinedConnections;
 use super::pool::Connections;
 use super::sql::Sql;
 use super::standby::Standby;
 use super::tls::TlsError;
-use super::upkeep::LOCK_CLASS;
 use super::{PostgresOptions, PostgresStore};
-use crate::adapters::guess::Guess;
+use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::ports::PortError;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -97,8 +97,8 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<PostgresStore, Ope
     look(&mut connection).await?.check()?;
     let secret = read_secret(&mut connection).await?;
     let connections = |server, purpose, size| {
-        let recipe = Recipe::new(server, purpose, options.timeout);
-        Connections::new(recipe, size, options.timeout)
+        let connect_options = ConnectOptions::new(server, purpose, options.timeout);
+        Connections::new(connect_options, size, options.timeout)
     };
     let readers = connections(&options.server, Purpose::Read, options.readers)?;
     let standby = match &options.standby {
@@ -110,11 +110,11 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<PostgresStore, Ope
     };
     Ok(PostgresStore {
         writers: connections(&options.server, Purpose::Write, options.writers)?,
-        lanes: Lanes::default(),
-        guess: Guess::default(),
+        pipelined: PipelinedConnections::default(),
+        optimistic: OptimisticInsert::default(),
         readers,
         standby,
-        leaders: Recipe::new(&options.server, Purpose::Lead, options.timeout),
+        leaders: ConnectOptions::new(&options.server, Purpose::Lead, options.timeout),
         secret,
     })
 }
@@ -153,8 +153,8 @@ pub async fn migrate(options: &PostgresOptions) -> Result<Vec<String>, OpenError
 }
 
 async fn connect(options: &PostgresOptions) -> Result<AsyncPgConnection, OpenError> {
-    let recipe = Recipe::new(&options.server, Purpose::Migrate, options.timeout);
-    recipe.connect().await.map_err(|error| OpenError::Connect(error.into()))
+    let connect_options = ConnectOptions::new(&options.server, Purpose::Migrate, options.timeout);
+    connect_options.connect().await.map_err(|error| OpenError::Connect(error.into()))
 }
 
 /// Reads the state without changing anything: the driver's own harness would

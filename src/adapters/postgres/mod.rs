@@ -15,11 +15,13 @@ mod inbox;
 mod inbox_sql;
 mod inbox_write;
 mod insert;
-mod lanes;
-mod lead;
+mod leader_lock;
+mod maintenance;
 mod migrate;
-mod news;
+mod notifications;
+mod optimistic_insert;
 mod outbox;
+mod pipelined_connections;
 mod pool;
 mod read;
 mod rows;
@@ -28,9 +30,7 @@ mod sql;
 mod standby;
 mod statement;
 mod tls;
-mod unseen;
-mod unshown;
-mod upkeep;
+mod unreplicated_writes;
 mod write;
 
 use std::num::NonZeroUsize;
@@ -40,16 +40,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::baseline::{Baseline, baseline};
-use self::connect::Recipe;
+use self::connect::ConnectOptions;
 pub use self::connect::ServerAddress;
-use self::lanes::Lanes;
 pub use self::migrate::{MigrationStatus, OpenError, Step, migrate, status};
-pub use self::news::{PostgresLine, PostgresNews};
+pub use self::notifications::{PostgresNotifications, PostgresNotifier};
+use self::pipelined_connections::PipelinedConnections;
 use self::pool::{Connections, on_connection};
 use self::standby::{Noting, Standby};
 pub use self::tls::{Authorities, Check, Encryption, Tls, TlsError};
-use self::unshown::About;
-use crate::adapters::guess::Guess;
+use self::unreplicated_writes::About;
+use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
 use crate::ports::{
     Audited, Batch, Decide, EventLog, LoggedEvent, OrderFilter, OrderStore, Outcome, Page, PortError,
@@ -78,12 +78,12 @@ pub struct PostgresOptions {
 #[derive(Debug)]
 pub struct PostgresStore {
     writers: Connections,
-    lanes: Lanes,
-    guess: Guess,
+    pipelined: PipelinedConnections,
+    optimistic: OptimisticInsert,
     readers: Connections,
     standby: Option<Standby>,
     /// How the session of a leading relay is made.
-    leaders: Recipe,
+    leaders: ConnectOptions,
     secret: [u8; 32],
 }
 
@@ -120,10 +120,10 @@ macro_rules! on_reader {
 impl OrderStore for PostgresStore {
     async fn transact(&self, batch: Batch, decide: Arc<dyn Decide>) -> Result<Vec<Outcome>, PortError> {
         let Some(standby) = &self.standby else {
-            return write::transact(&self.writers, &self.lanes, &self.guess, &batch, &*decide).await;
+            return write::transact(&self.writers, &self.pipelined, &self.optimistic, &batch, &*decide).await;
         };
         let noting = Noting { inner: &*decide, written: Mutex::default() };
-        let result = write::transact(&self.writers, &self.lanes, &self.guess, &batch, &noting).await;
+        let result = write::transact(&self.writers, &self.pipelined, &self.optimistic, &batch, &noting).await;
         // Also after a failure that leaves it in doubt.
         standby.wrote(&noting.written.into_inner().unwrap_or_else(PoisonError::into_inner));
         result
@@ -153,8 +153,8 @@ impl OrderStore for PostgresStore {
     }
 
     async fn expire_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
-        let query = upkeep::expire_records(before, limit);
-        on_connection!(self.writers, |connection| upkeep::expire(&mut connection, &query))
+        let query = maintenance::expire_records(before, limit);
+        on_connection!(self.writers, |connection| maintenance::expire(&mut connection, &query))
     }
 
     async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<Audited>, PortError> {
@@ -166,11 +166,11 @@ impl OrderStore for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), PortError> {
-        on_connection!(self.writers, |connection| upkeep::ping(&mut connection))
+        on_connection!(self.writers, |connection| maintenance::ping(&mut connection))
     }
 
-    async fn upkeep(&self) -> Result<(), PortError> {
-        on_connection!(self.writers, |connection| upkeep::partitions(&mut connection))
+    async fn maintenance(&self) -> Result<(), PortError> {
+        on_connection!(self.writers, |connection| maintenance::partitions(&mut connection))
     }
 }
 

@@ -10,17 +10,17 @@ use tokio::time::timeout;
 
 use super::PostgresStore;
 use super::error::Failure;
-use super::lead;
+use super::leader_lock;
 use super::pool::on_connection;
 use super::sql::Sql;
-use crate::adapters::record::{CursorRow, LetterRow};
+use crate::adapters::rows::{CursorRow, DeadLetterRow};
 use crate::domain::OrderId;
 use crate::ports::{
-    Advance, DeadLetter, LeadNote, Lease, Outbox, OutboxStatus, PortError, Position, Resolution, Ticket,
+    Advance, DeadLetter, LeaderNote, Lease, Outbox, OutboxStatus, PortError, Position, Resolution, Ticket,
 };
 
 /// The columns of a dead letter.
-type LetterColumns = (Text, BigInt, BigInt, Text, BigInt, Nullable<Text>);
+type DeadLetterColumns = (Text, BigInt, BigInt, Text, BigInt, Nullable<Text>);
 const LETTER: &str = "order_id, sequence, position, cause, buried_at, resolution";
 
 /// The columns of a cursor, how many dead letters it has, and whether anybody
@@ -34,7 +34,7 @@ impl Outbox for PostgresStore {
         let unavailable = |error: Box<dyn Error + Send + Sync>| {
             PortError::unavailable("PostgreSQL does not say who leads", error)
         };
-        match timeout(self.writers.timeout(), lead::take(&self.leaders, sink)).await {
+        match timeout(self.writers.timeout(), leader_lock::take(&self.leaders, sink)).await {
             Ok(taken) => taken.map_err(|error| unavailable(error.into())),
             Err(late) => Err(unavailable(late.into())),
         }
@@ -95,7 +95,7 @@ impl Outbox for PostgresStore {
         on_connection!(self.writers, |connection| if_led(&mut connection, &statement))
     }
 
-    async fn note(&self, ticket: &Ticket, note: &LeadNote) -> Result<Advance, PortError> {
+    async fn note(&self, ticket: &Ticket, note: &LeaderNote) -> Result<Advance, PortError> {
         let statement = self::note(ticket, note);
         on_connection!(self.writers, |connection| if_led(&mut connection, &statement))
     }
@@ -201,24 +201,24 @@ async fn held_back(
     rows.into_iter().map(parse).collect()
 }
 
-pub(super) fn letters(sink: &str, after: Option<&OrderId>, limit: usize) -> Sql<LetterColumns> {
+pub(super) fn letters(sink: &str, after: Option<&OrderId>, limit: usize) -> Sql<DeadLetterColumns> {
     // No id is empty, so every id is after the empty text.
     let after = after.map(OrderId::as_str).unwrap_or_default();
     let query = Sql::new("SELECT ").sql(LETTER).sql(" FROM dead_letters WHERE sink = ").text(sink);
     query.sql(" AND order_id > ").text(after).sql(" ORDER BY order_id LIMIT ").limit(limit)
 }
 
-pub(super) fn resolved(sink: &str, limit: usize) -> Sql<LetterColumns> {
+pub(super) fn resolved(sink: &str, limit: usize) -> Sql<DeadLetterColumns> {
     let query = Sql::new("SELECT ").sql(LETTER).sql(" FROM dead_letters WHERE sink = ").text(sink);
     query.sql(" AND resolution IS NOT NULL ORDER BY order_id LIMIT ").limit(limit)
 }
 
 async fn load_letters(
     connection: &mut AsyncPgConnection,
-    query: &Sql<LetterColumns>,
+    query: &Sql<DeadLetterColumns>,
 ) -> Result<Vec<DeadLetter>, Failure> {
-    let rows: Vec<LetterRow> = query.load(connection).await?;
-    let letter = |row: LetterRow| {
+    let rows: Vec<DeadLetterRow> = query.load(connection).await?;
+    let letter = |row: DeadLetterRow| {
         let order_id = row.order_id.clone();
         DeadLetter::try_from(row).map_err(|fault| Failure::row("dead_letters", &order_id, &fault))
     };
@@ -227,7 +227,7 @@ async fn load_letters(
 
 pub(super) fn resolve(sink: &str, order_id: &OrderId, resolution: Resolution) -> Sql<()> {
     Sql::new("UPDATE dead_letters SET resolution = ")
-        .text(LetterRow::resolution_text(resolution))
+        .text(DeadLetterRow::resolution_text(resolution))
         .sql(" WHERE sink = ")
         .text(sink)
         .sql(" AND order_id = ")
@@ -247,7 +247,7 @@ pub(super) fn unbury(ticket: &Ticket, letter: &DeadLetter) -> Sql<BigInt> {
         .sql(") SELECT fence FROM led")
 }
 
-pub(super) fn note(ticket: &Ticket, note: &LeadNote) -> Sql<BigInt> {
+pub(super) fn note(ticket: &Ticket, note: &LeaderNote) -> Sql<BigInt> {
     let statement = Sql::new("UPDATE outbox_cursors SET leader = ")
         .text(note.leader.as_str())
         .sql(", led_since = ")

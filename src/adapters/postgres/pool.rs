@@ -10,7 +10,7 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::PoolableConnection as _;
 use tokio::time::timeout;
 
-use super::connect::Recipe;
+use super::connect::ConnectOptions;
 use super::error::Failure;
 use super::session::{Backend, Session, Sessions};
 use crate::ports::PortError;
@@ -19,15 +19,19 @@ use crate::ports::PortError;
 #[derive(Clone)]
 pub(super) struct Connections {
     pool: Pool<Sessions>,
-    recipe: Recipe,
+    connect_options: ConnectOptions,
     timeout: Duration,
 }
 
 impl Connections {
     /// No connection yet. `timeout` bounds the wait for one, and how long it
     /// takes to be made.
-    pub(super) fn new(recipe: Recipe, size: NonZeroUsize, timeout: Duration) -> Result<Self, PortError> {
-        let pool = Pool::builder(Sessions(recipe.clone()))
+    pub(super) fn new(
+        connect_options: ConnectOptions,
+        size: NonZeroUsize,
+        timeout: Duration,
+    ) -> Result<Self, PortError> {
+        let pool = Pool::builder(Sessions(connect_options.clone()))
             .max_size(size.get())
             .wait_timeout(Some(timeout))
             .create_timeout(Some(timeout))
@@ -36,12 +40,12 @@ impl Connections {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| PortError::unavailable("the pool of connections cannot be made", error))?;
-        Ok(Self { pool, recipe, timeout })
+        Ok(Self { pool, connect_options, timeout })
     }
 
     /// How a connection of its own is made, past the pool.
-    pub(super) fn recipe(&self) -> &Recipe {
-        &self.recipe
+    pub(super) fn connect_options(&self) -> &ConnectOptions {
+        &self.connect_options
     }
 
     /// What bounds every wait for the database.
@@ -66,8 +70,8 @@ impl Connections {
     }
 
     /// Takes a connection; waits its turn.
-    pub(super) async fn take(&self) -> Result<Lent, Failure> {
-        Ok(Lent(Some(self.pool.get().await?)))
+    pub(super) async fn take(&self) -> Result<PooledConnection, Failure> {
+        Ok(PooledConnection(Some(self.pool.get().await?)))
     }
 }
 
@@ -80,9 +84,9 @@ impl std::fmt::Debug for Connections {
 /// A connection on loan. Dropped without being given back, by an error or
 /// because the caller went away, it is closed: the pool does not notice that a
 /// transaction is still open on it.
-pub(super) struct Lent(Option<Object<Sessions>>);
+pub(super) struct PooledConnection(Option<Object<Sessions>>);
 
-impl Lent {
+impl PooledConnection {
     /// Nothing is open on it: others may use it.
     pub(super) fn give_back(mut self) {
         if let Some(connection) = self.0.take() {
@@ -106,7 +110,7 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
             drop(Object::take(connection));
@@ -114,7 +118,7 @@ impl Drop for Lent {
     }
 }
 
-impl Deref for Lent {
+impl Deref for PooledConnection {
     type Target = AsyncPgConnection;
 
     fn deref(&self) -> &AsyncPgConnection {
@@ -122,7 +126,7 @@ impl Deref for Lent {
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for PooledConnection {
     #[expect(clippy::expect_used, reason = "only give_back and drop, which consume it, take it out")]
     fn deref_mut(&mut self) -> &mut AsyncPgConnection {
         self.0.as_mut().expect("a connection on loan")

@@ -6,7 +6,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use super::error::Failure;
 use super::rows::{self, EVENT, EventColumns, ORDER, OrderColumns, PositionedRow};
 use super::sql::Sql;
-use crate::adapters::record::OrderRow;
+use crate::adapters::rows::OrderRow;
 use crate::domain::{Order, OrderId, PickupPointId, StateName};
 use crate::ports::{LoggedEvent, OrderFilter, Page, Position};
 

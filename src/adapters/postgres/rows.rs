@@ -4,9 +4,9 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use super::error::Failure;
-use crate::adapters::record::{EventRow, OrderRow, RecordRow};
+use crate::adapters::rows::{EventRow, IdempotencyRow, OrderRow};
 use crate::domain::Order;
-use crate::ports::{LoggedEvent, Record, RecordKey};
+use crate::ports::{IdempotencyKey, LoggedEvent, Record};
 
 /// The columns of an [`OrderRow`].
 pub(super) const ORDER: &str = "order_id, customer_id, pickup_point_id, state, storage_until, accepted_at, \
@@ -44,11 +44,11 @@ pub(super) type EventColumns =
 pub(super) type PositionedRow =
     (i64, Uuid, String, i64, String, String, String, Option<String>, i64, Vec<u8>, Option<String>);
 
-/// The columns of a [`RecordRow`].
+/// The columns of a [`IdempotencyRow`].
 pub(super) const RECORD: &str = "scope, request_id, method, hashes, answer, created_at";
 
 /// The types of [`RECORD`].
-pub(super) type RecordColumns = (Text, Text, Text, Binary, Binary, BigInt);
+pub(super) type IdempotencyColumns = (Text, Text, Text, Binary, Binary, BigInt);
 
 /// An order of a row, or what is wrong with the row.
 pub(super) fn order(row: OrderRow) -> Result<Order, Failure> {
@@ -57,7 +57,7 @@ pub(super) fn order(row: OrderRow) -> Result<Order, Failure> {
 }
 
 /// The record of a row, or what is wrong with the row.
-pub(super) fn record(row: RecordRow) -> Result<(RecordKey, Record), Failure> {
+pub(super) fn record(row: IdempotencyRow) -> Result<(IdempotencyKey, Record), Failure> {
     let key = format!("{}/{}", row.scope, row.request_id);
     row.try_into().map_err(|fault| Failure::row("idempotency", &key, &fault))
 }

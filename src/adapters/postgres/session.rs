@@ -8,7 +8,7 @@ use diesel::sql_types::{BigInt, Integer};
 use diesel_async::pooled_connection::PoolableConnection as _;
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
-use super::connect::Recipe;
+use super::connect::ConnectOptions;
 use super::error::Failure;
 use super::sql::Sql;
 
@@ -43,7 +43,7 @@ impl DerefMut for Session {
 }
 
 /// Makes sessions for the pool.
-pub(super) struct Sessions(pub(super) Recipe);
+pub(super) struct Sessions(pub(super) ConnectOptions);
 
 impl Manager for Sessions {
     type Type = Session;

@@ -11,12 +11,12 @@ use diesel::sql_types::{Array, BigInt, Text};
 /// A statement whose rows have the type `T`; `()` for none.
 #[derive(Debug, Clone)]
 pub(super) struct Sql<T> {
-    parts: Vec<Part>,
+    parts: Vec<Fragment>,
     rows: PhantomData<fn() -> T>,
 }
 
 #[derive(Debug, Clone)]
-enum Part {
+enum Fragment {
     Sql(&'static str),
     Text(String),
     Integer(i64),
@@ -26,36 +26,36 @@ enum Part {
 
 impl<T> Sql<T> {
     pub(super) fn new(text: &'static str) -> Self {
-        Self { parts: vec![Part::Sql(text)], rows: PhantomData }
+        Self { parts: vec![Fragment::Sql(text)], rows: PhantomData }
     }
 
     /// Adds a piece of the text.
     pub(super) fn sql(mut self, text: &'static str) -> Self {
-        self.parts.push(Part::Sql(text));
+        self.parts.push(Fragment::Sql(text));
         self
     }
 
     /// Adds a placeholder that is bound to a text.
     pub(super) fn text(mut self, value: impl Into<String>) -> Self {
-        self.parts.push(Part::Text(value.into()));
+        self.parts.push(Fragment::Text(value.into()));
         self
     }
 
     /// Adds a placeholder that is bound to an integer.
     pub(super) fn integer(mut self, value: i64) -> Self {
-        self.parts.push(Part::Integer(value));
+        self.parts.push(Fragment::Integer(value));
         self
     }
 
     /// Adds a placeholder that is bound to an array of texts.
     pub(super) fn texts(mut self, values: Vec<String>) -> Self {
-        self.parts.push(Part::Texts(values));
+        self.parts.push(Fragment::Texts(values));
         self
     }
 
     /// Adds a placeholder that is bound to an array of integers.
     pub(super) fn integers(mut self, values: Vec<i64>) -> Self {
-        self.parts.push(Part::Integers(values));
+        self.parts.push(Fragment::Integers(values));
         self
     }
 
@@ -69,11 +69,11 @@ impl<T> QueryFragment<Pg> for Sql<T> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         for part in &self.parts {
             match part {
-                Part::Sql(text) => out.push_sql(text),
-                Part::Text(value) => out.push_bind_param::<Text, _>(value)?,
-                Part::Integer(value) => out.push_bind_param::<BigInt, _>(value)?,
-                Part::Texts(values) => out.push_bind_param::<Array<Text>, _>(values)?,
-                Part::Integers(values) => out.push_bind_param::<Array<BigInt>, _>(values)?,
+                Fragment::Sql(text) => out.push_sql(text),
+                Fragment::Text(value) => out.push_bind_param::<Text, _>(value)?,
+                Fragment::Integer(value) => out.push_bind_param::<BigInt, _>(value)?,
+                Fragment::Texts(values) => out.push_bind_param::<Array<Text>, _>(values)?,
+                Fragment::Integers(values) => out.push_bind_param::<Array<BigInt>, _>(values)?,
             }
         }
         Ok(())

@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::migrate::OpenError;
 use super::pool::{Connections, on_connection};
-use super::unshown::{About, Unshown, names};
+use super::unreplicated_writes::{About, UnreplicatedWrites, names};
 use crate::domain::{CustomerId, OrderId, PickupPointId};
 use crate::ports::{Decide, Loaded, PortError, Verdict, chain};
 
@@ -37,21 +37,21 @@ const BUSY: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct Standby {
     pub(super) connections: Connections,
-    state: Arc<State>,
+    state: Arc<StandbyState>,
     _watch: AbortOnDropHandle<()>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    unshown: Mutex<Unshown>,
+struct StandbyState {
+    unreplicated_writes: Mutex<UnreplicatedWrites>,
     /// Whether it may be read from at all.
     usable: AtomicBool,
     written: Notify,
 }
 
-impl State {
-    fn unshown(&self) -> std::sync::MutexGuard<'_, Unshown> {
-        self.unshown.lock().unwrap_or_else(PoisonError::into_inner)
+impl StandbyState {
+    fn unreplicated_writes(&self) -> std::sync::MutexGuard<'_, UnreplicatedWrites> {
+        self.unreplicated_writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says so when it changes.
@@ -86,14 +86,14 @@ impl Standby {
                 tracing::warn!(cause, "the standby cannot be reached: the primary serves all");
             }
         }
-        let state = Arc::new(State::default());
+        let state = Arc::new(StandbyState::default());
         let watch = watch(Arc::clone(&state), connections.clone(), primary, secret);
         Ok(Self { connections, state, _watch: AbortOnDropHandle::new(tokio::spawn(watch)) })
     }
 
     /// Whether a read may go there.
     pub(super) fn shows(&self, about: About<'_>) -> bool {
-        self.state.usable.load(Ordering::SeqCst) && self.state.unshown().shows(about)
+        self.state.usable.load(Ordering::SeqCst) && self.state.unreplicated_writes().shows(about)
     }
 
     /// A read of it failed.
@@ -104,7 +104,7 @@ impl Standby {
     /// A batch was written.
     pub(super) fn wrote(&self, orders: &[(OrderId, CustomerId, PickupPointId)]) {
         if !orders.is_empty() {
-            self.state.unshown().write(orders);
+            self.state.unreplicated_writes().write(orders);
             self.state.written.notify_one();
         }
     }
@@ -127,15 +127,15 @@ impl Decide for Noting<'_> {
 }
 
 /// Follows what the standby shows, for ever.
-async fn watch(state: Arc<State>, standby: Connections, primary: Connections, secret: [u8; 32]) {
+async fn watch(state: Arc<StandbyState>, standby: Connections, primary: Connections, secret: [u8; 32]) {
     let mut caught_up = Instant::now();
     loop {
-        let write = state.unshown().last();
+        let write = state.unreplicated_writes().last();
         if let Ok(position) = position(&primary).await {
             loop {
                 match glance(&standby, &position, &secret).await {
                     Ok(Glance { shows: true, .. }) => {
-                        state.unshown().show(write);
+                        state.unreplicated_writes().show(write);
                         state.set_usable(true, "");
                         caught_up = Instant::now();
                         break;
@@ -152,7 +152,7 @@ async fn watch(state: Arc<State>, standby: Connections, primary: Connections, se
         }
         // Not without a pause, however much is written.
         sleep(BUSY).await;
-        if state.unshown().is_empty() {
+        if state.unreplicated_writes().is_empty() {
             _ = timeout(IDLE, state.written.notified()).await;
         }
     }

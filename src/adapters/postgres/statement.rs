@@ -7,9 +7,9 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
-use crate::adapters::record::{OrderRow, answer_bytes, event_body, type_text};
+use crate::adapters::rows::{OrderRow, answer_bytes, event_body, type_text};
 use crate::domain::{Event, Grams, Order, RequestId, Timestamp, Traceparent};
-use crate::ports::{Record, RecordKey, Writes};
+use crate::ports::{IdempotencyKey, Record, Writes};
 
 /// Arrays, of which each is a column of rows.
 pub(super) trait Columns {
@@ -223,7 +223,7 @@ SELECT CASE WHEN (SELECT count(*) FROM new_events) = cardinality($30)
 impl<'a> WriteBatch<'a> {
     /// The write of these. `replaced` tells of a record's key when the one that
     /// was loaded under it was made.
-    pub(super) fn new(writes: &'a Writes, replaced: impl Fn(&RecordKey) -> Option<i64>) -> Self {
+    pub(super) fn new(writes: &'a Writes, replaced: impl Fn(&IdempotencyKey) -> Option<i64>) -> Self {
         let mut inserted = Inserted::with_capacity(writes.inserted.len());
         for order in &writes.inserted {
             inserted.push(order);
@@ -271,7 +271,7 @@ impl<'a> Kept<'a> {
         kept
     }
 
-    fn push(&mut self, key: &'a RecordKey, record: &Record) {
+    fn push(&mut self, key: &'a IdempotencyKey, record: &Record) {
         self.scope.push(&key.scope);
         self.request_id.push(key.request_id.as_str());
         self.method.push(record.method.name());

@@ -167,9 +167,9 @@ fn verifier(check: &Check, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn Ser
         built.map_err(|cause| unfit("sslrootcert", cause))
     };
     Ok(match check {
-        Check::Nothing => Arc::new(Lenient { chain: None, provider: Arc::clone(provider) }),
+        Check::Nothing => Arc::new(UncheckedVerifier { chain: None, provider: Arc::clone(provider) }),
         Check::Authority(authorities) => {
-            Arc::new(Lenient { chain: Some(by(authorities)?), provider: Arc::clone(provider) })
+            Arc::new(UncheckedVerifier { chain: Some(by(authorities)?), provider: Arc::clone(provider) })
         }
         Check::AuthorityAndHost(authorities) => by(authorities)?,
     })
@@ -211,12 +211,12 @@ fn read(parameter: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
 /// Checks less than all: that the server has the certificate's key always, and
 /// that it comes from an authority if there is a chain to check.
 #[derive(Debug)]
-struct Lenient {
+struct UncheckedVerifier {
     chain: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Lenient {
+impl ServerCertVerifier for UncheckedVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -28,14 +28,14 @@ use tokio::time::timeout;
 use super::check::Versions;
 use super::error::Failure;
 use super::in_doubt::{InDoubt, Truth};
-use super::lanes::Lanes;
-use super::pool::{Connections, Lent};
-use super::rows::{self, ORDER, OrderColumns, RECORD, RecordColumns};
+use super::optimistic_insert;
+use super::pipelined_connections::PipelinedConnections;
+use super::pool::{Connections, PooledConnection};
+use super::rows::{self, IdempotencyColumns, ORDER, OrderColumns, RECORD};
 use super::sql::Sql;
 use super::statement::WriteBatch;
-use super::unseen;
-use crate::adapters::guess::Guess;
-use crate::adapters::record::{OrderRow, RecordRow};
+use crate::adapters::optimistic_insert::OptimisticInsert;
+use crate::adapters::rows::{IdempotencyRow, OrderRow};
 use crate::domain::{EventId, OrderId};
 use crate::ports::{Batch, Decide, Loaded, Outcome, PortError, Verdict, Writes};
 
@@ -56,12 +56,14 @@ pub(super) enum Run {
 /// Loads, decides, writes, until no other batch was first.
 pub(super) async fn transact(
     connections: &Connections,
-    lanes: &Lanes,
-    guess: &Guess,
+    pipelined: &PipelinedConnections,
+    optimistic: &OptimisticInsert,
     batch: &Batch,
     decide: &dyn Decide,
 ) -> Result<Vec<Outcome>, PortError> {
-    if let Some(outcomes) = unseen::write(connections, lanes, guess, batch, decide).await? {
+    if let Some(outcomes) =
+        optimistic_insert::write(connections, pipelined, optimistic, batch, decide).await?
+    {
         return Ok(outcomes);
     }
     for _ in 0..RUNS {
@@ -113,7 +115,7 @@ pub(super) async fn settle(
     doubt: InDoubt,
     outcomes: Vec<Outcome>,
 ) -> Result<Run, PortError> {
-    match doubt.resolve(connections.recipe(), connections.timeout()).await {
+    match doubt.resolve(connections.connect_options(), connections.timeout()).await {
         Ok(Truth::Committed) => Ok(Run::Committed(outcomes)),
         // Records without an event prove nothing; run again, the batch finds
         // its own if they are there.
@@ -124,7 +126,7 @@ pub(super) async fn settle(
 
 /// A connection with a transaction open. If the one from the pool is dead, on
 /// another: nothing was sent yet.
-async fn begin(connections: &Connections) -> Result<Lent, Failure> {
+async fn begin(connections: &Connections) -> Result<PooledConnection, Failure> {
     let mut connection = connections.take().await?;
     match connections.bound(open(&mut connection)).await {
         Ok(()) => return Ok(connection),
@@ -197,10 +199,10 @@ async fn load(connection: &mut AsyncPgConnection, batch: &Batch) -> Result<Loade
             loaded.orders.insert(order.order_id.clone(), order);
         }
     }
-    if !batch.record_keys.is_empty() {
-        let scopes = batch.record_keys.iter().map(|key| key.scope.clone()).collect();
-        let request_ids = batch.record_keys.iter().map(|key| key.request_id.to_string()).collect();
-        let rows: Vec<RecordRow> = records(scopes, request_ids).load(connection).await?;
+    if !batch.idempotency_keys.is_empty() {
+        let scopes = batch.idempotency_keys.iter().map(|key| key.scope.clone()).collect();
+        let request_ids = batch.idempotency_keys.iter().map(|key| key.request_id.to_string()).collect();
+        let rows: Vec<IdempotencyRow> = records(scopes, request_ids).load(connection).await?;
         for row in rows {
             let (key, record) = rows::record(row)?;
             loaded.records.insert(key, record);
@@ -236,7 +238,7 @@ pub(super) fn lock_orders(ids: Vec<String>) -> Sql<OrderColumns> {
 }
 
 /// The idempotency records with these keys.
-pub(super) fn records(scopes: Vec<String>, request_ids: Vec<String>) -> Sql<RecordColumns> {
+pub(super) fn records(scopes: Vec<String>, request_ids: Vec<String>) -> Sql<IdempotencyColumns> {
     Sql::new("SELECT ")
         .sql(RECORD)
         .sql(" FROM idempotency JOIN unnest(")

@@ -7,7 +7,7 @@ use super::error::{Failure, describe};
 use super::sql::Sql;
 use super::tables::{EventColumns, OrderColumns};
 use super::{read, write};
-use crate::adapters::record::{EventRow, Fault, OrderRow};
+use crate::adapters::rows::{EventRow, Fault, OrderRow};
 use crate::domain::{Event, Order, OrderId};
 use crate::ports::Audited;
 

@@ -13,7 +13,7 @@ use super::error::Failure;
 use super::inbox_tables::{Kept, UnknownRow};
 use super::sql::{Sql, insert};
 use super::write::{immediate, json};
-use crate::adapters::record::{EventRow, PartitionRow, SeenRow, StatisticsRow, inbox};
+use crate::adapters::rows::{EventRow, PartitionRow, SeenRow, StatisticsRow, inbox};
 use crate::domain::{Event, OrderId};
 use crate::ports::{
     Applied, DayStatistics, Gap, Gaps, Inbox, Intake, Offset, PortError, Progress, Share, StatisticsFilter,

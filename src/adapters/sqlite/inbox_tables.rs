@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use super::sql::{Insert, values};
-use crate::adapters::record::{EventRow, SeenRow, inbox};
+use crate::adapters::rows::{EventRow, SeenRow, inbox};
 use crate::ports::{Share, Undecodable};
 
 /// An event that was read.

@@ -29,7 +29,7 @@ use diesel::RunQueryDsl as _;
 
 use self::connections::Connections;
 pub use self::open::OpenError;
-use crate::adapters::guess::Guess;
+use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
 use crate::ports::{
     Audited, Batch, Decide, ErrorKind, EventLog, LoggedEvent, OrderFilter, OrderStore, Outcome, Page,
@@ -67,7 +67,7 @@ pub struct SqliteStore {
     /// Locked by who leads.
     lead: Arc<tokio::sync::Mutex<()>>,
     secret: [u8; 32],
-    guess: Arc<Guess>,
+    optimistic: Arc<OptimisticInsert>,
     /// The last write failed: whether the next one would is only known by
     /// trying.
     doubtful: AtomicBool,
@@ -76,7 +76,7 @@ pub struct SqliteStore {
 impl SqliteStore {
     fn new(writers: Arc<Connections>, readers: Arc<Connections>, secret: [u8; 32]) -> Self {
         let doubtful = AtomicBool::new(false);
-        Self { writers, readers, lead: Arc::default(), secret, guess: Arc::default(), doubtful }
+        Self { writers, readers, lead: Arc::default(), secret, optimistic: Arc::default(), doubtful }
     }
 
     /// Remembers whether the file took the last write.
@@ -119,8 +119,8 @@ impl SqliteStore {
 #[async_trait]
 impl OrderStore for SqliteStore {
     async fn transact(&self, batch: Batch, decide: Arc<dyn Decide>) -> Result<Vec<Outcome>, PortError> {
-        let guess = Arc::clone(&self.guess);
-        let transact = move |connection: &mut _| write::transact(connection, &guess, &batch, &*decide);
+        let optimistic = Arc::clone(&self.optimistic);
+        let transact = move |connection: &mut _| write::transact(connection, &optimistic, &batch, &*decide);
         self.note(self.writers.run(transact).await)
     }
 

@@ -12,14 +12,14 @@ use super::SqliteStore;
 use super::error::Failure;
 use super::sql::Sql;
 use super::write::{immediate, json};
-use crate::adapters::record::{CursorRow, LetterRow};
+use crate::adapters::rows::{CursorRow, DeadLetterRow};
 use crate::domain::OrderId;
 use crate::ports::{
-    Advance, DeadLetter, LeadNote, Lease, Outbox, OutboxStatus, PortError, Position, Resolution, Ticket,
+    Advance, DeadLetter, LeaderNote, Lease, Outbox, OutboxStatus, PortError, Position, Resolution, Ticket,
 };
 
 /// The columns of a dead letter.
-type LetterColumns = (Text, BigInt, BigInt, Text, BigInt, Nullable<Text>);
+type DeadLetterColumns = (Text, BigInt, BigInt, Text, BigInt, Nullable<Text>);
 const LETTER: &str = "order_id, sequence, position, cause, buried_at, resolution";
 
 /// The columns of a cursor, and how many dead letters it has.
@@ -95,7 +95,7 @@ impl Outbox for SqliteStore {
         self.writers.run(unbury).await
     }
 
-    async fn note(&self, ticket: &Ticket, note: &LeadNote) -> Result<Advance, PortError> {
+    async fn note(&self, ticket: &Ticket, note: &LeaderNote) -> Result<Advance, PortError> {
         let statement = self::note(ticket, note);
         let noted = self.writers.run(|connection| Ok(statement.execute(connection)?)).await?;
         Ok(if noted > 0 { Advance::Done } else { Advance::Fenced })
@@ -127,14 +127,14 @@ fn if_led(
 
 pub(super) fn resolve(sink: &str, order_id: &OrderId, resolution: Resolution) -> Sql<()> {
     Sql::new("UPDATE dead_letters SET resolution = ")
-        .text(LetterRow::resolution_text(resolution))
+        .text(DeadLetterRow::resolution_text(resolution))
         .sql(" WHERE sink = ")
         .text(sink)
         .sql(" AND order_id = ")
         .text(order_id.as_str())
 }
 
-pub(super) fn resolved(sink: &str, limit: usize) -> Sql<LetterColumns> {
+pub(super) fn resolved(sink: &str, limit: usize) -> Sql<DeadLetterColumns> {
     Sql::new("SELECT ")
         .sql(LETTER)
         .sql(" FROM dead_letters INDEXED BY dead_letters_resolved WHERE sink = ")
@@ -152,7 +152,7 @@ pub(super) fn unbury(sink: &str, letter: &DeadLetter) -> Sql<()> {
         .integer(letter.sequence)
 }
 
-pub(super) fn note(ticket: &Ticket, note: &LeadNote) -> Sql<()> {
+pub(super) fn note(ticket: &Ticket, note: &LeaderNote) -> Sql<()> {
     let statement = Sql::new("UPDATE outbox_cursors SET leader = ")
         .text(note.leader.as_str())
         .sql(", led_since = ")
@@ -266,17 +266,17 @@ pub(super) fn held(sink: &str, ids: &str) -> Sql<(Text, BigInt)> {
 
 fn load_letters(
     connection: &mut SqliteConnection,
-    query: Sql<LetterColumns>,
+    query: Sql<DeadLetterColumns>,
 ) -> Result<Vec<DeadLetter>, Failure> {
-    let rows: Vec<LetterRow> = query.load(connection)?;
-    let letter = |row: LetterRow| {
+    let rows: Vec<DeadLetterRow> = query.load(connection)?;
+    let letter = |row: DeadLetterRow| {
         let order_id = row.order_id.clone();
         DeadLetter::try_from(row).map_err(|fault| Failure::row("dead_letters", &order_id, &fault))
     };
     rows.into_iter().map(letter).collect()
 }
 
-pub(super) fn letters(sink: &str, after: Option<&OrderId>, limit: usize) -> Sql<LetterColumns> {
+pub(super) fn letters(sink: &str, after: Option<&OrderId>, limit: usize) -> Sql<DeadLetterColumns> {
     // No id is empty, so every id is after the empty text.
     let after = after.map(OrderId::as_str).unwrap_or_default();
     Sql::new("SELECT ")

@@ -15,8 +15,8 @@ use diesel::{QueryResult, RunQueryDsl, SqliteConnection};
 use super::error::Failure;
 use super::sql::{Sql, insert};
 use super::{SqliteOptions, SqliteStore, audit, outbox, read, write};
-use crate::adapters::guess::Guess;
-use crate::adapters::record::RecordRow;
+use crate::adapters::optimistic_insert::OptimisticInsert;
+use crate::adapters::rows::IdempotencyRow;
 use crate::domain::{CustomerId, OrderId, PickupPointId, StateName, Timestamp};
 use crate::ports::{Batch, Decide, Loaded, OrderFilter, Page, Position, Ticket, Verdict};
 
@@ -180,7 +180,7 @@ async fn a_statement_is_prepared_once_whatever_its_values() {
             for order_id in ["1", "2", "3"] {
                 let batch =
                     Batch { order_ids: [OrderId::parse(order_id).unwrap()].into(), ..Batch::default() };
-                write::transact(connection, &Guess::default(), &batch, &Nothing)?;
+                write::transact(connection, &OptimisticInsert::default(), &batch, &Nothing)?;
                 let records = vec![record(order_id); 300];
                 assert_eq!(insert(connection, &records)?, 300);
             }
@@ -192,8 +192,8 @@ async fn a_statement_is_prepared_once_whatever_its_values() {
     assert_eq!(prepared.load(Ordering::Relaxed), 4);
 }
 
-fn record(request_id: &str) -> RecordRow {
-    RecordRow {
+fn record(request_id: &str) -> IdempotencyRow {
+    IdempotencyRow {
         scope: String::new(),
         request_id: request_id.to_owned(),
         method: "AcceptOrder".to_owned(),

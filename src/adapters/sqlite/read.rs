@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::sql::Sql;
 use super::tables::{EVENT, EventColumns, ORDER, OrderColumns};
 use super::write;
-use crate::adapters::record::{EventRow, OrderRow};
+use crate::adapters::rows::{EventRow, OrderRow};
 use crate::domain::{Order, OrderId, PickupPointId, StateName};
 use crate::ports::{LoggedEvent, OrderFilter, Page, Position};
 

@@ -13,12 +13,12 @@ use diesel::{QueryResult, SqliteConnection};
 /// A statement whose rows have the type `T`; `()` for none.
 #[derive(Debug, Clone)]
 pub(super) struct Sql<T> {
-    parts: Vec<Part>,
+    parts: Vec<Fragment>,
     rows: PhantomData<T>,
 }
 
 #[derive(Debug, Clone)]
-enum Part {
+enum Fragment {
     Sql(&'static str),
     Text(String),
     Integer(i64),
@@ -26,24 +26,24 @@ enum Part {
 
 impl<T> Sql<T> {
     pub(super) fn new(text: &'static str) -> Self {
-        Self { parts: vec![Part::Sql(text)], rows: PhantomData }
+        Self { parts: vec![Fragment::Sql(text)], rows: PhantomData }
     }
 
     /// Adds a piece of the text.
     pub(super) fn sql(mut self, text: &'static str) -> Self {
-        self.parts.push(Part::Sql(text));
+        self.parts.push(Fragment::Sql(text));
         self
     }
 
     /// Adds a `?` that is bound to a text.
     pub(super) fn text(mut self, value: impl Into<String>) -> Self {
-        self.parts.push(Part::Text(value.into()));
+        self.parts.push(Fragment::Text(value.into()));
         self
     }
 
     /// Adds a `?` that is bound to an integer.
     pub(super) fn integer(mut self, value: i64) -> Self {
-        self.parts.push(Part::Integer(value));
+        self.parts.push(Fragment::Integer(value));
         self
     }
 
@@ -57,9 +57,9 @@ impl<T> QueryFragment<Sqlite> for Sql<T> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         for part in &self.parts {
             match part {
-                Part::Sql(text) => out.push_sql(text),
-                Part::Text(value) => out.push_bind_param::<Text, String>(value)?,
-                Part::Integer(value) => out.push_bind_param::<BigInt, i64>(value)?,
+                Fragment::Sql(text) => out.push_sql(text),
+                Fragment::Text(value) => out.push_bind_param::<Text, String>(value)?,
+                Fragment::Integer(value) => out.push_bind_param::<BigInt, i64>(value)?,
             }
         }
         Ok(())

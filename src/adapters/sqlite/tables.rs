@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use super::sql::{Insert, values};
-use crate::adapters::record::{EventRow, OrderRow, RecordRow};
+use crate::adapters::rows::{EventRow, IdempotencyRow, OrderRow};
 
 /// The columns of an [`OrderRow`].
 pub(super) const ORDER: &str = "orders.order_id, customer_id, pickup_point_id, state, storage_until, \
@@ -44,12 +44,12 @@ pub(super) const EVENT: &str = "position, event_id, order_id, sequence, type, ac
 pub(super) type EventColumns =
     (BigInt, (Binary, Text, BigInt, Text, Text, Text, Nullable<Text>, BigInt, Binary, Nullable<Text>));
 
-/// The columns of a [`RecordRow`].
+/// The columns of a [`IdempotencyRow`].
 pub(super) const RECORD: &str =
     "idempotency.scope, idempotency.request_id, method, hashes, answer, created_at";
 
 /// The types of [`RECORD`].
-pub(super) type RecordColumns = (Text, Text, Text, Binary, Binary, BigInt);
+pub(super) type IdempotencyColumns = (Text, Text, Text, Binary, Binary, BigInt);
 
 impl Insert for OrderRow {
     const HEAD: &'static str = "INSERT OR FAIL INTO orders (order_id, customer_id, pickup_point_id, state, \
@@ -103,11 +103,11 @@ impl Insert for EventRow {
     }
 }
 
-/// A [`RecordRow`] whose key is not there yet.
-pub(super) struct NewRecord(pub(super) RecordRow);
+/// A [`IdempotencyRow`] whose key is not there yet.
+pub(super) struct NewIdempotencyRecord(pub(super) IdempotencyRow);
 
-impl Insert for NewRecord {
-    const HEAD: &'static str = RecordRow::HEAD;
+impl Insert for NewIdempotencyRecord {
+    const HEAD: &'static str = IdempotencyRow::HEAD;
     const TAIL: &'static str = "";
 
     fn values<'b>(&'b self, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
@@ -115,7 +115,7 @@ impl Insert for NewRecord {
     }
 }
 
-impl Insert for RecordRow {
+impl Insert for IdempotencyRow {
     const HEAD: &'static str =
         "INSERT OR FAIL INTO idempotency (scope, request_id, method, hashes, answer, created_at)";
     const TAIL: &'static str = " ON CONFLICT (scope, request_id) DO UPDATE SET method = excluded.method, \

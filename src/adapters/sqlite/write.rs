@@ -6,25 +6,25 @@ use diesel::{RunQueryDsl as _, SqliteConnection};
 
 use super::error::Failure;
 use super::sql::{Sql, insert};
-use super::tables::{NewRecord, ORDER, OrderColumns, RECORD, RecordColumns};
-use crate::adapters::guess::Guess;
-use crate::adapters::record::{EventRow, OrderRow, RecordRow};
+use super::tables::{IdempotencyColumns, NewIdempotencyRecord, ORDER, OrderColumns, RECORD};
+use crate::adapters::optimistic_insert::OptimisticInsert;
+use crate::adapters::rows::{EventRow, IdempotencyRow, OrderRow};
 use crate::domain::{Order, Timestamp};
-use crate::ports::{Batch, Decide, Loaded, Outcome, Record, RecordKey, Verdict, Writes};
+use crate::ports::{Batch, Decide, IdempotencyKey, Loaded, Outcome, Record, Verdict, Writes};
 
 /// Loads, decides, writes. A batch that only makes orders is written without
 /// loading first; if one of them, or a record, is there after all, its
 /// transaction is undone and the batch goes the long way.
 pub(super) fn transact(
     connection: &mut SqliteConnection,
-    guess: &Guess,
+    optimistic: &OptimisticInsert,
     batch: &Batch,
     decide: &dyn Decide,
 ) -> Result<Vec<Outcome>, Failure> {
-    if let Some(Verdict { writes, outcomes }) = guess.decide(batch, decide) {
+    if let Some(Verdict { writes, outcomes }) = optimistic.decide(batch, decide) {
         match immediate(connection, |connection| write(connection, &writes, Records::New)) {
             Ok(()) => return Ok(outcomes),
-            Err(failure) if failure.is_taken() => guess.was_wrong(),
+            Err(failure) if failure.is_taken() => optimistic.record_conflict(),
             Err(failure) => return Err(failure),
         }
     }
@@ -100,10 +100,10 @@ fn load(connection: &mut SqliteConnection, batch: &Batch) -> Result<Loaded, Fail
             loaded.orders.insert(order.order_id.clone(), order);
         }
     }
-    if !batch.record_keys.is_empty() {
-        let key = |key: &'_ RecordKey| (key.scope.clone(), key.request_id.to_string());
-        let keys: Vec<(String, String)> = batch.record_keys.iter().map(key).collect();
-        let rows: Vec<RecordRow> =
+    if !batch.idempotency_keys.is_empty() {
+        let key = |key: &'_ IdempotencyKey| (key.scope.clone(), key.request_id.to_string());
+        let keys: Vec<(String, String)> = batch.idempotency_keys.iter().map(key).collect();
+        let rows: Vec<IdempotencyRow> =
             records_by_key(&json(&keys)?).load(connection).map_err(Failure::load("idempotency"))?;
         for row in rows {
             let (key, record) = record(row)?;
@@ -124,7 +124,7 @@ pub(super) fn orders_by_id(ids: &str) -> Sql<OrderColumns> {
 }
 
 /// The idempotency records of a JSON array of pairs.
-pub(super) fn records_by_key(keys: &str) -> Sql<RecordColumns> {
+pub(super) fn records_by_key(keys: &str) -> Sql<IdempotencyColumns> {
     Sql::new("SELECT ").sql(RECORD).sql(" FROM json_each(").text(keys).sql(
         ") AS named CROSS JOIN idempotency \
          ON idempotency.scope = named.value ->> 0 AND idempotency.request_id = named.value ->> 1",
@@ -137,7 +137,7 @@ pub(super) fn order(row: OrderRow) -> Result<Order, Failure> {
     row.try_into().map_err(|fault| Failure::row("orders", &key, &fault))
 }
 
-fn record(row: RecordRow) -> Result<(RecordKey, Record), Failure> {
+fn record(row: IdempotencyRow) -> Result<(IdempotencyKey, Record), Failure> {
     let key = format!("{}/{}", row.scope, row.request_id);
     row.try_into().map_err(|fault| Failure::row("idempotency", &key, &fault))
 }
@@ -154,9 +154,9 @@ fn write(connection: &mut SqliteConnection, writes: &Writes, kept: Records) -> R
     let events: Vec<EventRow> = writes.events.iter().map(EventRow::from).collect();
     let appended = insert(connection, &events)?;
     expect("order_events appended", events.len(), appended)?;
-    let records = writes.records.iter().map(RecordRow::from);
+    let records = writes.records.iter().map(IdempotencyRow::from);
     let kept = match kept {
-        Records::New => insert(connection, &records.map(NewRecord).collect::<Vec<_>>())?,
+        Records::New => insert(connection, &records.map(NewIdempotencyRecord).collect::<Vec<_>>())?,
         Records::MayReplace => insert(connection, &records.collect::<Vec<_>>())?,
     };
     expect("idempotency records written", writes.records.len(), kept)

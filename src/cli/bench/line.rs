@@ -17,7 +17,7 @@ use prost::Message;
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
-use crate::adapters::gather::Gather;
+use crate::adapters::write_coalescing::WriteCoalescing;
 use crate::cli::client::{Client, Failure};
 
 /// Windows as wide as those of other clients, so that answers need not wait.
@@ -28,7 +28,7 @@ const PREFIX: usize = 5;
 
 /// The connection. It is not made again when it breaks: a load ends then.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct BenchClient {
     streams: SendRequest<Bytes>,
     authority: Authority,
     headers: HeaderMap,
@@ -38,7 +38,7 @@ pub(super) struct Line {
     pub timeout: Duration,
 }
 
-impl Line {
+impl BenchClient {
     /// Connects to the server of that client, as that client.
     pub(super) async fn connect(client: &Client) -> Result<Self, Failure> {
         let failed = |status: Status| Failure::from_status(&client.server, &status);
@@ -104,7 +104,7 @@ async fn handshake(server: &str) -> Result<SendRequest<Bytes>, Status> {
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .handshake(Gather::new(stream))
+        .handshake(WriteCoalescing::new(stream))
         .await
         .map_err(broken)?;
     // What it ends with, each call that is under way is told too.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::line::Line;
+use super::line::BenchClient;
 use super::measured::Measured;
 use super::work::Work;
 
@@ -29,7 +29,7 @@ pub(super) enum Pace {
 #[derive(Debug)]
 pub(super) struct Load {
     pub work: Arc<Work>,
-    pub lines: Vec<Line>,
+    pub lines: Vec<BenchClient>,
     pub pace: Pace,
     pub warm_up: Duration,
     pub duration: Duration,

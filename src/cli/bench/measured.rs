@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tonic::Status;
 
-use crate::adapters::status::{Reason, face};
+use crate::adapters::status::{Reason, status_codes};
 use crate::cli::client::{Failure, plain};
 
 /// The longest time that is told apart, in microseconds.
@@ -75,11 +75,11 @@ impl Measured {
     /// How the command ends.
     pub(super) fn exit_code(&self) -> u8 {
         if self.is_gone {
-            face(Reason::Unavailable).exit
+            status_codes(Reason::Unavailable).exit
         } else if self.errors.is_empty() {
             0
         } else {
-            face(Reason::OrderAlreadyExists).exit
+            status_codes(Reason::OrderAlreadyExists).exit
         }
     }
 }

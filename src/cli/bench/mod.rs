@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::proto::v1::ListOrdersRequest;
 
 use embedded::{Cost, Embedded, Folder};
-use line::Line;
+use line::BenchClient;
 use load::{Load, Pace};
 use report::Report;
 use work::{Scenario, Work};
@@ -249,7 +249,7 @@ async fn measure(settings: &Settings, common: Common, embedded: Option<&Embedded
     for _ in 0..settings.connections {
         match settings.scenario {
             Scenario::Import => clients.push(Client::connect(common.clone()).await?),
-            _ => lines.push(Line::connect(&client).await?),
+            _ => lines.push(BenchClient::connect(&client).await?),
         }
     }
     let work = Arc::new(Work::new(settings.scenario, settings.batch));

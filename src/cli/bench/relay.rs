@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::embedded::{Cost, Embedded, Folder, consume};
-use super::line::Line;
+use super::line::BenchClient;
 use super::load::{Load, Pace};
 use super::measured::{LONGEST, Measured};
 use super::report::{Latency, print};
@@ -33,15 +33,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Report {
     scenario: &'static str,
     events_url: String,
-    drain: Part,
+    drain: Phase,
     #[serde(skip_serializing_if = "Option::is_none")]
     arrival: Option<Arrival>,
-    consumer: Part,
+    consumer: Phase,
 }
 
 /// Events that went from one place to another.
 #[derive(Debug, Serialize)]
-struct Part {
+struct Phase {
     events: u64,
     seconds: f64,
     events_per_second: f64,
@@ -59,7 +59,7 @@ struct Arrival {
     latency_ms: Latency,
 }
 
-impl Part {
+impl Phase {
     #[expect(clippy::cast_precision_loss, reason = "figures for people, with three digits at most")]
     fn new(events: u64, took: Duration, cost: Option<Cost>) -> Self {
         let seconds = took.as_secs_f64().max(0.001);
@@ -74,7 +74,7 @@ impl Part {
 }
 
 /// Where everything is.
-struct Place {
+struct BenchStore {
     folder: Folder,
     store: String,
     events: String,
@@ -82,7 +82,7 @@ struct Place {
     common: Common,
 }
 
-impl Place {
+impl BenchStore {
     fn new(bench: &Bench, common: Common, work: &Work) -> Result<Self, Failure> {
         let folder = Folder::new()?;
         let own = |name: &str| folder.path().join(name).display().to_string();
@@ -126,7 +126,7 @@ fn kafka_of_run(url: &str, prefix: &str) -> String {
 /// Measures, and prints.
 pub(super) async fn run(bench: &Bench, common: Common, settings: &Settings) -> Outcome {
     let work = Arc::new(Work::new(Scenario::Accept, settings.batch));
-    let place = Place::new(bench, common, &work)?;
+    let place = BenchStore::new(bench, common, &work)?;
     // A mistake in it is told before anything is written.
     let config = place.config()?;
     let (server, client) = place.serve("none:").await?;
@@ -144,7 +144,7 @@ pub(super) async fn run(bench: &Bench, common: Common, settings: &Settings) -> O
     let began = Instant::now();
     let (server, client) = place.serve(&place.events).await?;
     drained(&client).await?;
-    let drain = Part::new(work.accepted(), began.elapsed(), server.cost());
+    let drain = Phase::new(work.accepted(), began.elapsed(), server.cost());
     let later = Arc::new(Work::new(Scenario::Accept, settings.batch).noting(Sent::default()));
     let arrival = match settings.pace {
         Pace::Rate(_) => Some(arrive(&place, &config, settings, &later, &server, stop).await?),
@@ -164,7 +164,7 @@ pub(super) async fn run(bench: &Bench, common: Common, settings: &Settings) -> O
         ))
         .into());
     }
-    let consumer = Part::new(events, began.elapsed(), read.cost);
+    let consumer = Phase::new(events, began.elapsed(), read.cost);
     let report = Report { scenario: "relay", events_url: place.events.clone(), drain, arrival, consumer };
     print(&report, Report::table, client.format)?;
     Ok(0)
@@ -190,7 +190,7 @@ async fn drained(client: &Client) -> Result<(), Failure> {
 /// Accepts orders at that rate, and times their events from the sending of the
 /// call.
 async fn arrive(
-    place: &Place,
+    place: &BenchStore,
     config: &Config,
     settings: &Settings,
     work: &Arc<Work>,
@@ -205,7 +205,7 @@ async fn arrive(
     let client = Client::connect(common).await?;
     let mut lines = Vec::new();
     for _ in 0..settings.connections {
-        lines.push(Line::connect(&client).await?);
+        lines.push(BenchClient::connect(&client).await?);
     }
     let measuring = Instant::now() + settings.warm_up;
     let readers = compose::follow(config, move |order_id| {
@@ -268,7 +268,7 @@ impl Report {
     }
 }
 
-fn part(lines: &mut Vec<(&'static str, String)>, names: [&'static str; 3], part: &Part) {
+fn part(lines: &mut Vec<(&'static str, String)>, names: [&'static str; 3], part: &Phase) {
     let [events, seconds, rate] = names;
     lines.push((events, count(part.events)));
     lines.push((seconds, format!("{:.1}", part.seconds)));

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::import::{Rows, stream};
-use super::line::Line;
+use super::line::BenchClient;
 use crate::cli::client::{Client, Failure, fresh_request_id};
 use crate::proto::Timestamp;
 use crate::proto::v1::{
@@ -185,7 +185,7 @@ impl Work {
         .await?;
         self.prepared.store(orders, Ordering::Relaxed);
         if self.scenario == Scenario::Returns {
-            let line = Line::connect(client).await?;
+            let line = BenchClient::connect(client).await?;
             let calls = 0..RETURNS.min(orders).div_ceil(self.batch);
             let returned = futures::stream::iter(calls).map(|_| self.come_and_go(&line));
             returned.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
@@ -194,7 +194,7 @@ impl Work {
     }
 
     /// A customer collects a batch and brings all of it back.
-    async fn come_and_go(&self, line: &Line) -> Result<(), Failure> {
+    async fn come_and_go(&self, line: &BenchClient) -> Result<(), Failure> {
         let failed = |status| Failure::from_status(&line.server, &status);
         let Some(issued) = self.issue(line, self.batch).await.transpose().map_err(failed)? else {
             return Ok(());
@@ -206,7 +206,7 @@ impl Work {
     }
 
     /// Makes the call of that number; `None` when no order is left for it.
-    pub(super) async fn call(&self, line: &Line, number: u64) -> Option<Answer> {
+    pub(super) async fn call(&self, line: &BenchClient, number: u64) -> Option<Answer> {
         match self.scenario {
             Scenario::Accept | Scenario::Import => Some(self.accept_one(line).await),
             Scenario::Issue => self.issue(line, self.batch).await,
@@ -219,7 +219,7 @@ impl Work {
 
     /// Of twenty calls of a day eight accept, five issue one order, one brings
     /// one back, and six only look.
-    async fn mixed(&self, line: &Line, number: u64) -> Option<Answer> {
+    async fn mixed(&self, line: &BenchClient, number: u64) -> Option<Answer> {
         match number % 20 {
             0 | 3 | 5 | 8 | 10 | 13 | 15 | 18 => Some(self.accept_one(line).await),
             1 | 6 | 11 | 16 | 19 => self.issue(line, 1).await,
@@ -233,7 +233,7 @@ impl Work {
         }
     }
 
-    async fn accept_one(&self, line: &Line) -> Answer {
+    async fn accept_one(&self, line: &BenchClient) -> Answer {
         let request = self.accept();
         if let Some(sent) = &self.sent {
             let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,7 +242,7 @@ impl Work {
         line.call::<AcceptOrderResponse>(method!("AcceptOrder"), &request).await.map(|_| 1)
     }
 
-    async fn issue(&self, line: &Line, batch: u64) -> Option<Answer> {
+    async fn issue(&self, line: &BenchClient, batch: u64) -> Option<Answer> {
         let first = self.unissued.fetch_add(batch, Ordering::Relaxed);
         if first + batch > self.prepared.load(Ordering::Relaxed) {
             return None;
@@ -261,7 +261,7 @@ impl Work {
         Some(answer.map(|_| batch))
     }
 
-    async fn bring_back(&self, line: &Line) -> Option<Answer> {
+    async fn bring_back(&self, line: &BenchClient) -> Option<Answer> {
         let number = self.issued.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
         let request = AcceptReturnRequest {
             order_id: self.order(number),
@@ -272,12 +272,12 @@ impl Work {
         Some(line.call::<AcceptReturnResponse>(method!("AcceptReturn"), &request).await.map(|_| 1))
     }
 
-    async fn get(&self, line: &Line, number: u64) -> Answer {
+    async fn get(&self, line: &BenchClient, number: u64) -> Answer {
         let request = GetOrderRequest { order_id: self.order(self.somewhere(number)) };
         line.call::<Order>(method!("GetOrder"), &request).await.map(|_| 1)
     }
 
-    async fn list(&self, line: &Line, number: u64) -> Answer {
+    async fn list(&self, line: &BenchClient, number: u64) -> Answer {
         let customer_id = Some(self.customer(self.somewhere(number)));
         let request = ListOrdersRequest { customer_id, page_size: PAGE, ..ListOrdersRequest::default() };
         let page: ListOrdersResponse = line.call(method!("ListOrders"), &request).await?;
@@ -298,7 +298,7 @@ impl Work {
     }
 }
 
-async fn returns(line: &Line) -> Answer {
+async fn returns(line: &BenchClient) -> Answer {
     let request = ListReturnsRequest { page_size: PAGE, ..ListReturnsRequest::default() };
     let page: ListReturnsResponse = line.call(method!("ListReturns"), &request).await?;
     Ok(page.orders.len() as u64)

@@ -58,7 +58,13 @@ impl Failure {
     fn new(reason: Reason, message: impl Into<String>) -> Self {
         let refusal =
             Refusal { reason: reason.name().to_owned(), message: message.into(), ..Refusal::default() };
-        Self { refusal, batch: None, exit: status::face(reason).exit, retry_after: None, retryable: false }
+        Self {
+            refusal,
+            batch: None,
+            exit: status::status_codes(reason).exit,
+            retry_after: None,
+            retryable: false,
+        }
     }
 
     /// Arguments that make no sense.
@@ -188,7 +194,7 @@ pub(in crate::cli) fn exit_code(outcome: Outcome) -> u8 {
         Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => 0,
         Err(Stop::Output(error)) => {
             anstream::eprintln!("error: standard output cannot be written: {error}");
-            status::face(Reason::Internal).exit
+            status::status_codes(Reason::Internal).exit
         }
     }
 }

@@ -9,7 +9,7 @@ use std::io::{self, BufRead};
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 
-use super::lines::{Line, Lines, MAX_LINE};
+use super::lines::{InputLine, InputLines, MAX_LINE};
 use super::row::BadRow;
 use super::source::RawRow;
 use crate::cli::client::Fields;
@@ -46,7 +46,7 @@ const COLUMNS: [(&str, Column); 10] = [
 ];
 
 /// A record, or why its lines are none.
-enum Record {
+enum CsvRecord {
     Fields(Vec<String>),
     Bad(BadRow),
 }
@@ -54,9 +54,9 @@ enum Record {
 /// Reads rows.
 #[derive(Debug)]
 pub(super) struct CsvRows<R> {
-    lines: Lines<R>,
-    /// Lines that were read ahead in vain.
-    ahead: VecDeque<Line>,
+    lines: InputLines<R>,
+    /// InputLines that were read ahead in vain.
+    ahead: VecDeque<InputLine>,
     columns: Vec<Column>,
 }
 
@@ -66,11 +66,11 @@ impl<R: BufRead> CsvRows<R> {
     /// # Errors
     /// The file cannot be read; or its header, inside.
     pub(super) fn new(reader: R) -> io::Result<Result<Self, BadRow>> {
-        let mut rows = Self { lines: Lines::new(reader), ahead: VecDeque::new(), columns: Vec::new() };
+        let mut rows = Self { lines: InputLines::new(reader), ahead: VecDeque::new(), columns: Vec::new() };
         let header = match rows.record()? {
             None => return Ok(Err(BadRow::of("header", "is missing: the file is empty"))),
-            Some((_, _, Record::Bad(bad))) => return Ok(Err(bad)),
-            Some((_, _, Record::Fields(names))) => columns(&names),
+            Some((_, _, CsvRecord::Bad(bad))) => return Ok(Err(bad)),
+            Some((_, _, CsvRecord::Fields(names))) => columns(&names),
         };
         Ok(header.map(|columns| Self { columns, ..rows }))
     }
@@ -79,25 +79,25 @@ impl<R: BufRead> CsvRows<R> {
     pub(super) fn next(&mut self) -> io::Result<Option<RawRow>> {
         Ok(self.record()?.map(|(line, end, record)| {
             let content = match record {
-                Record::Fields(texts) => request(&self.columns, texts),
-                Record::Bad(bad) => Err(bad),
+                CsvRecord::Fields(texts) => request(&self.columns, texts),
+                CsvRecord::Bad(bad) => Err(bad),
             };
             (line, end, content)
         }))
     }
 
-    fn line(&mut self) -> io::Result<Option<Line>> {
+    fn line(&mut self) -> io::Result<Option<InputLine>> {
         match self.ahead.pop_front() {
             Some(line) => Ok(Some(line)),
             None => self.lines.next(),
         }
     }
 
-    fn record(&mut self) -> io::Result<Option<(u64, u64, Record)>> {
+    fn record(&mut self) -> io::Result<Option<(u64, u64, CsvRecord)>> {
         let first = loop {
             match self.line()? {
                 None => return Ok(None),
-                Some(Line { bytes: Some(bytes), .. }) if bytes.is_empty() => {}
+                Some(InputLine { bytes: Some(bytes), .. }) if bytes.is_empty() => {}
                 Some(line) => break line,
             }
         };
@@ -110,12 +110,12 @@ impl<R: BufRead> CsvRows<R> {
                 None => Split::TooLong,
             };
             let bad = match split {
-                Split::Record(Some(fields)) => {
-                    return Ok(Some((taken[0].number, last.end, Record::Fields(fields))));
+                Split::CsvRecord(Some(fields)) => {
+                    return Ok(Some((taken[0].number, last.end, CsvRecord::Fields(fields))));
                 }
-                Split::Record(None) => {
+                Split::CsvRecord(None) => {
                     let bad = BadRow::of("line", "must be UTF-8");
-                    return Ok(Some((taken[0].number, last.end, Record::Bad(bad))));
+                    return Ok(Some((taken[0].number, last.end, CsvRecord::Bad(bad))));
                 }
                 Split::TooLong if taken.len() == 1 => BadRow::too_long(),
                 Split::TooLong => unclosed(),
@@ -132,7 +132,7 @@ impl<R: BufRead> CsvRows<R> {
             for line in rest.into_iter().rev() {
                 self.ahead.push_front(line);
             }
-            return Ok(Some((taken[0].number, taken[0].end, Record::Bad(bad))));
+            return Ok(Some((taken[0].number, taken[0].end, CsvRecord::Bad(bad))));
         }
     }
 }
@@ -144,7 +144,7 @@ fn unclosed() -> BadRow {
 /// What became of a line.
 enum Split {
     /// It ended the record; `None` if that is not UTF-8.
-    Record(Option<Vec<String>>),
+    CsvRecord(Option<Vec<String>>),
     /// A quoted field goes on in the next line.
     Open,
     /// The record is longer than a line may be.
@@ -188,7 +188,9 @@ impl Splitter {
             self.ended += ended;
             match result {
                 ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::Record | ReadRecordResult::End => return Split::Record(self.fields()),
+                ReadRecordResult::Record | ReadRecordResult::End => {
+                    return Split::CsvRecord(self.fields());
+                }
                 ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => return Split::TooLong,
             }
         }

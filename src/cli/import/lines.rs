@@ -1,4 +1,4 @@
-//! Lines of a file, none longer than 64 KiB in memory.
+//! InputLines of a file, none longer than 64 KiB in memory.
 
 use std::io::{self, BufRead};
 
@@ -8,7 +8,7 @@ pub(super) const MAX_LINE: usize = 64 << 10;
 
 /// A line without its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct InputLine {
     /// Its number in the file, from 1.
     pub number: u64,
     /// Its bytes; `None` if it is longer than a line may be.
@@ -19,20 +19,20 @@ pub(super) struct Line {
 
 /// Reads lines.
 #[derive(Debug)]
-pub(super) struct Lines<R> {
+pub(super) struct InputLines<R> {
     reader: R,
     number: u64,
     end: u64,
 }
 
-impl<R: BufRead> Lines<R> {
+impl<R: BufRead> InputLines<R> {
     /// From the beginning of a file; a byte-order mark is skipped.
     pub(super) fn new(reader: R) -> Self {
         Self { reader, number: 0, end: 0 }
     }
 
     /// The next line; `None` at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<InputLine>> {
         let mut bytes = Vec::new();
         let mut length: usize = 0;
         let mut ended = false;
@@ -67,7 +67,7 @@ impl<R: BufRead> Lines<R> {
             bytes.pop();
         }
         let bytes = (bytes.len() <= MAX_LINE).then_some(bytes);
-        Ok(Some(Line { number: self.number, bytes, end: self.end }))
+        Ok(Some(InputLine { number: self.number, bytes, end: self.end }))
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn read(text: &[u8]) -> Vec<(u64, Option<Vec<u8>>, u64)> {
-        let mut lines = Lines::new(BufReader::with_capacity(7, text));
+        let mut lines = InputLines::new(BufReader::with_capacity(7, text));
         std::iter::from_fn(|| lines.next().unwrap()).map(|line| (line.number, line.bytes, line.end)).collect()
     }
 

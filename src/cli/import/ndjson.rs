@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-use super::lines::{Line, Lines};
+use super::lines::{InputLine, InputLines};
 use super::row::BadRow;
 use crate::proto::json;
 use crate::proto::v1::AcceptOrderRequest;
@@ -10,18 +10,18 @@ use crate::proto::v1::AcceptOrderRequest;
 /// Reads rows.
 #[derive(Debug)]
 pub(super) struct NdjsonRows<R> {
-    lines: Lines<R>,
+    lines: InputLines<R>,
 }
 
 impl<R: BufRead> NdjsonRows<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { lines: Lines::new(reader) }
+        Self { lines: InputLines::new(reader) }
     }
 
     /// The next row: its line, where it ends, and what it says. Blank lines are
     /// no rows.
     pub(super) fn next(&mut self) -> io::Result<Option<super::source::RawRow>> {
-        while let Some(Line { number, bytes, end }) = self.lines.next()? {
+        while let Some(InputLine { number, bytes, end }) = self.lines.next()? {
             let content = match bytes {
                 Some(bytes) if bytes.trim_ascii().is_empty() => continue,
                 Some(bytes) => parse(&bytes),

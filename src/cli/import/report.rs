@@ -7,8 +7,8 @@ use std::io::{self, IsTerminal as _};
 use serde::Serialize;
 
 use super::progress::Progress;
-use super::row::{BadRow, Place};
-use crate::adapters::status::{Reason, face};
+use super::row::{BadRow, RowLocation};
+use crate::adapters::status::{Reason, status_codes};
 use crate::cli::client::{Outcome, Stop, plain};
 use crate::cli::output::{Format, Out, number};
 use crate::proto::v1::{ImportOrdersResponse, OrderResult, order_result};
@@ -54,16 +54,16 @@ impl Report {
     }
 
     /// A row that could not be sent.
-    pub(super) fn bad(&mut self, place: Place, bad: BadRow) -> io::Result<()> {
+    pub(super) fn bad(&mut self, location: RowLocation, bad: BadRow) -> io::Result<()> {
         let outcome = Some(order_result::Outcome::Refusal(bad.refusal));
         let result = Some(OrderResult { order_id: bad.order_id, outcome });
-        self.answer(place, ImportOrdersResponse { index: place.index, result, already_existed: false })
+        self.answer(location, ImportOrdersResponse { index: location.index, result, already_existed: false })
     }
 
     /// A row that the server answered.
-    pub(super) fn answer(&mut self, place: Place, answer: ImportOrdersResponse) -> io::Result<()> {
+    pub(super) fn answer(&mut self, location: RowLocation, answer: ImportOrdersResponse) -> io::Result<()> {
         // The server counts within a connection, people within the file.
-        let answer = ImportOrdersResponse { index: place.index, ..answer };
+        let answer = ImportOrdersResponse { index: location.index, ..answer };
         self.summary.rows += 1;
         match &answer.result {
             Some(OrderResult { order_id, outcome: Some(order_result::Outcome::Refusal(refusal)) }) => {
@@ -72,7 +72,7 @@ impl Report {
                 let order =
                     if order_id.is_empty() { String::new() } else { format!(" (order {})", plain(order_id)) };
                 let message = plain(&refusal.message);
-                let mut text = format!("line {}: {}: {message}{order}", place.line, refusal.reason);
+                let mut text = format!("line {}: {}: {message}{order}", location.line, refusal.reason);
                 // The message names the first.
                 for violation in refusal.field_violations.iter().skip(1) {
                     let (field, description) = (plain(&violation.field), plain(&violation.description));
@@ -83,9 +83,9 @@ impl Report {
             _ if answer.already_existed => self.summary.already_there += 1,
             _ => self.summary.accepted += 1,
         }
-        self.progress.advance(self.summary.rows, place.end);
+        self.progress.advance(self.summary.rows, location.end);
         if self.format == Format::Ndjson {
-            self.out.line(&RowResult { line: place.line, result: &answer })?;
+            self.out.line(&RowResult { line: location.line, result: &answer })?;
         }
         Ok(())
     }
@@ -113,9 +113,9 @@ impl Report {
         if let Some(failure) = failure {
             anstream::eprint!("{}", failure.render());
             anstream::eprintln!("the import did not finish; sending the same file again is safe");
-            return Ok(face(Reason::Unavailable).exit);
+            return Ok(status_codes(Reason::Unavailable).exit);
         }
-        Ok(if self.summary.refused > 0 { face(Reason::OrderAlreadyExists).exit } else { 0 })
+        Ok(if self.summary.refused > 0 { status_codes(Reason::OrderAlreadyExists).exit } else { 0 })
     }
 }
 

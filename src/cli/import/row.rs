@@ -14,7 +14,7 @@ pub(super) enum Format {
 
 /// Where a row stands.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct RowLocation {
     /// Its number among the rows, from 0.
     pub index: i64,
     /// The line it begins on, from 1.
@@ -26,7 +26,7 @@ pub(super) struct Place {
 /// A row as it was read.
 #[derive(Debug)]
 pub(super) struct Row {
-    pub place: Place,
+    pub location: RowLocation,
     /// The request, or why there is none.
     pub content: Result<AcceptOrderRequest, BadRow>,
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::csv::CsvRows;
 use super::ndjson::NdjsonRows;
-use super::row::{BadRow, Format, Place, Row};
+use super::row::{BadRow, Format, Row, RowLocation};
 use crate::cli::client::Failure;
 use crate::proto::v1::AcceptOrderRequest;
 
@@ -105,7 +105,9 @@ pub(super) fn read(source: Source) -> mpsc::Receiver<Result<Row, Failure>> {
         loop {
             let row = match rows.next() {
                 Ok(None) => return,
-                Ok(Some((line, end, content))) => Ok(Row { place: Place { index, line, end }, content }),
+                Ok(Some((line, end, content))) => {
+                    Ok(Row { location: RowLocation { index, line, end }, content })
+                }
                 Err(error) => Err(Failure::usage(format!("cannot read {name}: {error}"))),
             };
             index += 1;

@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Response;
 
 use super::report::Report;
-use super::row::{Place, Row};
+use super::row::{Row, RowLocation};
 use crate::cli::client::{Backoff, Client, Failure, Stop, fresh_request_id, plain};
 use crate::proto::v1::{AcceptOrderRequest, ImportOrdersRequest};
 
@@ -48,7 +48,7 @@ pub(super) async fn run(
 
 /// A row on its way.
 struct Sent {
-    place: Place,
+    location: RowLocation,
     request: AcceptOrderRequest,
 }
 
@@ -98,12 +98,12 @@ impl Transfer<'_> {
     fn take(&mut self, row: Option<Result<Row, Failure>>) -> Result<(), Stop> {
         match row.transpose()? {
             None => self.is_read = true,
-            Some(Row { place, content: Err(bad) }) => self.report.bad(place, bad)?,
-            Some(Row { place, content: Ok(mut request) }) => {
+            Some(Row { location, content: Err(bad) }) => self.report.bad(location, bad)?,
+            Some(Row { location, content: Ok(mut request) }) => {
                 if request.request_id.as_deref().unwrap_or_default().is_empty() {
                     request.request_id = Some(fresh_request_id());
                 }
-                self.unsent.push_back(Sent { place, request });
+                self.unsent.push_back(Sent { location, request });
             }
         }
         Ok(())
@@ -143,8 +143,8 @@ impl Transfer<'_> {
                         heard = Instant::now();
                         self.broken = None;
                         self.is_told = false;
-                        if let Some(Sent { place, .. }) = waiting.remove(&answer.index) {
-                            self.report.answer(place, answer)?;
+                        if let Some(Sent { location, .. }) = waiting.remove(&answer.index) {
+                            self.report.answer(location, answer)?;
                         }
                     }
                     Some(Err(status)) => return Ok(Err(Failure::from_status(&self.client.server, &status))),
@@ -175,7 +175,7 @@ impl Transfer<'_> {
     }
 }
 
-/// A place in the outgoing channel; `None` when nobody sends any more.
+/// A location in the outgoing channel; `None` when nobody sends any more.
 async fn reserve(
     sender: Option<mpsc::Sender<ImportOrdersRequest>>,
 ) -> Option<mpsc::OwnedPermit<ImportOrdersRequest>> {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::fields;
-use crate::adapters::status::{Reason, face};
+use crate::adapters::status::{Reason, status_codes};
 use crate::cli::client::{Client, Outcome, client_command, request_id};
 use crate::cli::output::{print_answer, table};
 use crate::proto::v1::{BatchMode, IssueOrdersRequest, OrderResult, ReturnToCourierRequest, order_result};
@@ -102,5 +102,5 @@ fn mode(partial: bool) -> i32 {
 fn finish(client: &Client, answer: &impl Serialize, results: &[OrderResult]) -> Outcome {
     print_answer(client.format, answer, results, || table(results))?;
     let is_refusal = |result: &OrderResult| matches!(result.outcome, Some(order_result::Outcome::Refusal(_)));
-    Ok(if results.iter().any(is_refusal) { face(Reason::WrongCustomer).exit } else { 0 })
+    Ok(if results.iter().any(is_refusal) { status_codes(Reason::WrongCustomer).exit } else { 0 })
 }

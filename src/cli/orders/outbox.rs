@@ -41,16 +41,16 @@ pub struct Dlq {
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum DlqAction {
-    List(ListLetters),
+    List(ListDeadLetters),
     Show(Show),
     Retry(Retry),
-    Drop(DropLetter),
+    Drop(DropDeadLetter),
 }
 
 client_command! {
     /// List the dead letters, by order. One page, unless --all is given.
     #[argh(subcommand, name = "list", example = "pvz dlq list --all")]
-    pub struct ListLetters {
+    pub struct ListDeadLetters {
         /// how many letters a page has, at most 1000 (default 50)
         #[argh(option, arg_name = "n")]
         page_size: Option<String>,
@@ -87,7 +87,7 @@ client_command! {
     /// Give a refused event up, and have what was held back behind it published. Whoever reads the
     /// events misses that one.
     #[argh(subcommand, name = "drop", example = "pvz dlq drop 67012345-0001-1")]
-    pub struct DropLetter {
+    pub struct DropDeadLetter {
         /// the order
         #[argh(positional, arg_name = "order-id")]
         order_id: String,
@@ -126,7 +126,7 @@ async fn letters(
     client.call(request, async |mut grpc, request| grpc.list_dead_letters(request).await).await
 }
 
-impl ListLetters {
+impl ListDeadLetters {
     async fn run(mut self) -> Outcome {
         let common = self.common();
         let mut fields = Fields::default();
@@ -180,7 +180,7 @@ impl Retry {
     }
 }
 
-impl DropLetter {
+impl DropDeadLetter {
     async fn run(mut self) -> Outcome {
         let client = Client::connect(self.common()).await?;
         let request = DropDeadLetterRequest { order_id: self.order_id.clone() };

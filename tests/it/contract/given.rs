@@ -8,10 +8,10 @@ use pvz::adapters::postgres::PostgresStore;
 use pvz::adapters::sqlite::{SqliteOptions, SqliteStore};
 use pvz::domain::{
     Actor, Answer, Currency, CustomerId, Event, EventId, EventType, Grams, Method, Money, Order, OrderId,
-    PackagingCode, PickupPointId, RequestId, ReturnedAt, State, Timestamp, Traceparent,
+    OrderState, PackagingCode, PickupPointId, RequestId, ReturnedAt, Timestamp, Traceparent,
 };
 use pvz::ports::{
-    Batch, Decide, EventLog, Inbox, Loaded, OrderStore, Outbox, Outcome, PortError, Record, RecordKey,
+    Batch, Decide, EventLog, IdempotencyKey, Inbox, Loaded, OrderStore, Outbox, Outcome, PortError, Record,
     StoredAnswer, Verdict, Writes,
 };
 
@@ -113,7 +113,7 @@ pub fn accepted(order_id: &str, accepted_at: i64) -> Order {
         order_id: id(order_id),
         customer_id: customer("anna"),
         pickup_point_id: point("main"),
-        state: State::Stored,
+        state: OrderState::Stored,
         storage_until: at(1_000),
         accepted_at: at(accepted_at),
         weight: Grams::new(1_500).ok(),
@@ -126,33 +126,33 @@ pub fn accepted(order_id: &str, accepted_at: i64) -> Order {
 }
 
 pub fn issued(order: &Order, issued_at: i64) -> Order {
-    next(order, State::Issued { issued_at: at(issued_at) })
+    next(order, OrderState::Issued { issued_at: at(issued_at) })
 }
 
 pub fn returned(order: &Order, returned_at: i64) -> Order {
     let issued_at = order.issued_at().unwrap();
-    next(order, State::Returned(ReturnedAt { issued_at, returned_at: at(returned_at) }))
+    next(order, OrderState::Returned(ReturnedAt { issued_at, returned_at: at(returned_at) }))
 }
 
 pub fn handed_over(order: &Order, handed_at: i64) -> Order {
     let returned = match order.state {
-        State::Returned(at) => Some(at),
+        OrderState::Returned(at) => Some(at),
         _ => None,
     };
-    next(order, State::HandedToCourier { returned, handed_to_courier_at: at(handed_at) })
+    next(order, OrderState::HandedToCourier { returned, handed_to_courier_at: at(handed_at) })
 }
 
-fn next(order: &Order, state: State) -> Order {
+fn next(order: &Order, state: OrderState) -> Order {
     Order { state, version: order.version + 1, ..order.clone() }
 }
 
 /// The event that made the order what it is.
 pub fn event(order: &Order) -> Event {
     let event_type = match order.state {
-        State::Stored => EventType::Accepted,
-        State::Issued { .. } => EventType::Issued,
-        State::Returned(_) => EventType::Returned,
-        State::HandedToCourier { .. } => EventType::HandedToCourier,
+        OrderState::Stored => EventType::Accepted,
+        OrderState::Issued { .. } => EventType::Issued,
+        OrderState::Returned(_) => EventType::Returned,
+        OrderState::HandedToCourier { .. } => EventType::HandedToCourier,
     };
     Event {
         event_id: event_id(order.order_id.as_str(), order.version),
@@ -181,8 +181,8 @@ fn event_id(order_id: &str, version: i64) -> EventId {
     EventId(hash)
 }
 
-pub fn key(request_id: &str) -> RecordKey {
-    RecordKey { scope: String::new(), request_id: RequestId::parse(request_id).unwrap() }
+pub fn key(request_id: &str) -> IdempotencyKey {
+    IdempotencyKey { scope: String::new(), request_id: RequestId::parse(request_id).unwrap() }
 }
 
 pub fn record(answer: StoredAnswer, created_at: i64) -> Record {
@@ -231,7 +231,7 @@ pub fn batch_of(writes: &Writes) -> Batch {
     let orders = inserted.chain(writes.updated.iter().map(|(_, order)| order));
     Batch {
         order_ids: orders.map(|order| order.order_id.clone()).collect(),
-        record_keys: writes.records.iter().map(|(key, _)| key.clone()).collect(),
+        idempotency_keys: writes.records.iter().map(|(key, _)| key.clone()).collect(),
         ..Batch::default()
     }
 }

@@ -2,7 +2,7 @@
 //! port, each case run on every adapter.
 
 mod clock;
-mod commit_news;
+mod commit_notifications;
 mod event_log;
 mod event_sink;
 mod event_source;

@@ -51,7 +51,7 @@ async fn shows_a_batch_what_it_names_and_nothing_else(given: Given) {
 
     let named = Batch {
         order_ids: [id("one"), id("unknown")].into(),
-        record_keys: [key("key-1"), key("key-3")].into(),
+        idempotency_keys: [key("key-1"), key("key-3")].into(),
         ..Batch::default()
     };
     let loaded = load(&*given.orders, named).await;
@@ -86,7 +86,8 @@ async fn relies_on_no_hint_that_orders_are_new(given: Given) {
     assert!(make(&there, "free").await, "the order is there");
     assert!(make(&new, "used").await, "the record is there");
     assert!(!make(&late, "late").await, "neither is there");
-    let kept = load(&*given.orders, Batch { record_keys: [key("used")].into(), ..Batch::default() }).await;
+    let kept =
+        load(&*given.orders, Batch { idempotency_keys: [key("used")].into(), ..Batch::default() }).await;
     assert_eq!(kept.records, [(key("used"), record(answer(&accepted("there", 0)), 0))].into());
     let ids = async |id_: &str| given.orders.order(&id(id_)).await.unwrap();
     assert_eq!(ids("there").await, Some(accepted("there", 0)));
@@ -195,7 +196,7 @@ async fn refuses(given: &Given, faulty: Writes) {
     assert_eq!(given.orders.order(&id("beside")).await.unwrap(), None);
     assert_eq!(given.events.head().await.unwrap(), before);
     assert!(given.events.history(&id("beside"), 0, 10).await.unwrap().is_empty());
-    let named = Batch { record_keys: [key("beside")].into(), ..Batch::default() };
+    let named = Batch { idempotency_keys: [key("beside")].into(), ..Batch::default() };
     assert!(load(&*given.orders, named).await.records.is_empty());
     // And the store goes on.
     write(&*given.orders, accepting(&[accepted("later", 0)])).await.unwrap();
@@ -303,7 +304,7 @@ async fn expires_old_records_as_many_as_asked(given: Given) {
     assert_eq!(given.orders.expire_records(at(7), 100).await.unwrap(), 4);
     assert_eq!(given.orders.expire_records(at(7), 100).await.unwrap(), 0);
     let keys = (0..10).map(|n| key(&format!("key-{n}"))).collect();
-    let loaded = load(&*given.orders, Batch { record_keys: keys, ..Batch::default() }).await;
+    let loaded = load(&*given.orders, Batch { idempotency_keys: keys, ..Batch::default() }).await;
     let mut left: Vec<_> = loaded.records.keys().map(|key| key.request_id.to_string()).collect();
     left.sort();
     assert_eq!(left, ["key-7", "key-8", "key-9"], "before is exclusive");

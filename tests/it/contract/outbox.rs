@@ -1,7 +1,7 @@
 //! What every outbox must do.
 
 use pvz::adapters::metered::MeteredOutbox;
-use pvz::ports::{Advance, DeadLetter, ErrorKind, LeadNote, Lease, Outbox, Position, Resolution};
+use pvz::ports::{Advance, DeadLetter, ErrorKind, LeaderNote, Lease, Outbox, Position, Resolution};
 
 use super::given::{Given, at, id, on_every_store};
 use crate::process::PATIENCE;
@@ -191,7 +191,7 @@ async fn tells_how_it_goes(given: Given) {
     let lease = lead(&*outbox).await;
     let status = outbox.status("sink").await.unwrap().unwrap();
     assert_eq!((status.cursor, status.led, status.note, status.dead_letters), (Position(0), true, None, 0));
-    let mut note = LeadNote { leader: "host:1".to_owned(), since: at(1), failure: None };
+    let mut note = LeaderNote { leader: "host:1".to_owned(), since: at(1), failure: None };
     assert_eq!(outbox.note(&lease.ticket, &note).await.unwrap(), Advance::Done);
     note.failure = Some(("the broker is away".to_owned(), at(2)));
     assert_eq!(outbox.note(&lease.ticket, &note).await.unwrap(), Advance::Done);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use pvz::app::Housekeeping;
+use pvz::app::Maintenance;
 use pvz::domain::{
     Accept, Actor, Answer, BatchMode, Change, Command, Event, EventId, Order, OrderId, Orders, Policy,
     Refusal, Timestamp, decide, evolve,
@@ -185,8 +185,8 @@ fn housekeeping_removes_no_answer_that_still_counts() {
         world.ask(to_courier(&["gone1"], None, BatchMode::Partial).key("key-1"));
         world.clock.advance(age);
         let (store, clock, policy) = (world.store.clone(), world.clock.clone(), world.policy.clone());
-        let housekeeping = Housekeeping::new(store, clock, policy);
-        assert_eq!(block_on(housekeeping.expire_records(10)).unwrap(), removed, "{age} µs old");
+        let maintenance = Maintenance::new(store, clock, policy);
+        assert_eq!(block_on(maintenance.expire_records(10)).unwrap(), removed, "{age} µs old");
     }
 }
 

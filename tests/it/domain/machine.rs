@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use pvz::adapters::memory::MemoryStore;
 use pvz::adapters::sqlite::{SqliteOptions, SqliteStore};
 use pvz::domain::{Event, EventType, OrderId, RequestId};
-use pvz::ports::{OrderStore, Outcome, RecordKey};
+use pvz::ports::{IdempotencyKey, OrderStore, Outcome};
 
 use super::compare;
 use super::model::{Model, No, Step, Yes};
@@ -116,7 +116,8 @@ impl Machine {
 
     /// Every answer that the model remembers is stored, and no other.
     fn compare_records(&self) {
-        let key = |key: &str| RecordKey { scope: String::new(), request_id: RequestId::parse(key).unwrap() };
+        let key =
+            |key: &str| IdempotencyKey { scope: String::new(), request_id: RequestId::parse(key).unwrap() };
         let known = self.model.memories.keys().map(String::as_str);
         let found = self.world.records(known.chain(["k1", "k2", "k3"]).map(key));
         let ids: Vec<&str> = found.keys().map(|key| key.request_id.as_str()).collect();

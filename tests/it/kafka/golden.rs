@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 use pvz::adapters::kafka::{Encoding, KafkaOptions, KafkaSink, asyncapi_document};
-use pvz::domain::{Actor, ActorKind, Event, EventId, Grams, Money, Order, RequestId, State};
+use pvz::domain::{Actor, ActorKind, Event, EventId, Grams, Money, Order, OrderState, RequestId};
 use pvz::ports::{EventSink as _, LoggedEvent, Position};
 use pvz::proto::v1;
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ fn events() -> Vec<Event> {
     let sold = issued(&bare, 11);
     // Of an order that nobody came for, there was no issue.
     let expired = Order {
-        state: State::HandedToCourier { returned: None, handed_to_courier_at: at(2_000) },
+        state: OrderState::HandedToCourier { returned: None, handed_to_courier_at: at(2_000) },
         version: 2,
         ..Order { order_id: crate::contract::given::id("bare-2"), ..bare.clone() }
     };

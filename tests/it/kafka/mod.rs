@@ -3,10 +3,10 @@
 pub mod broker;
 mod checks;
 mod consumer;
+mod dead_letters;
 mod faults;
 mod full_load;
 mod golden;
-mod letters;
 pub mod outage;
 mod outsider;
 mod proxy;

@@ -159,8 +159,8 @@ async fn room_is_made_ahead_and_old_events_can_be_detached() {
     shell.batch_execute("SELECT setval('order_events_position_seq', 39999999)").await.unwrap();
     // The migration made room up to thirty million: the next position has none.
     assert!(run(&*store, &[accept(parcel("two"))]).await.unwrap_err().retryable());
-    store.upkeep().await.unwrap();
-    store.upkeep().await.unwrap();
+    store.maintenance().await.unwrap();
+    store.maintenance().await.unwrap();
     for id in ["two", "three", "four"] {
         run(&*store, &[accept(parcel(id))]).await.unwrap();
     }
@@ -212,19 +212,19 @@ async fn partitions_that_are_empty_and_past_are_dropped() {
     transaction.batch_execute(insert).await.unwrap();
     shell.batch_execute("SELECT setval('order_events_position_seq', 39999999)").await.unwrap();
     let all = ["order_events_1", "order_events_10000001", "order_events_20000001", "order_events_30000001"];
-    store.upkeep().await.unwrap();
+    store.maintenance().await.unwrap();
     assert_eq!(partitions(&shell).await[..4], all);
     // Nobody waits for whoever reads or writes the log now.
     transaction.rollback().await.unwrap();
     let reader = other.transaction().await.unwrap();
     reader.batch_execute("SELECT FROM order_events").await.unwrap();
-    store.upkeep().await.unwrap();
+    store.maintenance().await.unwrap();
     assert_eq!(partitions(&shell).await[..4], all);
     reader.commit().await.unwrap();
     // One at a time, and never what is ahead, or holds something.
     for left in [6, 5, 4, 4] {
         assert_eq!(partitions(&shell).await.len(), left);
-        store.upkeep().await.unwrap();
+        store.maintenance().await.unwrap();
     }
     assert_eq!(partitions(&shell).await[..2], [all[0], all[3]]);
     assert_eq!(check(&*store).await, (1, 1));
@@ -245,7 +245,7 @@ async fn replicas_that_keep_house_at_once_do_not_wait_for_each_other() {
     let taken = "SELECT pg_try_advisory_xact_lock(7370362, number) FROM generate_series(2, 4) AS number";
     busy.execute(taken, &[]).await.unwrap();
     assert_eq!(one.expire_records(never, 10).await.unwrap(), 0);
-    one.upkeep().await.unwrap();
+    one.maintenance().await.unwrap();
     busy.commit().await.unwrap();
     // Both at once: each record is removed once, and no step is larger.
     let removed = |store: Arc<PostgresStore>| async move {
@@ -254,7 +254,7 @@ async fn replicas_that_keep_house_at_once_do_not_wait_for_each_other() {
             let step = store.expire_records(never, 7).await.unwrap();
             assert!(step <= 7);
             removed += step;
-            store.upkeep().await.unwrap();
+            store.maintenance().await.unwrap();
         }
         removed
     };

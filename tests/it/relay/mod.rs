@@ -4,7 +4,7 @@
 
 mod archived;
 mod canaries;
-mod letters;
+mod dead_letters;
 pub mod script;
 
 use std::collections::BTreeMap;

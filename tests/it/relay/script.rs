@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use pvz::domain::OrderId;
 use pvz::ports::{
-    Advance, DeadLetter, Delivery, EventLog, EventSink, LeadNote, Lease, LoggedEvent, Outbox, OutboxStatus,
+    Advance, DeadLetter, Delivery, EventLog, EventSink, LeaderNote, Lease, LoggedEvent, Outbox, OutboxStatus,
     PortError, Position, Receipt, Resolution, Ticket,
 };
 use tokio::sync::{Notify, watch};
@@ -237,7 +237,7 @@ impl Outbox for CheckedOutbox {
         self.inner.unbury(ticket, letter).await
     }
 
-    async fn note(&self, ticket: &Ticket, note: &LeadNote) -> Result<Advance, PortError> {
+    async fn note(&self, ticket: &Ticket, note: &LeaderNote) -> Result<Advance, PortError> {
         let noted = self.inner.note(ticket, note).await?;
         self.advanced.send_modify(|(_, fenced)| *fenced += usize::from(noted == Advance::Fenced));
         Ok(noted)

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use pvz::app::{BatchDecider, Entry, verify};
 use pvz::domain::{OrderId, Policy, Timestamp};
 use pvz::ports::{
-    Audited, Batch, Decide, ErrorKind, Loaded, OrderStore, Outcome, Record, RecordKey, Verdict,
+    Audited, Batch, Decide, ErrorKind, IdempotencyKey, Loaded, OrderStore, Outcome, Record, Verdict,
 };
 use tokio::runtime::Runtime;
 
@@ -112,8 +112,11 @@ impl World {
     }
 
     /// The idempotency records under those keys, expired ones included.
-    pub fn records(&self, keys: impl IntoIterator<Item = RecordKey>) -> BTreeMap<RecordKey, Record> {
-        let batch = Batch { record_keys: keys.into_iter().collect(), ..Batch::default() };
+    pub fn records(
+        &self,
+        keys: impl IntoIterator<Item = IdempotencyKey>,
+    ) -> BTreeMap<IdempotencyKey, Record> {
+        let batch = Batch { idempotency_keys: keys.into_iter().collect(), ..Batch::default() };
         let peek = Arc::new(Peek::default());
         block_on(self.store.transact(batch, Arc::clone(&peek) as _)).expect("the store works");
         let loaded = peek.0.lock().unwrap().take();

@@ -195,7 +195,7 @@ async fn a_damaged_record_costs_its_own_key_only() {
     let records = ["1", "2"].map(|name| (key(name), record(answer(&accepted(name, 0)), 0))).into();
     write(&store, Writes { records, ..Writes::default() }).await.unwrap();
     damage(&path, "UPDATE idempotency SET answer = x'08' WHERE request_id = '2'");
-    let batch = |name| Batch { record_keys: [key(name)].into(), ..Batch::default() };
+    let batch = |name| Batch { idempotency_keys: [key(name)].into(), ..Batch::default() };
     assert_eq!(load(&store, batch("1")).await.records.len(), 1);
     let nothing = given::decide(|_| pvz::ports::Verdict::default());
     let error = store.transact(batch("2"), nothing).await.unwrap_err();

@@ -33,7 +33,7 @@ async fn keeps_everything_across_a_restart() {
     assert_eq!(store.order(&id("1")).await.unwrap(), Some(order.clone()));
     assert_eq!(store.feed(Position(0), 10).await.unwrap(), feed);
     assert_eq!(store.secret().await.unwrap(), secret);
-    let named = Batch { record_keys: [kept.0.clone()].into(), ..Batch::default() };
+    let named = Batch { idempotency_keys: [kept.0.clone()].into(), ..Batch::default() };
     assert_eq!(load(&store, named).await.records, [kept].into());
     write(&store, moving(&order, &[issued(&order, 1)])).await.unwrap();
     assert_eq!(store.head().await.unwrap(), Position(2));
@@ -221,7 +221,8 @@ async fn writes_nothing_when_the_disk_is_full_and_works_again_when_it_is_not() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", text_of(&error));
     assert!(text_of(&error).contains("full"), "{}", text_of(&error));
     everything_is_whole(&store, batches).await;
-    let refused = Batch { record_keys: [key(&format!("key-{batches:05}-00"))].into(), ..Batch::default() };
+    let refused =
+        Batch { idempotency_keys: [key(&format!("key-{batches:05}-00"))].into(), ..Batch::default() };
     assert!(load(&store, refused).await.records.is_empty(), "no record without its effect");
 
     // Space comes back, and the same store takes the same batch.

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use pvz::adapters::postgres::PostgresNews;
-use pvz::app::ShareCommits;
+use pvz::adapters::postgres::PostgresNotifications;
+use pvz::app::NotifyReplicas;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -23,10 +23,10 @@ impl Replica {
     /// One that listens.
     async fn new(database: &Database) -> Self {
         let committed = watch::Sender::new(0);
-        let news = Arc::new(PostgresNews::new(&database.options()));
+        let news = Arc::new(PostgresNotifications::new(&database.options()));
         let stop = CancellationToken::new();
         let mut woken = committed.subscribe();
-        tokio::spawn(ShareCommits::new(news, committed.clone()).run(stop.clone()));
+        tokio::spawn(NotifyReplicas::new(news, committed.clone()).run(stop.clone()));
         timeout(PATIENCE, woken.changed()).await.expect("it wakes when it begins to listen").unwrap();
         Self { committed, woken, stop }
     }

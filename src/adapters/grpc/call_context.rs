@@ -34,7 +34,7 @@ const HEAD_START: Duration = Duration::from_millis(10);
 
 /// What surrounds every call.
 #[derive(Clone)]
-pub struct Front {
+pub struct CallContext {
     ids: Arc<dyn Ids>,
     request_timeout: Duration,
     drain: CancellationToken,
@@ -83,7 +83,7 @@ impl From<Refusal> for Refused {
     }
 }
 
-impl Front {
+impl CallContext {
     /// Calls without a deadline get `request_timeout`; a cancelled `drain`
     /// refuses new ones.
     pub fn new(ids: Arc<dyn Ids>, request_timeout: Duration, drain: CancellationToken) -> Self {

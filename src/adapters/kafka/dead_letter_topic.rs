@@ -7,9 +7,9 @@ use rskafka::chrono::DateTime;
 use rskafka::client::partition::{Compression, PartitionClient};
 use rskafka::record::Record;
 
-use super::connection::{LinkError, bounded};
-use super::kept::Kept;
-use super::link::Link;
+use super::connection::{TopicClientError, bounded};
+use super::rebuilding::Rebuilding;
+use super::topic_client::TopicClient;
 use super::{KafkaOptions, record, refusal, requests};
 use crate::domain::Timestamp;
 use crate::ports::{Clock, Undecodable};
@@ -20,18 +20,18 @@ const SUFFIX: &str = ".dlq";
 /// Writes records that could not be read to `<topic>.dlq`: key, value and
 /// headers as they are, and headers that say what was wrong and where they
 /// stood.
-pub(super) struct Letters {
+pub(super) struct DeadLetterTopic {
     topic: String,
     options: KafkaOptions,
     clock: Arc<dyn Clock>,
-    link: Kept<Link>,
+    link: Rebuilding<TopicClient>,
 }
 
-impl Letters {
+impl DeadLetterTopic {
     pub(super) fn new(options: &KafkaOptions, clock: Arc<dyn Clock>) -> Self {
         let topic = options.topic.clone();
         let options = KafkaOptions { topic: format!("{topic}{SUFFIX}"), ..options.clone() };
-        Self { topic, options, clock, link: Kept::new() }
+        Self { topic, options, clock, link: Rebuilding::new() }
     }
 
     /// Durable when it is answered. The topic has as many partitions as the
@@ -41,22 +41,27 @@ impl Letters {
         partitions: usize,
         partition: u32,
         records: &[Undecodable],
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), TopicClientError> {
         // Read by people: how many partitions it has by now is no concern.
         let options = KafkaOptions { partitions, ..self.options.clone() };
-        let link = self.link.get(Box::pin(Link::open(&options))).await?;
+        let link = self.link.get(Box::pin(TopicClient::open(&options))).await?;
         let written = self.write_to(&link, partition, records).await;
         self.link.note(written.is_err()).await;
         written
     }
 
-    async fn write_to(&self, link: &Link, partition: u32, records: &[Undecodable]) -> Result<(), LinkError> {
+    async fn write_to(
+        &self,
+        link: &TopicClient,
+        partition: u32,
+        records: &[Undecodable],
+    ) -> Result<(), TopicClientError> {
         let now = self.clock.now();
         let letters: Vec<Record> =
             records.iter().map(|record| letter(&self.topic, partition, record, now)).collect();
         let sizes: Vec<usize> = letters.iter().map(record::size).collect();
         let Some(client) = link.partitions.get(partition as usize % link.partitions.len().max(1)) else {
-            return Err(LinkError::NoTopic(self.options.topic.clone()));
+            return Err(TopicClientError::NoTopic(self.options.topic.clone()));
         };
         let mut rest = letters.as_slice();
         for taken in requests::cut(&sizes) {
@@ -78,7 +83,7 @@ impl Letters {
     /// Whatever the broker thinks of a letter, those after it are not kept
     /// waiting: without its value it is small, and the value is still where it
     /// was.
-    async fn write_alone(&self, client: &PartitionClient, letter: &Record) -> Result<(), LinkError> {
+    async fn write_alone(&self, client: &PartitionClient, letter: &Record) -> Result<(), TopicClientError> {
         let Err(error) = self.produce(client, vec![letter.clone()]).await else { return Ok(()) };
         let Some(why) = refusal(&error) else { return Err(error) };
         let mut without = Record { value: None, ..letter.clone() };
@@ -94,7 +99,7 @@ impl Letters {
         Ok(())
     }
 
-    async fn produce(&self, client: &PartitionClient, records: Vec<Record>) -> Result<(), LinkError> {
+    async fn produce(&self, client: &PartitionClient, records: Vec<Record>) -> Result<(), TopicClientError> {
         let limit = self.options.connection.timeout;
         bounded(limit, client.produce(records, Compression::NoCompression)).await.map(drop)
     }

@@ -17,7 +17,7 @@ use crate::domain::{Reason, Refusal};
 use crate::ports::Ids;
 
 /// A connection on which hyper's own refusals become problems.
-pub struct DeadHeads<S> {
+pub struct HyperErrors<S> {
     stream: S,
     ids: Arc<dyn Ids>,
     /// The problem that goes out, and for how many bytes of hyper's.
@@ -26,7 +26,7 @@ pub struct DeadHeads<S> {
     written: usize,
 }
 
-impl<S> DeadHeads<S> {
+impl<S> HyperErrors<S> {
     pub fn new(stream: S, ids: Arc<dyn Ids>) -> Self {
         Self { stream, ids, problem: None, written: 0 }
     }
@@ -71,7 +71,7 @@ fn answer(refusal: Refusal, ids: &dyn Ids) -> Vec<u8> {
     answer
 }
 
-impl<S: AsyncWrite + Unpin> DeadHeads<S> {
+impl<S: AsyncWrite + Unpin> HyperErrors<S> {
     /// Writes the problem for a refusal of hyper's; `None` if the bytes are
     /// none.
     fn exchange(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Option<io::Result<usize>>> {
@@ -95,7 +95,7 @@ impl<S: AsyncWrite + Unpin> DeadHeads<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for DeadHeads<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for HyperErrors<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -132,7 +132,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for DeadHeads<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for DeadHeads<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for HyperErrors<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{CommitNews, PortError, chain};
+use crate::ports::{CommitNotifications, PortError, chain};
 
 /// The least time between two messages; all commits in between share one.
 const APART: Duration = Duration::from_millis(15);
@@ -17,17 +17,17 @@ const APART: Duration = Duration::from_millis(15);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Tells other replicas of our commits, and wakes ours for theirs.
-pub struct ShareCommits {
-    news: Arc<dyn CommitNews>,
+pub struct NotifyReplicas {
+    news: Arc<dyn CommitNotifications>,
     committed: watch::Sender<u64>,
     /// How many of the counts are not our own commits.
     heard: AtomicU64,
 }
 
-impl ShareCommits {
+impl NotifyReplicas {
     /// A sharer; `committed` counts our commits, and will count the others' as
     /// well.
-    pub fn new(news: Arc<dyn CommitNews>, committed: watch::Sender<u64>) -> Self {
+    pub fn new(news: Arc<dyn CommitNotifications>, committed: watch::Sender<u64>) -> Self {
         Self { news, committed, heard: AtomicU64::new(0) }
     }
 

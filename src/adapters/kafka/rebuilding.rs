@@ -9,16 +9,16 @@ use tokio::sync::Mutex;
 const REBUILD_AFTER: u32 = 2;
 
 /// A client, once there is one.
-pub(super) struct Kept<T>(Mutex<State<T>>);
+pub(super) struct Rebuilding<T>(Mutex<RebuildState<T>>);
 
-struct State<T> {
+struct RebuildState<T> {
     kept: Option<Arc<T>>,
     failures: u32,
 }
 
-impl<T> Kept<T> {
+impl<T> Rebuilding<T> {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(State { kept: None, failures: 0 }))
+        Self(Mutex::new(RebuildState { kept: None, failures: 0 }))
     }
 
     /// What is kept; if there is none, what `make` makes.
@@ -37,7 +37,7 @@ impl<T> Kept<T> {
         let mut state = self.0.lock().await;
         state.failures = if failed { state.failures + 1 } else { 0 };
         if state.failures >= REBUILD_AFTER {
-            *state = State { kept: None, failures: 0 };
+            *state = RebuildState { kept: None, failures: 0 };
         }
     }
 }

@@ -4,7 +4,7 @@ use prost::Message as _;
 use serde_json::Value;
 
 use super::{Fault, order};
-use crate::adapters::wire;
+use crate::adapters::proto_mapping;
 use crate::domain::{
     Actor, ActorKind, Event, EventId, EventType, OrderId, RequestId, Timestamp, Traceparent,
 };
@@ -22,7 +22,8 @@ pub fn event_from_message(
     message: &v1::Event,
     traceparent: Option<Traceparent>,
 ) -> Result<Option<Event>, Fault> {
-    let known = TYPES.into_iter().find(|known| i32::from(wire::event_type(*known)) == message.r#type);
+    let known =
+        TYPES.into_iter().find(|known| i32::from(proto_mapping::event_type(*known)) == message.r#type);
     let Some(event_type) = known else {
         if message.r#type == 0 {
             return Err(Fault::new("type", "is missing"));

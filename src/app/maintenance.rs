@@ -13,14 +13,14 @@ const PAUSE: Duration = Duration::from_mins(1);
 const STEP: usize = 1_000;
 
 /// Removes idempotency records that no longer count.
-pub struct Housekeeping {
+pub struct Maintenance {
     store: Arc<dyn OrderStore>,
     clock: Arc<dyn Clock>,
     policy: Arc<Policy>,
 }
 
-impl Housekeeping {
-    /// Housekeeping of a store.
+impl Maintenance {
+    /// Maintenance of a store.
     pub fn new(store: Arc<dyn OrderStore>, clock: Arc<dyn Clock>, policy: Arc<Policy>) -> Self {
         Self { store, clock, policy }
     }
@@ -32,8 +32,8 @@ impl Housekeeping {
 
     /// Does what is due, then waits for the next round.
     async fn step(&self) {
-        if let Err(error) = self.store.upkeep().await {
-            tracing::warn!(cause = chain(&error), "the upkeep of the store was not done");
+        if let Err(error) = self.store.maintenance().await {
+            tracing::warn!(cause = chain(&error), "the maintenance of the store was not done");
         }
         loop {
             match self.expire_records(STEP).await {

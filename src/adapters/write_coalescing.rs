@@ -16,13 +16,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream whose writes give way.
 #[derive(Debug)]
-pub struct Gather<S> {
+pub struct WriteCoalescing<S> {
     stream: S,
     /// The write that is next has given way already.
     gave_way: bool,
 }
 
-impl<S> Gather<S> {
+impl<S> WriteCoalescing<S> {
     /// Gathers what is written to that stream.
     pub fn new(stream: S) -> Self {
         Self { stream, gave_way: false }
@@ -44,7 +44,7 @@ impl<S> Gather<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteCoalescing<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -54,7 +54,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteCoalescing<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         ready!(self.give_way(context));
         Pin::new(&mut self.stream).poll_write(context, bytes)
@@ -101,7 +101,7 @@ mod tests {
         LocalSet::new()
             .run_until(async move {
                 let writer = spawn_local(async move {
-                    let mut stream = Gather::new(ours);
+                    let mut stream = WriteCoalescing::new(ours);
                     stream.write_all(b"a").await.unwrap();
                     stream.flush().await.unwrap();
                     let before = heard.get();

@@ -4,17 +4,17 @@ use diesel::Queryable;
 use prost::Message as _;
 
 use super::{Fault, instant, order};
-use crate::adapters::wire;
+use crate::adapters::proto_mapping;
 use crate::domain::{
     Answer, BatchRefusal, FieldViolation, Method, OrderId, OrderResult, Reason, Refusal, RequestId,
 };
-use crate::ports::{Record, RecordKey, StoredAnswer};
+use crate::ports::{IdempotencyKey, Record, StoredAnswer};
 use crate::proto::record::v1::stored_answer;
 use crate::proto::{record, v1};
 
 /// An idempotency record as the columns of its row, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-pub struct RecordRow {
+pub struct IdempotencyRow {
     /// Whose key it is.
     pub scope: String,
     /// The key.
@@ -29,8 +29,8 @@ pub struct RecordRow {
     pub created_at: i64,
 }
 
-impl From<&(RecordKey, Record)> for RecordRow {
-    fn from((key, record): &(RecordKey, Record)) -> Self {
+impl From<&(IdempotencyKey, Record)> for IdempotencyRow {
+    fn from((key, record): &(IdempotencyKey, Record)) -> Self {
         Self {
             scope: key.scope.clone(),
             request_id: (&key.request_id).into(),
@@ -42,10 +42,10 @@ impl From<&(RecordKey, Record)> for RecordRow {
     }
 }
 
-impl TryFrom<RecordRow> for (RecordKey, Record) {
+impl TryFrom<IdempotencyRow> for (IdempotencyKey, Record) {
     type Error = Fault;
 
-    fn try_from(row: RecordRow) -> Result<Self, Fault> {
+    fn try_from(row: IdempotencyRow) -> Result<Self, Fault> {
         let request_id = RequestId::parse(&row.request_id).map_err(|why| Fault::new("request_id", why))?;
         let method = Method::parse(&row.method)
             .ok_or_else(|| Fault::new("method", format!("is no method: {:?}", row.method)))?;
@@ -57,7 +57,7 @@ impl TryFrom<RecordRow> for (RecordKey, Record) {
             .map_err(|error| Fault::new("answer", format!("cannot be decoded: {error}")))?;
         let answer = from_message(message).map_err(|fault| fault.within("answer"))?;
         let created_at = instant("created_at", row.created_at)?;
-        let key = RecordKey { scope: row.scope, request_id };
+        let key = IdempotencyKey { scope: row.scope, request_id };
         Ok((key, Record { method, hashes: hashes.to_vec(), answer, created_at }))
     }
 }
@@ -70,15 +70,15 @@ pub fn answer_bytes(answer: &StoredAnswer) -> Vec<u8> {
 fn to_message(answer: &StoredAnswer) -> record::v1::StoredAnswer {
     use stored_answer::Answer as Kept;
     let kept = match answer {
-        Ok(Answer::Order(view)) => Kept::Order(wire::order(view.clone())),
-        Ok(Answer::AlreadyExisted(view)) => Kept::AlreadyExisted(wire::order(view.clone())),
+        Ok(Answer::Order(view)) => Kept::Order(proto_mapping::order(view.clone())),
+        Ok(Answer::AlreadyExisted(view)) => Kept::AlreadyExisted(proto_mapping::order(view.clone())),
         Ok(Answer::Results(results)) => {
-            let results = results.iter().cloned().map(wire::order_result).collect();
+            let results = results.iter().cloned().map(proto_mapping::order_result).collect();
             Kept::Results(record::v1::StoredResults { results })
         }
         Err(refusal) => Kept::Refusal(record::v1::StoredRefusal {
-            refusal: Some(wire::refusal(refusal)),
-            batch: refusal.batch.as_ref().map(wire::batch_refusal),
+            refusal: Some(proto_mapping::refusal(refusal)),
+            batch: refusal.batch.as_ref().map(proto_mapping::batch_refusal),
         }),
     };
     record::v1::StoredAnswer { answer: Some(kept) }

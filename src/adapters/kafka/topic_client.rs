@@ -10,7 +10,7 @@ use rskafka::client::partition::{OffsetAt, PartitionClient, UnknownTopicHandling
 use tokio::time::{sleep, timeout};
 
 use super::KafkaOptions;
-use super::connection::{LinkError, bounded};
+use super::connection::{TopicClientError, bounded};
 
 /// How often brokers are asked for a topic that was just created.
 const TOPIC_PAUSE: Duration = Duration::from_millis(50);
@@ -18,22 +18,22 @@ const TOPIC_PAUSE: Duration = Duration::from_millis(50);
 const MOST_LOOKS: usize = 8;
 
 /// A client for each partition, in their order.
-pub(super) struct Link {
+pub(super) struct TopicClient {
     pub(super) partitions: Vec<PartitionClient>,
     /// What is not as it should be with the topic, one sentence each.
     pub(super) concerns: Vec<String>,
     looked_back: AtomicBool,
 }
 
-impl Link {
+impl TopicClient {
     /// Connects, and creates the topic if there is none.
-    pub(super) async fn open(options: &KafkaOptions) -> Result<Self, LinkError> {
+    pub(super) async fn open(options: &KafkaOptions) -> Result<Self, TopicClientError> {
         let limit = options.connection.timeout;
         let client = options.connection.client().await?;
         let count = match partitions(&client, options).await? {
             Some(count) => count,
             None if options.create => create(&client, options).await?,
-            None => return Err(LinkError::Forbidden(options.topic.clone())),
+            None => return Err(TopicClientError::Forbidden(options.topic.clone())),
         };
         let partitions = (0..count).map(|partition| {
             let (topic, client) = (options.topic.clone(), &client);
@@ -82,20 +82,23 @@ impl Link {
     }
 }
 
-async fn last(partition: &PartitionClient, at: OffsetAt, limit: Duration) -> Result<i64, LinkError> {
+async fn last(partition: &PartitionClient, at: OffsetAt, limit: Duration) -> Result<i64, TopicClientError> {
     bounded(limit, partition.get_offset(at)).await
 }
 
 /// How many partitions the topic has, if there is one. All topics are asked
 /// for: to ask for one by name would create it where the broker does that, and
 /// with the broker's number of partitions.
-pub(super) async fn partitions(client: &Client, options: &KafkaOptions) -> Result<Option<usize>, LinkError> {
+pub(super) async fn partitions(
+    client: &Client,
+    options: &KafkaOptions,
+) -> Result<Option<usize>, TopicClientError> {
     let topics = bounded(options.connection.timeout, client.list_topics()).await?;
     let topic = topics.into_iter().find(|topic| topic.name == options.topic);
     Ok(topic.map(|topic| topic.partitions.len()).filter(|count| *count > 0))
 }
 
-async fn create(client: &Client, options: &KafkaOptions) -> Result<usize, LinkError> {
+async fn create(client: &Client, options: &KafkaOptions) -> Result<usize, TopicClientError> {
     let limit = options.connection.timeout;
     let controller = client.controller_client()?;
     let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
@@ -104,7 +107,7 @@ async fn create(client: &Client, options: &KafkaOptions) -> Result<usize, LinkEr
     match bounded(limit, creation).await {
         Ok(()) => tracing::info!(topic = options.topic, partitions, "the topic was created"),
         // Another replica was quicker.
-        Err(LinkError::Client(Error::ServerError {
+        Err(TopicClientError::Client(Error::ServerError {
             protocol_error: ProtocolError::TopicAlreadyExists,
             ..
         })) => {}
@@ -119,5 +122,5 @@ async fn create(client: &Client, options: &KafkaOptions) -> Result<usize, LinkEr
             sleep(TOPIC_PAUSE).await;
         }
     };
-    timeout(limit, known).await.unwrap_or_else(|_| Err(LinkError::NoTopic(options.topic.clone())))
+    timeout(limit, known).await.unwrap_or_else(|_| Err(TopicClientError::NoTopic(options.topic.clone())))
 }

@@ -4,7 +4,7 @@ use diesel::Queryable;
 use prost::Message as _;
 
 use super::{Fault, instant, order};
-use crate::adapters::wire;
+use crate::adapters::proto_mapping;
 use crate::domain::{Actor, ActorKind, Event, EventId, EventType, OrderId, RequestId, Traceparent};
 use crate::ports::{LoggedEvent, Position};
 use crate::proto::v1;
@@ -66,7 +66,7 @@ impl From<&Event> for EventRow {
 
 /// The order after an event, encoded.
 pub fn event_body(event: &Event) -> Vec<u8> {
-    wire::event_order(&event.order, event.occurred_at).encode_to_vec()
+    proto_mapping::event_order(&event.order, event.occurred_at).encode_to_vec()
 }
 
 impl EventRow {

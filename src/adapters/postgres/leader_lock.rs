@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio_postgres::{Client, Error};
 
-use super::connect::Recipe;
+use super::connect::ConnectOptions;
 use crate::ports::{Lease, Position, Ticket};
 
 /// How long the session may be silent before the server ends it.
@@ -29,8 +29,8 @@ const RAISE_FENCE: &str = "INSERT INTO outbox_cursors (sink, fence, position) VA
      ON CONFLICT (sink) DO UPDATE SET fence = outbox_cursors.fence + 1 RETURNING fence, position";
 
 /// Takes the lead, unless somebody has it.
-pub(super) async fn take(recipe: &Recipe, sink: &str) -> Result<Option<Lease>, Error> {
-    let client = recipe.client().await?;
+pub(super) async fn take(connect_options: &ConnectOptions, sink: &str) -> Result<Option<Lease>, Error> {
+    let client = connect_options.client().await?;
     let taken: bool = client.query_one(TAKE, &[]).await?.try_get(0)?;
     if !taken {
         return Ok(None);

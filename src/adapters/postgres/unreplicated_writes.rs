@@ -31,7 +31,7 @@ impl<'a> From<&'a OrderFilter> for About<'a> {
 
 /// Writes are numbered from 1; each is shown, or not yet.
 #[derive(Debug, Default)]
-pub(super) struct Unshown {
+pub(super) struct UnreplicatedWrites {
     /// The number of the last write.
     last: u64,
     /// The last one that the standby shows, with all before it.
@@ -43,7 +43,7 @@ pub(super) struct Unshown {
     points: HashMap<PickupPointId, u64>,
 }
 
-impl Unshown {
+impl UnreplicatedWrites {
     /// Notes the orders that a batch wrote.
     pub(super) fn write(&mut self, orders: &[(OrderId, CustomerId, PickupPointId)]) {
         self.last += 1;
@@ -125,34 +125,46 @@ mod tests {
 
     #[test]
     fn only_what_was_written_is_read_elsewhere() {
-        let mut unshown = Unshown::default();
+        let mut unreplicated_writes = UnreplicatedWrites::default();
         let ((one, customer, near), (two, other, far)) = (order(1), order(7));
-        assert!(unshown.shows(About::Everything));
-        unshown.write(&[order(1)]);
-        assert!(!unshown.shows(About::Everything));
-        assert!(!unshown.shows(About::Order(&one)) && unshown.shows(About::Order(&two)));
-        assert!(!unshown.shows(About::Customer(&customer)) && unshown.shows(About::Customer(&other)));
-        assert!(!unshown.shows(About::Point(&near)) && unshown.shows(About::Point(&far)));
+        assert!(unreplicated_writes.shows(About::Everything));
+        unreplicated_writes.write(&[order(1)]);
+        assert!(!unreplicated_writes.shows(About::Everything));
+        assert!(
+            !unreplicated_writes.shows(About::Order(&one)) && unreplicated_writes.shows(About::Order(&two))
+        );
+        assert!(
+            !unreplicated_writes.shows(About::Customer(&customer))
+                && unreplicated_writes.shows(About::Customer(&other))
+        );
+        assert!(
+            !unreplicated_writes.shows(About::Point(&near)) && unreplicated_writes.shows(About::Point(&far))
+        );
         // Written again before the first write is shown, it is still not.
-        let first = unshown.last();
-        unshown.write(&[order(1)]);
-        unshown.show(first);
-        assert!(!unshown.shows(About::Order(&one)));
-        unshown.show(unshown.last());
-        assert!(unshown.shows(About::Order(&one)) && unshown.shows(About::Everything));
+        let first = unreplicated_writes.last();
+        unreplicated_writes.write(&[order(1)]);
+        unreplicated_writes.show(first);
+        assert!(!unreplicated_writes.shows(About::Order(&one)));
+        unreplicated_writes.show(unreplicated_writes.last());
+        assert!(
+            unreplicated_writes.shows(About::Order(&one)) && unreplicated_writes.shows(About::Everything)
+        );
     }
 
     #[test]
     fn more_than_can_be_kept_is_everything() {
-        let mut unshown = Unshown::default();
+        let mut unreplicated_writes = UnreplicatedWrites::default();
         for number in 0..=KEPT {
-            unshown.write(&[order(number)]);
+            unreplicated_writes.write(&[order(number)]);
         }
         let stranger = order(KEPT + 7).0;
-        assert!(unshown.orders.is_empty() && !unshown.shows(About::Order(&stranger)));
-        let forgotten = unshown.last();
-        unshown.write(&[order(1)]);
-        unshown.show(forgotten);
-        assert!(unshown.shows(About::Order(&stranger)) && !unshown.shows(About::Order(&order(1).0)));
+        assert!(unreplicated_writes.orders.is_empty() && !unreplicated_writes.shows(About::Order(&stranger)));
+        let forgotten = unreplicated_writes.last();
+        unreplicated_writes.write(&[order(1)]);
+        unreplicated_writes.show(forgotten);
+        assert!(
+            unreplicated_writes.shows(About::Order(&stranger))
+                && !unreplicated_writes.shows(About::Order(&order(1).0))
+        );
     }
 }

@@ -9,16 +9,16 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::http_support::{Face, Scripted, get, order, post};
+use crate::http_support::{HttpApp, Scripted, get, order, post};
 
 #[tokio::test]
 async fn an_order_has_a_tag() {
-    let face = Face::start().await;
+    let app = HttpApp::start().await;
     let tagged = async |etag: &str| {
         let request = get("/v1/orders/1").header("if-none-match", etag).body(Full::default()).unwrap();
-        face.send(request).await
+        app.send(request).await
     };
-    let first = face.get("/v1/orders/1").await;
+    let first = app.get("/v1/orders/1").await;
     assert_eq!((first.status.as_u16(), first.header("etag")), (200, "W/\"1\""));
     for same in ["W/\"1\"", "\"1\"", "\"0\", W/\"1\"", "*"] {
         let again = tagged(same).await;
@@ -27,24 +27,24 @@ async fn an_order_has_a_tag() {
     }
     assert_eq!(tagged("\"2\"").await.status, 200);
     // It expires by itself, without a new version.
-    face.service.order.lock().unwrap().expired = true;
+    app.service.order.lock().unwrap().expired = true;
     assert_eq!(tagged("W/\"1\"").await.header("etag"), "W/\"1-expired\"");
-    face.service.order.lock().unwrap().version = 2;
+    app.service.order.lock().unwrap().version = 2;
     assert_eq!(tagged("W/\"1-expired\"").await.status, 200);
 }
 
 #[tokio::test]
 async fn head_and_options_are_answered() {
-    let face = Face::start().await;
+    let app = HttpApp::start().await;
     let asked = async |verb: &str, path: &str| {
-        face.send(
+        app.send(
             Request::builder().method(verb).uri(path).header("host", "pvz").body(Full::default()).unwrap(),
         )
         .await
     };
     let head = asked("HEAD", "/v1/orders/1").await;
     assert_eq!((head.status.as_u16(), head.body.len()), (200, 0));
-    assert_eq!(head.header("content-length"), face.get("/v1/orders/1").await.body.len().to_string());
+    assert_eq!(head.header("content-length"), app.get("/v1/orders/1").await.body.len().to_string());
     for (path, allow) in [
         ("/v1/orders", "GET, HEAD, OPTIONS, POST"),
         ("/v1/orders:issue", "OPTIONS, POST"),
@@ -58,15 +58,15 @@ async fn head_and_options_are_answered() {
 
 #[tokio::test]
 async fn large_answers_are_compressed_for_whoever_asks() {
-    let face = Face::start().await;
+    let app = HttpApp::start().await;
     let gzip = async |path: &str| {
-        face.send(get(path).header("accept-encoding", "gzip").body(Full::default()).unwrap()).await
+        app.send(get(path).header("accept-encoding", "gzip").body(Full::default()).unwrap()).await
     };
     let large = gzip("/v1/orders").await;
     assert_eq!(large.header("content-encoding"), "gzip");
-    assert!(large.body.len() * 4 < face.get("/v1/orders").await.body.len());
+    assert!(large.body.len() * 4 < app.get("/v1/orders").await.body.len());
     assert_eq!(gzip("/v1/orders/1").await.header("content-encoding"), "");
-    assert_eq!(face.get("/v1/orders").await.header("content-encoding"), "");
+    assert_eq!(app.get("/v1/orders").await.header("content-encoding"), "");
 }
 
 #[tokio::test]
@@ -79,9 +79,9 @@ async fn other_origins_are_let_in_only_when_configured() {
             .body(Full::default())
             .unwrap()
     };
-    let closed = Face::start().await;
+    let closed = HttpApp::start().await;
     assert_eq!(closed.send(preflight()).await.header("access-control-allow-origin"), "");
-    let open = Face::of(Scripted::default(), |options| {
+    let open = HttpApp::of(Scripted::default(), |options| {
         options.cors_origins = vec!["https://shop.example".to_owned()];
     })
     .await;
@@ -101,9 +101,9 @@ async fn other_origins_are_let_in_only_when_configured() {
 
 #[tokio::test]
 async fn bodies_have_a_limit() {
-    let face = Face::of(Scripted::default(), |options| options.max_body = 1000).await;
+    let app = HttpApp::of(Scripted::default(), |options| options.max_body = 1000).await;
     let body = format!("{{\"orderId\":\"{}\"}}", "1".repeat(2000));
-    let known = face.post("/v1/orders", body.clone()).await;
+    let known = app.post("/v1/orders", body.clone()).await;
     assert_eq!((known.status.as_u16(), known.reason().as_str()), (413, "TOO_LARGE"));
     assert_eq!(known.json()["metadata"]["limit_bytes"], "1000");
     // Without a length, in chunks.
@@ -112,26 +112,26 @@ async fn bodies_have_a_limit() {
         Ok::<_, std::convert::Infallible>(http_body::Frame::data(bytes::Bytes::from(chunk)))
     });
     let request = post("/v1/orders").body(http_body_util::StreamBody::new(chunks)).unwrap();
-    assert_eq!(face.open(request).await.status(), 413);
-    assert_eq!(face.post("/v1/orders", "{}").await.status, 200);
+    assert_eq!(app.open(request).await.status(), 413);
+    assert_eq!(app.post("/v1/orders", "{}").await.status, 200);
 }
 
 #[tokio::test]
 async fn http2_without_tls_is_spoken() {
-    let face = Face::start().await;
-    let stream = TcpStream::connect(face.address).await.unwrap();
+    let app = HttpApp::start().await;
+    let stream = TcpStream::connect(app.address).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    let request = Request::get(format!("http://{}/v1/orders/1", face.address));
+    let request = Request::get(format!("http://{}/v1/orders/1", app.address));
     let answer = sender.send_request(request.body(Full::<bytes::Bytes>::default()).unwrap()).await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.version()), (200, http::Version::HTTP_2));
     assert!(!answer.into_body().collect().await.unwrap().to_bytes().is_empty());
 }
 
 /// Writes that, and reads until the server closes.
-async fn raw(face: &Face, text: &[u8]) -> String {
-    let mut stream = TcpStream::connect(face.address).await.unwrap();
+async fn raw(app: &HttpApp, text: &[u8]) -> String {
+    let mut stream = TcpStream::connect(app.address).await.unwrap();
     // The server may close before it has read everything.
     let _cut = stream.write_all(text).await;
     let mut answer = Vec::new();
@@ -155,7 +155,7 @@ fn assert_problem(case: &str, answer: &str) {
 
 #[tokio::test]
 async fn hostile_requests_are_refused_and_hurt_nobody_else() {
-    let face = Face::of(Scripted::default(), |options| {
+    let app = HttpApp::of(Scripted::default(), |options| {
         options.header_timeout = Duration::from_millis(200);
         options.body_timeout = Duration::from_millis(200);
         options.idle_timeout = Duration::from_millis(300);
@@ -180,19 +180,19 @@ async fn hostile_requests_are_refused_and_hurt_nobody_else() {
         ("many fields", format!("{head}{close}content-length: {}\r\n\r\n{body}", body.len()), "HTTP/1.1 400"),
     ];
     for (case, text, expected) in cases {
-        let answer = raw(&face, text.as_bytes()).await;
+        let answer = raw(&app, text.as_bytes()).await;
         assert!(answer.starts_with(expected), "{case}: {answer:.300}");
         if !expected.is_empty() {
             assert_problem(case, &answer);
         }
-        assert!(face.service.seen.lock().unwrap().is_empty(), "{case}");
+        assert!(app.service.seen.lock().unwrap().is_empty(), "{case}");
     }
-    assert_eq!(face.get("/v1/orders/1").await.status, 200);
+    assert_eq!(app.get("/v1/orders/1").await.status, 200);
 }
 
 #[tokio::test]
 async fn a_stop_waits_for_answers_and_for_nothing_else() {
-    let face = Face::of(Scripted::default(), |options| options.grace = Duration::from_millis(100)).await;
+    let app = HttpApp::of(Scripted::default(), |options| options.grace = Duration::from_millis(100)).await;
     // Half a head, half a body, and a connection that is kept alive.
     let mut held = Vec::new();
     for text in [
@@ -201,33 +201,33 @@ async fn a_stop_waits_for_answers_and_for_nothing_else() {
         "GET /v1/orders/1 HTTP/1.1\r\nhost: pvz\r\n\r\n",
         "",
     ] {
-        let mut stream = TcpStream::connect(face.address).await.unwrap();
+        let mut stream = TcpStream::connect(app.address).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
         held.push(stream);
     }
     let mut first = [0; 12];
     held[2].read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    face.shutdown.cancel();
-    tokio::time::timeout(Duration::from_secs(10), face.served).await.expect("it stops").unwrap().unwrap();
+    app.shutdown.cancel();
+    tokio::time::timeout(Duration::from_secs(10), app.served).await.expect("it stops").unwrap().unwrap();
     let mut refused = String::new();
     held[1].read_to_string(&mut refused).await.unwrap();
     assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("\"UNAVAILABLE\""), "{refused}");
     assert!(refused.contains("retry-after: 1"), "{refused}");
-    assert!(TcpStream::connect(face.address).await.is_err());
+    assert!(TcpStream::connect(app.address).await.is_err());
 }
 
 #[tokio::test]
 async fn a_full_house_waits_at_the_door() {
-    let face = Face::of(Scripted { order: order("1").into(), ..Scripted::default() }, |options| {
+    let app = HttpApp::of(Scripted { order: order("1").into(), ..Scripted::default() }, |options| {
         options.max_connections = 1;
     })
     .await;
-    let mut inside = TcpStream::connect(face.address).await.unwrap();
+    let mut inside = TcpStream::connect(app.address).await.unwrap();
     inside.write_all(b"GET /v1/orders/1 HTTP/1.1\r\nhost: pvz\r\n\r\n").await.unwrap();
     let mut first = [0; 12];
     inside.read_exact(&mut first).await.unwrap();
-    let outside = face.get("/v1/orders/1");
+    let outside = app.get("/v1/orders/1");
     tokio::pin!(outside);
     assert!(futures::poll!(&mut outside).is_pending());
     drop(inside);
@@ -236,24 +236,24 @@ async fn a_full_house_waits_at_the_door() {
 
 #[tokio::test]
 async fn pages_are_there_for_people() {
-    let face = Face::start().await;
-    let front = face.get("/").await;
+    let app = HttpApp::start().await;
+    let front = app.get("/").await;
     assert_eq!(front.header("content-type"), "text/html; charset=utf-8");
     let text = String::from_utf8(front.body.to_vec()).unwrap();
     let links: Vec<&str> =
         text.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert_eq!(links, ["/swagger-ui/", "/openapi.json", "/problems"]);
     for link in links {
-        assert_eq!(face.get(link).await.status, 200, "{link}");
+        assert_eq!(app.get(link).await.status, 200, "{link}");
     }
-    let moved = face.get("/swagger-ui").await;
+    let moved = app.get("/swagger-ui").await;
     assert_eq!((moved.status.as_u16(), moved.header("location")), (308, "/swagger-ui/"));
     for file in ["swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js", "index.html"] {
-        assert_eq!(face.get(&format!("/swagger-ui/{file}")).await.status, 200, "{file}");
+        assert_eq!(app.get(&format!("/swagger-ui/{file}")).await.status, 200, "{file}");
     }
-    let document = face.get("/openapi.json").await;
+    let document = app.get("/openapi.json").await;
     assert_eq!(document.json()["openapi"], "3.1.0");
     let etag = document.header("etag").to_owned();
     let again = get("/openapi.json").header("if-none-match", &etag).body(Full::default()).unwrap();
-    assert_eq!(face.send(again).await.status, 304);
+    assert_eq!(app.send(again).await.status, 304);
 }

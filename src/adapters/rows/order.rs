@@ -3,10 +3,10 @@
 use diesel::Queryable;
 
 use super::{Fault, instant};
-use crate::adapters::wire;
+use crate::adapters::proto_mapping;
 use crate::domain::{
-    Currency, CustomerId, Grams, Money, Order, OrderId, OrderView, PackagingCode, PickupPointId, ReturnedAt,
-    State, StateName, Timestamp,
+    Currency, CustomerId, Grams, Money, Order, OrderId, OrderState, OrderView, PackagingCode, PickupPointId,
+    ReturnedAt, StateName, Timestamp,
 };
 use crate::proto::{self, v1};
 
@@ -118,19 +118,19 @@ fn state(
     issued: Option<Timestamp>,
     returned: Option<Timestamp>,
     handed_over: Option<Timestamp>,
-) -> Result<State, Fault> {
+) -> Result<OrderState, Fault> {
     let at = |issued_at, returned_at| ReturnedAt { issued_at, returned_at };
     match (name, issued, returned, handed_over) {
-        (StateName::Stored, None, None, None) => Ok(State::Stored),
-        (StateName::Issued, Some(issued_at), None, None) => Ok(State::Issued { issued_at }),
+        (StateName::Stored, None, None, None) => Ok(OrderState::Stored),
+        (StateName::Issued, Some(issued_at), None, None) => Ok(OrderState::Issued { issued_at }),
         (StateName::Returned, Some(issued), Some(returned), None) => {
-            Ok(State::Returned(at(issued, returned)))
+            Ok(OrderState::Returned(at(issued, returned)))
         }
         (StateName::HandedToCourier, None, None, Some(handed_to_courier_at)) => {
-            Ok(State::HandedToCourier { returned: None, handed_to_courier_at })
+            Ok(OrderState::HandedToCourier { returned: None, handed_to_courier_at })
         }
         (StateName::HandedToCourier, Some(issued), Some(returned), Some(handed_to_courier_at)) => {
-            Ok(State::HandedToCourier { returned: Some(at(issued, returned)), handed_to_courier_at })
+            Ok(OrderState::HandedToCourier { returned: Some(at(issued, returned)), handed_to_courier_at })
         }
         _ => Err(Fault::new("state", format!("{name:?} does not go with the instants beside it"))),
     }
@@ -148,7 +148,7 @@ fn version(version: i64) -> Result<i64, Fault> {
 pub(super) fn from_message(message: &v1::Order) -> Result<OrderView, Fault> {
     let name = StateName::ALL
         .into_iter()
-        .find(|state| i32::from(wire::state(*state)) == message.state)
+        .find(|state| i32::from(proto_mapping::state(*state)) == message.state)
         .ok_or_else(|| Fault::new("state", format!("is no state: {}", message.state)))?;
     let state = state(
         name,

@@ -10,26 +10,26 @@ use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use crate::adapters::gather::Gather;
+use crate::adapters::write_coalescing::WriteCoalescing;
 
 /// What a client of HTTP/2 says first, in bytes.
 const PREFACE: usize = 24;
 
 /// A connection that ends with the service as long as it has not said hello.
-pub struct Hello {
-    stream: Gather<TcpStream>,
+pub struct PrefaceTimeout {
+    stream: WriteCoalescing<TcpStream>,
     heard: usize,
     end: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl Hello {
+impl PrefaceTimeout {
     /// Waits for the client's first bytes until `end` is cancelled.
     pub fn new(stream: TcpStream, end: &CancellationToken) -> Self {
-        Self { stream: Gather::new(stream), heard: 0, end: Box::pin(end.clone().cancelled_owned()) }
+        Self { stream: WriteCoalescing::new(stream), heard: 0, end: Box::pin(end.clone().cancelled_owned()) }
     }
 }
 
-impl AsyncRead for Hello {
+impl AsyncRead for PrefaceTimeout {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -49,7 +49,7 @@ impl AsyncRead for Hello {
     }
 }
 
-impl AsyncWrite for Hello {
+impl AsyncWrite for PrefaceTimeout {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -79,7 +79,7 @@ impl AsyncWrite for Hello {
     }
 }
 
-impl Connected for Hello {
+impl Connected for PrefaceTimeout {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {

@@ -84,14 +84,14 @@ enum Shape {
 }
 
 /// The deserializer.
-pub(super) struct Lenient<'t, D> {
+pub(super) struct Proto3JsonDeserializer<'t, D> {
     inner: D,
     trace: &'t Trace,
     /// A null here is a field that is absent.
     nullable: bool,
 }
 
-impl<'t, D> Lenient<'t, D> {
+impl<'t, D> Proto3JsonDeserializer<'t, D> {
     pub(super) fn new(inner: D, trace: &'t Trace) -> Self {
         Self { inner, trace, nullable: false }
     }
@@ -105,7 +105,7 @@ impl<'t, D> Lenient<'t, D> {
     }
 }
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<'_, D> {
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Proto3JsonDeserializer<'_, D> {
     type Error = D::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -151,7 +151,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<'_, D> {
     }
 }
 
-/// A visitor that is handed only what went through [`Lenient`].
+/// A visitor that is handed only what went through [`Proto3JsonDeserializer`].
 struct Watched<'t, V> {
     visitor: V,
     trace: &'t Trace,
@@ -208,7 +208,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        self.visitor.visit_some(Lenient { inner, trace: self.trace, nullable: false })
+        self.visitor.visit_some(Proto3JsonDeserializer { inner, trace: self.trace, nullable: false })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
@@ -271,7 +271,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Items<'_, A> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
         let index = self.index;
         self.index += 1;
-        let seed = Part { seed, trace: self.trace, nullable: false };
+        let seed = NestedSeed { seed, trace: self.trace, nullable: false };
         self.inner.next_element_seed(seed).inspect_err(|_| self.trace.push(Step::Item(index)))
     }
 
@@ -317,7 +317,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
     }
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
-        let part = Part { seed, trace: self.trace, nullable: self.names.is_some() };
+        let part = NestedSeed { seed, trace: self.trace, nullable: self.names.is_some() };
         self.inner.next_value_seed(part).inspect_err(|_| {
             let name = match &mut self.name {
                 Name::Field(name) => (*name).to_owned(),
@@ -329,17 +329,17 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
 }
 
 /// A value within another.
-struct Part<'t, T> {
+struct NestedSeed<'t, T> {
     seed: T,
     trace: &'t Trace,
     nullable: bool,
 }
 
-impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Part<'_, T> {
+impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for NestedSeed<'_, T> {
     type Value = T::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<T::Value, D::Error> {
-        self.seed.deserialize(Lenient { inner, trace: self.trace, nullable: self.nullable })
+        self.seed.deserialize(Proto3JsonDeserializer { inner, trace: self.trace, nullable: self.nullable })
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use diesel_async::AsyncPgConnection;
 
 use super::error::Failure;
-use super::pool::{Connections, Lent};
+use super::pool::{Connections, PooledConnection};
 use super::session::Backend;
 
 /// How many statements are on one connection at most: one that is executed, and
@@ -29,65 +29,65 @@ const TURN: usize = 256;
 
 /// The connections that are shared at the moment.
 #[derive(Debug, Default)]
-pub(super) struct Lanes(Mutex<Vec<Weak<Lane>>>);
+pub(super) struct PipelinedConnections(Mutex<Vec<Weak<PipelinedConnection>>>);
 
 /// A connection, as long as a statement is on it.
-struct Lane {
-    connection: Option<Lent>,
+struct PipelinedConnection {
+    connection: Option<PooledConnection>,
     /// How many statements it has had.
     begun: AtomicUsize,
     /// Something was left unfinished on it: it is closed, and nobody joins.
     spoiled: AtomicBool,
 }
 
-impl Lanes {
+impl PipelinedConnections {
     /// A place on a connection.
-    pub(super) async fn join(&self, connections: &Connections) -> Result<Seat, Failure> {
-        if let Some(seat) = self.free() {
-            return Ok(seat);
+    pub(super) async fn join(&self, connections: &Connections) -> Result<Slot, Failure> {
+        if let Some(slot) = self.free() {
+            return Ok(slot);
         }
-        let lane = Arc::new(Lane {
+        let pipelined = Arc::new(PipelinedConnection {
             connection: Some(connections.take().await?),
             begun: AtomicUsize::new(1),
             spoiled: AtomicBool::new(false),
         });
-        self.open().push(Arc::downgrade(&lane));
-        Ok(Seat { lane, ahead: 0, finished: false })
+        self.open().push(Arc::downgrade(&pipelined));
+        Ok(Slot { pipelined, ahead: 0, finished: false })
     }
 
     /// A place on the connection with the fewest statements, if one has room.
-    fn free(&self) -> Option<Seat> {
+    fn free(&self) -> Option<Slot> {
         let mut open = self.open();
-        open.retain(|lane| lane.strong_count() > 0);
+        open.retain(|pipelined| pipelined.strong_count() > 0);
         let least = open
             .iter()
             .filter_map(Weak::upgrade)
             // Of those that are counted, one is ours.
-            .map(|lane| (Arc::strong_count(&lane) - 1, lane))
-            .filter(|(ahead, lane)| *ahead < DEPTH && lane.is_open())
+            .map(|pipelined| (Arc::strong_count(&pipelined) - 1, pipelined))
+            .filter(|(ahead, pipelined)| *ahead < DEPTH && pipelined.is_open())
             .min_by_key(|(ahead, _)| *ahead);
-        let (ahead, lane) = least?;
-        lane.begun.fetch_add(1, Ordering::Relaxed);
-        Some(Seat { lane, ahead, finished: false })
+        let (ahead, pipelined) = least?;
+        pipelined.begun.fetch_add(1, Ordering::Relaxed);
+        Some(Slot { pipelined, ahead, finished: false })
     }
 
-    fn open(&self) -> MutexGuard<'_, Vec<Weak<Lane>>> {
+    fn open(&self) -> MutexGuard<'_, Vec<Weak<PipelinedConnection>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Lane {
+impl PipelinedConnection {
     fn is_open(&self) -> bool {
         self.begun.load(Ordering::Relaxed) < TURN && !self.spoiled.load(Ordering::Relaxed)
     }
 
     #[expect(clippy::expect_used, reason = "only drop takes it out")]
-    fn connection(&self) -> &Lent {
+    fn connection(&self) -> &PooledConnection {
         self.connection.as_ref().expect("a connection on loan")
     }
 }
 
-impl Drop for Lane {
+impl Drop for PipelinedConnection {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take()
             && !self.spoiled.load(Ordering::Relaxed)
@@ -97,30 +97,30 @@ impl Drop for Lane {
     }
 }
 
-impl std::fmt::Debug for Lane {
+impl std::fmt::Debug for PipelinedConnection {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Lane").field("begun", &self.begun).finish_non_exhaustive()
+        formatter.debug_struct("PipelinedConnection").field("begun", &self.begun).finish_non_exhaustive()
     }
 }
 
 /// A place for one statement. Dropped before that is [finished](Self::finish),
 /// by an error or because the caller went away, it spoils the connection.
-pub(super) struct Seat {
-    lane: Arc<Lane>,
+pub(super) struct Slot {
+    pipelined: Arc<PipelinedConnection>,
     /// How many statements are before this one at most.
     pub(super) ahead: usize,
     finished: bool,
 }
 
-impl Seat {
+impl Slot {
     /// The connection, shared.
     pub(super) fn connection(&self) -> &AsyncPgConnection {
-        self.lane.connection()
+        self.pipelined.connection()
     }
 
     /// The process of the server that serves it.
     pub(super) fn backend(&self) -> Backend {
-        self.lane.connection().backend()
+        self.pipelined.connection().backend()
     }
 
     /// The statement has been answered to its end.
@@ -129,10 +129,10 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
         if !self.finished {
-            self.lane.spoiled.store(true, Ordering::Relaxed);
+            self.pipelined.spoiled.store(true, Ordering::Relaxed);
         }
     }
 }

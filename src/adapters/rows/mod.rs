@@ -14,12 +14,12 @@ use std::fmt;
 
 use crate::domain::Timestamp;
 
-pub use answer::{RecordRow, answer_bytes};
+pub use answer::{IdempotencyRow, answer_bytes};
 pub use event::{EventRow, event_body, type_text};
 pub use inbox::{PartitionRow, SeenRow, StatisticsRow};
 pub use message::{Format, event_from_message, read_event};
 pub use order::OrderRow;
-pub use outbox::{CursorRow, LetterRow};
+pub use outbox::{CursorRow, DeadLetterRow};
 
 /// A stored value that breaks an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]

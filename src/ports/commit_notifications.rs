@@ -6,14 +6,14 @@ use super::PortError;
 /// that nobody has to look all the time. News may be lost, and come twice;
 /// whoever acts on them looks by itself now and then.
 #[async_trait]
-pub trait CommitNews: Send + Sync {
+pub trait CommitNotifications: Send + Sync {
     /// Listens, from when it answers on, until the line is dropped.
-    async fn listen(&self) -> Result<Box<dyn NewsLine>, PortError>;
+    async fn listen(&self) -> Result<Box<dyn CommitNotifier>, PortError>;
 }
 
 /// A line to the other replicas. Once it has failed, another one is needed.
 #[async_trait]
-pub trait NewsLine: Send {
+pub trait CommitNotifier: Send {
     /// Tells the other replicas.
     async fn tell(&mut self) -> Result<(), PortError>;
 

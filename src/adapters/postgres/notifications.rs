@@ -13,41 +13,41 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::PostgresOptions;
-use super::connect::{Purpose, Recipe};
-use crate::ports::{CommitNews, NewsLine, PortError};
+use super::connect::{ConnectOptions, Purpose};
+use crate::ports::{CommitNotifications, CommitNotifier, PortError};
 
 /// What is listened on.
 const CHANNEL: &str = "pvz_commits";
 const TELL: &str = "SELECT pg_notify($1, '')";
 
-/// [`CommitNews`] among all who use one database.
+/// [`CommitNotifications`] among all who use one database.
 #[derive(Debug)]
-pub struct PostgresNews {
-    recipe: Recipe,
+pub struct PostgresNotifications {
+    connect_options: ConnectOptions,
     timeout: Duration,
 }
 
-impl PostgresNews {
+impl PostgresNotifications {
     /// News through that database.
     pub fn new(options: &PostgresOptions) -> Self {
-        let recipe = Recipe::new(&options.server, Purpose::News, options.timeout);
-        Self { recipe, timeout: options.timeout }
+        let connect_options = ConnectOptions::new(&options.server, Purpose::News, options.timeout);
+        Self { connect_options, timeout: options.timeout }
     }
 
     /// A line that listens.
     ///
     /// # Errors
     /// PostgreSQL cannot be reached.
-    pub async fn open(&self) -> Result<PostgresLine, tokio_postgres::Error> {
-        let (client, news) = self.recipe.listener().await?;
+    pub async fn open(&self) -> Result<PostgresNotifier, tokio_postgres::Error> {
+        let (client, news) = self.connect_options.listener().await?;
         client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
-        Ok(PostgresLine { client, news, timeout: self.timeout })
+        Ok(PostgresNotifier { client, news, timeout: self.timeout })
     }
 }
 
 #[async_trait]
-impl CommitNews for PostgresNews {
-    async fn listen(&self) -> Result<Box<dyn NewsLine>, PortError> {
+impl CommitNotifications for PostgresNotifications {
+    async fn listen(&self) -> Result<Box<dyn CommitNotifier>, PortError> {
         let failed = "PostgreSQL cannot be listened to";
         match timeout(self.timeout, self.open()).await {
             Ok(Ok(line)) => Ok(Box::new(line)),
@@ -59,14 +59,14 @@ impl CommitNews for PostgresNews {
 
 /// A session that listens, and tells.
 #[derive(Debug)]
-pub struct PostgresLine {
+pub struct PostgresNotifier {
     client: Client,
     news: mpsc::Receiver<()>,
     timeout: Duration,
 }
 
 #[async_trait]
-impl NewsLine for PostgresLine {
+impl CommitNotifier for PostgresNotifier {
     async fn tell(&mut self) -> Result<(), PortError> {
         let failed = "PostgreSQL takes no news";
         match timeout(self.timeout, self.client.execute(TELL, &[&CHANNEL])).await {

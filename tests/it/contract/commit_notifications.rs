@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use pvz::adapters::postgres::{PostgresLine, PostgresNews};
-use pvz::ports::{CommitNews, NewsLine};
+use pvz::adapters::postgres::{PostgresNotifications, PostgresNotifier};
+use pvz::ports::{CommitNotifications, CommitNotifier};
 use tokio::time::timeout;
 
 use crate::postgres::cluster::{Database, store};
 use crate::process::PATIENCE;
 
-async fn postgres() -> (Arc<dyn CommitNews>, Database) {
+async fn postgres() -> (Arc<dyn CommitNotifications>, Database) {
     let (_, database) = store().await;
-    (Arc::new(PostgresNews::new(&database.options())), database)
+    (Arc::new(PostgresNotifications::new(&database.options())), database)
 }
 
-async fn hears(line: &mut dyn NewsLine) {
+async fn hears(line: &mut dyn CommitNotifier) {
     timeout(PATIENCE, line.hear()).await.expect("news").unwrap();
 }
 
@@ -54,7 +54,7 @@ async fn a_line_that_broke_says_so_and_another_one_hears() {
     assert!(heard.unwrap_err().retryable());
     assert!(one.tell().await.is_err());
     let mut again = news.listen().await.unwrap();
-    let mut other: PostgresLine = PostgresNews::new(&database.options()).open().await.unwrap();
+    let mut other: PostgresNotifier = PostgresNotifications::new(&database.options()).open().await.unwrap();
     other.tell().await.unwrap();
     hears(&mut *again).await;
 }

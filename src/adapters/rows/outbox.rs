@@ -4,11 +4,11 @@ use diesel::Queryable;
 
 use super::{Fault, instant};
 use crate::domain::OrderId;
-use crate::ports::{DeadLetter, LeadNote, OutboxStatus, Position, Resolution};
+use crate::ports::{DeadLetter, LeaderNote, OutboxStatus, Position, Resolution};
 
 /// A dead letter as the columns of its row, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-pub struct LetterRow {
+pub struct DeadLetterRow {
     /// The order that is held back.
     pub order_id: String,
     /// The sequence of the event within it.
@@ -23,7 +23,7 @@ pub struct LetterRow {
     pub resolution: Option<String>,
 }
 
-impl LetterRow {
+impl DeadLetterRow {
     /// A resolution as its column holds it.
     pub const fn resolution_text(resolution: Resolution) -> &'static str {
         match resolution {
@@ -33,13 +33,13 @@ impl LetterRow {
     }
 }
 
-impl TryFrom<LetterRow> for DeadLetter {
+impl TryFrom<DeadLetterRow> for DeadLetter {
     type Error = Fault;
 
-    fn try_from(row: LetterRow) -> Result<Self, Fault> {
+    fn try_from(row: DeadLetterRow) -> Result<Self, Fault> {
         let parse = |text: String| {
             let known = [Resolution::Retry, Resolution::Drop];
-            let found = known.into_iter().find(|known| LetterRow::resolution_text(*known) == text);
+            let found = known.into_iter().find(|known| DeadLetterRow::resolution_text(*known) == text);
             found.ok_or_else(|| Fault::new("resolution", format!("is none: {text:?}")))
         };
         Ok(Self {
@@ -84,7 +84,7 @@ impl CursorRow {
         };
         let note = match (self.leader, self.led_since) {
             (Some(leader), Some(since)) => {
-                Some(LeadNote { leader, since: instant("led_since", since)?, failure })
+                Some(LeaderNote { leader, since: instant("led_since", since)?, failure })
             }
             _ => None,
         };

@@ -17,12 +17,12 @@ const CAUTION: u32 = 16;
 
 /// Whether guessing pays at the moment.
 #[derive(Debug, Default)]
-pub struct Guess {
+pub struct OptimisticInsert {
     /// How many batches are still to look first.
     cautious: AtomicU32,
 }
 
-impl Guess {
+impl OptimisticInsert {
     /// The verdict on a batch of which nothing is there, if it is worth a try
     /// and proves itself.
     pub fn decide(&self, batch: &Batch, decide: &dyn Decide) -> Option<Verdict> {
@@ -34,7 +34,7 @@ impl Guess {
     }
 
     /// Something was there.
-    pub fn was_wrong(&self) {
+    pub fn record_conflict(&self) {
         self.cautious.store(CAUTION, Ordering::Relaxed);
     }
 
@@ -50,5 +50,5 @@ fn proves_itself(batch: &Batch, verdict: &Verdict) -> bool {
     // Both name nothing twice, and nothing is written that was not named.
     !writes.inserted.is_empty()
         && writes.inserted.len() == batch.order_ids.len()
-        && writes.records.len() == batch.record_keys.len()
+        && writes.records.len() == batch.idempotency_keys.len()
 }
