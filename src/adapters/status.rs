@@ -19,7 +19,7 @@ pub struct StatusCodes {
 /// The exit code of `pvz verify` when it found differences.
 pub const EXIT_DIFFERENCES: u8 = 7;
 
-/// The mapping of DOMAIN.md, section Refusals.
+/// The mapping of `docs/domain.md`, Refusals.
 pub const fn status_codes(reason: Reason) -> StatusCodes {
     use Reason as R;
     let (grpc, http, exit) = match reason {

@@ -9,7 +9,7 @@ use sha2::Sha256;
 use crate::domain::{OrderId, Refusal, Timestamp};
 
 const DEFAULT_PAGE: usize = 50;
-/// The largest page, also the largest `last_n` (DOMAIN.md, Reads).
+/// The largest page, also the largest `last_n` (`docs/domain.md`, Reads).
 pub const MAX_PAGE: i32 = 1_000;
 const TAG: usize = 16;
 

@@ -1,5 +1,5 @@
 //! The oracle over a store: every row is the fold of its events, sequences have
-//! no gap, no history is impossible (RELIABILITY.md, The oracle: b, c, e).
+//! no gap, no history is impossible (`docs/reliability.md`, The oracle: b, c, e).
 
 use crate::domain::{Event, Order, OrderId, evolve};
 use crate::ports::{Audited, OrderStore, PortError};

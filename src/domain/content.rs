@@ -1,7 +1,7 @@
 //! The content of a command, by which a repeated `request_id` is recognised:
 //! the RPC and its fields as sent, in message order. Configured defaults, the
-//! actor and the `request_id` itself do not count (DOMAIN.md, Saying it
-//! twice).
+//! actor and the `request_id` itself do not count (`docs/domain.md`,
+//! Idempotency).
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

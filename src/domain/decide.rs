@@ -1,6 +1,6 @@
 //! The decision: from a command, the orders as they are, the time and the
 //! policy to new events and an answer, or to a refusal. The order of the
-//! checks is DOMAIN.md's; a `request_id` is looked at before this.
+//! checks is that of `docs/domain.md`; a `request_id` is looked at before this.
 
 use std::collections::HashMap;
 

@@ -104,7 +104,7 @@ impl Catalogue {
         Ok(Self(kinds))
     }
 
-    /// The catalogue of DOMAIN.md: bag, box, film.
+    /// The default catalogue (`docs/domain.md`, Accept): bag, box, film.
     pub fn standard() -> Self {
         let kind = |code, role, weight_below, surcharge| Kind {
             code: PackagingCode::new(code),

@@ -25,7 +25,7 @@ pub struct Policy {
 impl Policy {
     const HOUR: Duration = Duration::from_hours(1);
 
-    /// The defaults of DOMAIN.md, with that default point.
+    /// The defaults of `docs/domain.md`, with that default point.
     pub fn standard(pickup_point: PickupPointId) -> Self {
         Self {
             return_window: 48 * Self::HOUR,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{OrderId, OrderResult};
 
-/// The longest value that a refusal echoes, in characters (DOMAIN.md, Refusals).
+/// The longest value that a refusal echoes, in characters (`docs/domain.md`, Refusals).
 const ECHO_LIMIT: usize = 64;
 
 macro_rules! reasons {
@@ -94,7 +94,7 @@ reasons! {
 impl Reason {
     /// Whether an idempotency record keeps a refusal of this reason: the facts
     /// about orders are kept, what a corrected request would change is not
-    /// (DOMAIN.md, Saying it twice).
+    /// (`docs/domain.md`, Idempotency).
     pub const fn is_stored(self) -> bool {
         use Reason as R;
         match self {

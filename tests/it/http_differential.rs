@@ -18,7 +18,7 @@ use crate::faces::{Ask, Came, Cli, Grpc, Rest};
 use crate::process::{Server, eventually};
 use crate::support::world::block_on;
 
-/// As many as RELIABILITY.md says.
+/// The number that `docs/reliability.md` gives (T17).
 const REQUESTS: usize = 5_000;
 /// After so many the orders are others, so that there are always some that
 /// nothing has happened to.

@@ -1,4 +1,4 @@
-//! Many at once ask for the same (RELIABILITY.md, T5).
+//! Many at once ask for the same (`docs/reliability.md`, T5).
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};

@@ -14,7 +14,7 @@ use crate::proto::v1;
 /// What `ErrorInfo` calls the domain of every reason.
 const DOMAIN: &str = "pvz";
 /// Clients refuse trailers of over 8 KiB, and the details go there in base64:
-/// lists carry only what keeps them below this (DOMAIN.md, Refusals).
+/// lists carry only what keeps them below this (`docs/domain.md`, Refusals).
 const DETAILS_LIMIT: usize = 6 * 1024;
 /// What the encoding around a detail's list entry takes at most.
 const ENTRY_OVERHEAD: usize = 8;

@@ -39,8 +39,8 @@ const NOT_IN_URN: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// A refusal as REST tells it. The members are those of API.md, section
-/// Problem.
+/// A refusal as REST tells it. The members are those of `docs/api.md`,
+/// Problems.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {

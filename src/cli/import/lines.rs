@@ -2,8 +2,8 @@
 
 use std::io::{self, BufRead};
 
-/// The longest line, and the longest CSV record, in bytes (API.md, Requests
-/// and answers).
+/// The longest line, and the longest CSV record, in bytes (`docs/api.md`,
+/// NDJSON).
 pub(super) const MAX_LINE: usize = 64 << 10;
 
 /// A line without its end.

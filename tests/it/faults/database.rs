@@ -1,6 +1,6 @@
 //! The database fails under a load of all commands: its sessions are ended, it
 //! crashes, its disk is full. Whatever was answered is there, whatever was not
-//! is there whole or not at all (RELIABILITY.md, T11).
+//! is there whole or not at all (`docs/reliability.md`, T11).
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
 //! A mixed load of all commands, each with its key, that remembers what it was
-//! told; and the oracle that holds the store against it (RELIABILITY.md, The
+//! told; and the oracle that holds the store against it (`docs/reliability.md`, The
 //! oracle: a, b, c, e, f).
 
 use std::collections::BTreeMap;

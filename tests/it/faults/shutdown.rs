@@ -1,4 +1,4 @@
-//! The end of a server under load (RELIABILITY.md, T20).
+//! The end of a server under load (`docs/reliability.md`, T20).
 
 use std::time::{Duration, Instant};
 

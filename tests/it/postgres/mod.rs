@@ -30,7 +30,7 @@ use pvz::ports::{OrderStore, Outcome, PortError};
 use crate::support::commands::{Ask, point};
 use crate::support::time::TestClock;
 
-/// Runs commands as one batch, under the policy of DOMAIN.md, at that many
+/// Runs commands as one batch, under the default policy, at that many
 /// microseconds after every test begins.
 async fn run_later(store: &dyn OrderStore, asks: &[Ask], later: i64) -> Result<Vec<Outcome>, PortError> {
     let policy = Arc::new(Policy::standard(point("main")));

@@ -15,7 +15,7 @@ use crate::support::world::block_on;
 
 const TOPIC: &str = "replicas";
 const ORDERS: usize = 1_500;
-/// What DESIGN.md promises is three seconds, on a machine that has nothing else
+/// `docs/architecture.md` promises three seconds, on a machine that has nothing else
 /// to do.
 const SOON: Duration = Duration::from_secs(20);
 

@@ -30,7 +30,7 @@ pub fn enter_runtime() -> tokio::runtime::EnterGuard<'static> {
     runtime().enter()
 }
 
-/// A counter, `main` its default point, under the policy of DOMAIN.md.
+/// A counter, `main` its default point, under the default policy.
 pub struct World {
     pub store: Arc<dyn OrderStore>,
     pub clock: Arc<TestClock>,

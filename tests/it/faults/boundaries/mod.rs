@@ -1,7 +1,7 @@
 //! The process dies at its N-th I/O boundary, for every N: before it changes a
 //! file or sends on a connection when a command is tried first, and half through
 //! that when it is retried under its key, and the other way round. Then it is started as usual, asked once
-//! more, and everything holds (RELIABILITY.md, T3). So do all boundaries of a
+//! more, and everything holds (`docs/reliability.md`, T3). So do all boundaries of a
 //! first start.
 
 use std::collections::BTreeSet;
