@@ -170,7 +170,7 @@ async fn room_is_made_ahead_and_old_events_can_be_detached() {
     assert_eq!(store.oldest().await.unwrap(), Position(0));
     assert_eq!(check(&*store).await, (4, 4));
 
-    // As docs/partitions.md says: not within a transaction, and beside those who
+    // As docs/postgres.md says: not within a transaction, and beside those who
     // write.
     shell
         .batch_execute("ALTER TABLE order_events DETACH PARTITION order_events_1 CONCURRENTLY")
