@@ -1,5 +1,7 @@
 //! The AsyncAPI document: what is committed is what the build makes of the
 //! contract, and nothing in it breaks who reads the topic.
+//!
+//! Test T18 of `docs/reliability.md`.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,4 +1,6 @@
 //! Nothing that a file or a variable holds makes the configuration panic.
+//!
+//! Test T16 of `docs/reliability.md`.
 
 use proptest::prelude::*;
 use pvz::config::{Config, Origin, keys};

@@ -1,4 +1,6 @@
 //! No file descriptors left.
+//!
+//! Test T29 of `docs/reliability.md`.
 
 use rustix::process::{Resource, Rlimit, getrlimit};
 use tokio::net::TcpStream;

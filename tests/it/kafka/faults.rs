@@ -1,4 +1,6 @@
 //! Whatever a broker does, no event is lost and of no order two change places.
+//!
+//! Test T12 of `docs/reliability.md`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

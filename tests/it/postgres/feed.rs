@@ -1,5 +1,7 @@
 //! The feed while transactions stay open, end in any order, and are rolled
 //! back: it skips nothing and keeps the order of each order's events.
+//!
+//! Test T7 of `docs/reliability.md`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
 //! Relays as they must not be are noticed by what the other tests look with.
+//!
+//! Test T25 of `docs/reliability.md`.
 
 use std::sync::Arc;
 

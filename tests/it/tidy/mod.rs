@@ -2,6 +2,7 @@
 //! says. Function length and the bans of calls are clippy's.
 
 mod layers;
+mod references;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
