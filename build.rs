@@ -19,7 +19,7 @@ use std::{env, fs};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 2] = ["pvz/v1/order_service.proto", "pvz/record/v1/record.proto"];
+const PROTOS: [&str; 2] = ["pvz/v1/order_service.proto", "pvz/storage/v1/storage.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build");

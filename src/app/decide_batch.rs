@@ -1,7 +1,7 @@
 //! Decides a batch in memory: commands in their order, each seeing the ones
 //! before it. Pure but for the clock, which is read once, and fresh ids.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ struct Keyed {
     key: IdempotencyKey,
     method: Method,
     hashes: Vec<[u8; 16]>,
+    later_hashes: BTreeMap<String, [u8; 16]>,
 }
 
 impl Entry {
@@ -44,8 +45,10 @@ impl Entry {
         let keyed = request_id.map(|request_id| {
             let content = Content::of(&command, &policy.catalogue);
             let hashes = content.fields.iter().map(|field| hash(field)).collect();
-            let method = content.method;
-            Keyed { key: IdempotencyKey { scope: scope.to_owned(), request_id }, method, hashes }
+            let later = content.later_fields.iter();
+            let later_hashes = later.map(|(name, field)| ((*name).to_owned(), hash(field))).collect();
+            let key = IdempotencyKey { scope: scope.to_owned(), request_id };
+            Keyed { key, method: content.method, hashes, later_hashes }
         });
         Self { command, actor, traceparent: None, keyed }
     }
@@ -224,8 +227,13 @@ impl Work<'_> {
     }
 
     fn record(&mut self, keyed: &Keyed, answer: StoredAnswer) {
-        let record =
-            Record { method: keyed.method, hashes: keyed.hashes.clone(), answer, created_at: self.now };
+        let record = Record {
+            method: keyed.method,
+            hashes: keyed.hashes.clone(),
+            later_hashes: keyed.later_hashes.clone(),
+            answer,
+            created_at: self.now,
+        };
         self.records.insert(keyed.key.clone(), record);
     }
 
@@ -245,16 +253,52 @@ impl Work<'_> {
     }
 }
 
-/// The first field in which a repeated key's content differs, in message
-/// order; `method` when it is another RPC.
-fn first_difference(record: &Record, keyed: &Keyed) -> Option<&'static str> {
-    let method = keyed.method;
-    if record.method != method {
+/// Returns the first field in which a repeated key's content differs, in
+/// message order; `method` when it is another RPC. Later fields that this
+/// release does not know come last: a record of a newer release has them.
+fn first_difference<'r>(record: &'r Record, keyed: &'r Keyed) -> Option<&'r str> {
+    if record.method != keyed.method {
         return Some("method");
     }
-    method
-        .fields()
-        .iter()
-        .enumerate()
-        .find_map(|(index, field)| (record.hashes.get(index) != keyed.hashes.get(index)).then_some(*field))
+    let first_release = keyed.method.fields().iter().enumerate();
+    let first_release =
+        first_release.map(|(index, field)| (*field, record.hashes.get(index) == keyed.hashes.get(index)));
+    let (stored, sent) = (&record.later_hashes, &keyed.later_hashes);
+    let later = keyed.method.later_fields().iter().copied();
+    let later = later.chain(stored.keys().chain(sent.keys()).map(String::as_str));
+    let later = later.map(|field| (field, stored.get(field) == sent.get(field)));
+    first_release.chain(later).find_map(|(field, same)| (!same).then_some(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{IdempotencyKey, Keyed, Method, Record, RequestId, Timestamp, first_difference};
+    use crate::domain::Answer;
+
+    /// The difference between a record and a command, each with a later field
+    /// `note` or without, and with another customer if `other`.
+    fn difference(stored: Option<u8>, sent: Option<u8>, other: bool) -> Option<String> {
+        let later = |note: Option<u8>| note.map(|note| ("note".to_owned(), [note; 16])).into_iter().collect();
+        let (method, hashes) = (Method::AcceptReturn, vec![[0; 16], [u8::from(other); 16], [0; 16]]);
+        let record = Record {
+            method,
+            hashes: vec![[0; 16]; 3],
+            later_hashes: later(stored),
+            answer: Ok(Answer::Results(Vec::new())),
+            created_at: Timestamp::from_micros(0).unwrap(),
+        };
+        let key = IdempotencyKey { scope: String::new(), request_id: RequestId::parse("key").unwrap() };
+        let keyed = Keyed { key, method, hashes, later_hashes: later(sent) };
+        first_difference(&record, &keyed).map(str::to_owned)
+    }
+
+    #[test]
+    fn records_of_other_releases_are_compared_by_name() {
+        assert_eq!(difference(None, None, false), None);
+        assert_eq!(difference(Some(1), Some(1), false), None);
+        for (stored, sent) in [(None, Some(1)), (Some(1), None), (Some(1), Some(2))] {
+            assert_eq!(difference(stored, sent, false).as_deref(), Some("note"));
+            assert_eq!(difference(stored, sent, true).as_deref(), Some("customer_id"), "in message order");
+        }
+    }
 }

@@ -4,9 +4,13 @@
 //! Idempotency).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Accept, BatchMode, Catalogue, Command, CustomerId, OrderIds, PickupPointId};
+use super::{
+    Accept, AcceptReturn, BatchMode, Catalogue, Command, CustomerId, ImportRow, Issue, OrderIds,
+    PickupPointId, ReturnToCourier,
+};
 
 /// The RPC of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,7 +48,9 @@ impl Method {
         Self::ALL.into_iter().find(|method| method.name() == name)
     }
 
-    /// The fields that count, in message order.
+    /// The fields of the first release, in message order. Stored idempotency
+    /// records hold one hash for each of them and no names, so this list never
+    /// changes; a field added later goes into [`Method::later_fields`].
     pub const fn fields(self) -> &'static [&'static str] {
         match self {
             Self::AcceptOrder | Self::ImportOrders => &[
@@ -61,71 +67,92 @@ impl Method {
             Self::ReturnToCourier => &["order_ids", "pickup_point_id", "mode"],
         }
     }
+
+    /// The fields added after the first release, in message order. Stored with
+    /// their names, and only when the request has them.
+    pub const fn later_fields(self) -> &'static [&'static str] {
+        match self {
+            Self::AcceptOrder
+            | Self::ImportOrders
+            | Self::IssueOrders
+            | Self::AcceptReturn
+            | Self::ReturnToCourier => &[],
+        }
+    }
 }
 
-/// What counts of a command: a text for each of [`Method::fields`]. Two
-/// commands are the same when their contents are.
+/// The content of a command. Two commands are the same when their contents are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content<'a> {
     /// The RPC.
     pub method: Method,
-    /// The fields, in message order.
+    /// A text for each of [`Method::fields`].
     pub fields: Vec<Cow<'a, str>>,
+    /// The present ones of [`Method::later_fields`], by name.
+    pub later_fields: BTreeMap<&'static str, Cow<'a, str>>,
 }
 
 impl<'a> Content<'a> {
-    /// The content of a command. The catalogue tells which packaging is the
-    /// container, to be put first.
+    /// Returns the content of a command. The catalogue tells which packaging is
+    /// the container, which comes first.
     pub fn of(command: &'a Command, catalogue: &Catalogue) -> Self {
-        let (method, fields) = match command {
-            Command::Accept(accept) => (Method::AcceptOrder, accept_fields(accept, catalogue)),
-            Command::Import(row) => (Method::ImportOrders, accept_fields(&row.0, catalogue)),
-            Command::Issue(issue) => (
+        // Every field is named, so a field that is added does not compile until
+        // it is part of the content.
+        match command {
+            Command::Accept(accept) => Self::of_accept(Method::AcceptOrder, accept, catalogue),
+            Command::Import(ImportRow(accept)) => Self::of_accept(Method::ImportOrders, accept, catalogue),
+            Command::Issue(Issue { order_ids, customer_id, pickup_point_id, mode }) => Self::new(
                 Method::IssueOrders,
                 vec![
-                    ids(&issue.order_ids),
-                    optional(issue.customer_id.as_ref().map(CustomerId::as_str)),
-                    optional(issue.pickup_point_id.as_ref().map(PickupPointId::as_str)),
-                    mode(issue.mode),
+                    ids(order_ids),
+                    optional(customer_id.as_ref().map(CustomerId::as_str)),
+                    optional(pickup_point_id.as_ref().map(PickupPointId::as_str)),
+                    mode_text(*mode),
                 ],
             ),
-            Command::AcceptReturn(accept_return) => (
+            Command::AcceptReturn(AcceptReturn { order_id, customer_id, pickup_point_id }) => Self::new(
                 Method::AcceptReturn,
                 vec![
-                    accept_return.order_id.as_str().into(),
-                    accept_return.customer_id.as_str().into(),
-                    optional(accept_return.pickup_point_id.as_ref().map(PickupPointId::as_str)),
+                    order_id.as_str().into(),
+                    customer_id.as_str().into(),
+                    optional(pickup_point_id.as_ref().map(PickupPointId::as_str)),
                 ],
             ),
-            Command::ReturnToCourier(to_courier) => (
+            Command::ReturnToCourier(ReturnToCourier { order_ids, pickup_point_id, mode }) => Self::new(
                 Method::ReturnToCourier,
                 vec![
-                    ids(&to_courier.order_ids),
-                    optional(to_courier.pickup_point_id.as_ref().map(PickupPointId::as_str)),
-                    mode(to_courier.mode),
+                    ids(order_ids),
+                    optional(pickup_point_id.as_ref().map(PickupPointId::as_str)),
+                    mode_text(*mode),
                 ],
             ),
-        };
-        Self { method, fields }
+        }
     }
-}
 
-fn accept_fields<'a>(accept: &'a Accept, catalogue: &Catalogue) -> Vec<Cow<'a, str>> {
-    let mut packaging = String::new();
-    for code in catalogue.container_first(&accept.packaging) {
-        // Each code behind its length: codes are any strings, so no separator
-        // is safe. A text takes whatever is written to it.
-        _ = write!(packaging, "{}:{code}", code.as_str().len());
+    fn new(method: Method, fields: Vec<Cow<'a, str>>) -> Self {
+        Self { method, fields, later_fields: BTreeMap::new() }
     }
-    vec![
-        accept.order_id.as_str().into(),
-        accept.customer_id.as_str().into(),
-        accept.storage_until.micros().to_string().into(),
-        accept.weight.map(|weight| weight.get().to_string()).unwrap_or_default().into(),
-        accept.price.minor().to_string().into(),
-        packaging.into(),
-        optional(accept.pickup_point_id.as_ref().map(PickupPointId::as_str)),
-    ]
+
+    fn of_accept(method: Method, accept: &'a Accept, catalogue: &Catalogue) -> Self {
+        let Accept { order_id, customer_id, storage_until, weight, price, packaging, pickup_point_id } =
+            accept;
+        let mut codes = String::new();
+        for code in catalogue.container_first(packaging) {
+            // Each code after its length: codes are arbitrary strings, so no
+            // separator is safe. Writing to a string never fails.
+            _ = write!(codes, "{}:{code}", code.as_str().len());
+        }
+        let fields = vec![
+            order_id.as_str().into(),
+            customer_id.as_str().into(),
+            storage_until.micros().to_string().into(),
+            weight.map(|weight| weight.get().to_string()).unwrap_or_default().into(),
+            price.minor().to_string().into(),
+            codes.into(),
+            optional(pickup_point_id.as_ref().map(PickupPointId::as_str)),
+        ];
+        Self::new(method, fields)
+    }
 }
 
 /// Keys are never empty, so the empty text stands for an absent one.
@@ -138,9 +165,38 @@ fn ids(ids: &OrderIds) -> Cow<'_, str> {
     ids.as_slice().iter().map(super::OrderId::as_str).collect::<Vec<_>>().join(",").into()
 }
 
-fn mode(mode: BatchMode) -> Cow<'static, str> {
+fn mode_text(mode: BatchMode) -> Cow<'static, str> {
     match mode {
         BatchMode::Atomic => "atomic".into(),
         BatchMode::Partial => "partial".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Method;
+
+    /// Stored records hold a hash for each of these by position: a list that
+    /// differs makes every stored answer unreadable, for this release or for
+    /// the previous one.
+    #[test]
+    fn the_fields_of_the_first_release_are_frozen() {
+        let accept = [
+            "order_id",
+            "customer_id",
+            "storage_until",
+            "weight_grams",
+            "price_minor",
+            "packaging",
+            "pickup_point_id",
+        ];
+        let frozen: [&[&str]; 5] = [
+            &accept,
+            &accept,
+            &["order_ids", "customer_id", "pickup_point_id", "mode"],
+            &["order_id", "customer_id", "pickup_point_id"],
+            &["order_ids", "pickup_point_id", "mode"],
+        ];
+        assert_eq!(Method::ALL.map(Method::fields), frozen, "add fields to Method::later_fields");
     }
 }

@@ -139,15 +139,33 @@ fn already_exists(accept: &Accept, order: &Order, policy: &Policy) -> Refusal {
 /// The first field in which an accept differs from what was accepted, with
 /// defaults filled in.
 fn first_difference(accept: &Accept, order: &Order, policy: &Policy) -> Option<&'static str> {
-    let point = accept.pickup_point_id.as_ref().unwrap_or(&policy.pickup_point);
-    let packaging: Vec<PackagingCode> = policy.catalogue.container_first(&accept.packaging);
+    // Every field is named, so a field that is added does not compile until it
+    // is compared, or left out on purpose.
+    let Accept { order_id: _, customer_id, storage_until, weight, price, packaging, pickup_point_id } =
+        accept;
+    let Order {
+        order_id: _,
+        customer_id: known_customer,
+        pickup_point_id: known_point,
+        state: _,
+        storage_until: known_deadline,
+        accepted_at: _,
+        weight: known_weight,
+        price: known_price,
+        surcharge: _,
+        currency: _,
+        packaging: known_packaging,
+        version: _,
+    } = order;
+    let point = pickup_point_id.as_ref().unwrap_or(&policy.pickup_point);
+    let packaging: Vec<PackagingCode> = policy.catalogue.container_first(packaging);
     [
-        ("customer_id", accept.customer_id == order.customer_id),
-        ("pickup_point_id", *point == order.pickup_point_id),
-        ("storage_until", accept.storage_until == order.storage_until),
-        ("weight_grams", accept.weight.map(Grams::get) == order.weight.map(Grams::get)),
-        ("price_minor", accept.price == order.price),
-        ("packaging", *packaging == *order.packaging),
+        ("customer_id", customer_id == known_customer),
+        ("pickup_point_id", point == known_point),
+        ("storage_until", storage_until == known_deadline),
+        ("weight_grams", weight.map(Grams::get) == known_weight.map(Grams::get)),
+        ("price_minor", price == known_price),
+        ("packaging", *packaging == **known_packaging),
     ]
     .into_iter()
     .find_map(|(field, same)| (!same).then_some(field))

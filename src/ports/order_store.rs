@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -176,8 +176,13 @@ pub struct IdempotencyKey {
 pub struct Record {
     /// The RPC.
     pub method: Method,
-    /// A hash of each field, in the order of [`Method::fields`].
+    /// A hash of each field of the first release, in the order of
+    /// [`Method::fields`].
     pub hashes: Vec<[u8; 16]>,
+    /// A hash of each later field that the request had, by name; names that
+    /// this release does not know are kept. A record of a release without later
+    /// fields has none.
+    pub later_hashes: BTreeMap<String, [u8; 16]>,
     /// The answer.
     pub answer: StoredAnswer,
     /// When it was decided.

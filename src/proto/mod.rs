@@ -13,11 +13,11 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/pvz.v1.serde.rs"));
 }
 
-/// What databases keep of an answer, `proto/pvz/record/v1`.
-pub mod record {
+/// The binary columns of idempotency records, `proto/pvz/storage/v1`.
+pub mod storage {
     #[expect(clippy::pedantic, reason = "generated")]
     pub mod v1 {
-        tonic::include_proto!("pvz.record.v1");
+        tonic::include_proto!("pvz.storage.v1");
     }
 }
 

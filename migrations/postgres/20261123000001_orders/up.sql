@@ -190,7 +190,7 @@ CREATE TABLE idempotency (
     method     method_name  NOT NULL,
     -- 16 bytes for each field that counts, in message order.
     hashes     field_hashes NOT NULL,
-    -- A pvz.record.v1.StoredAnswer.
+    -- A pvz.storage.v1.StoredAnswer.
     answer     bytea        NOT NULL,
     created_at bigint       NOT NULL,
 

@@ -99,7 +99,7 @@ CREATE TABLE idempotency (
         CHECK (method IN ('AcceptOrder', 'ImportOrders', 'IssueOrders', 'AcceptReturn', 'ReturnToCourier')),
     -- 16 bytes for each field that counts, in message order.
     hashes     BLOB    NOT NULL CHECK (length(hashes) % 16 = 0),
-    -- A pvz.record.v1.StoredAnswer.
+    -- A pvz.storage.v1.StoredAnswer.
     answer     BLOB    NOT NULL,
     created_at INTEGER NOT NULL,
     PRIMARY KEY (scope, request_id)

@@ -29,7 +29,7 @@ columns! {
 }
 
 columns! {
-    /// That they were accepted: placeholders 17 to 24.
+    /// That they were accepted: placeholders 18 to 25.
     NewEvents<'a> {
         event_id: SqlUuid = Uuid,
         order_id: Text = &'a str,
@@ -75,7 +75,7 @@ WITH new_orders AS (
 const INSERT_RECORDS: &str = ", 'STORED', 1
     RETURNING 1
 ), new_records AS (
-    INSERT INTO idempotency (scope, request_id, method, hashes, answer, created_at)
+    INSERT INTO idempotency (scope, request_id, method, hashes, answer, created_at, later_hashes)
     SELECT * FROM (SELECT ";
 
 const INSERT_EVENTS: &str = ") AS new

@@ -45,10 +45,10 @@ pub(super) type PositionedRow =
     (i64, Uuid, String, i64, String, String, String, Option<String>, i64, Vec<u8>, Option<String>);
 
 /// The columns of a [`IdempotencyRow`].
-pub(super) const RECORD: &str = "scope, request_id, method, hashes, answer, created_at";
+pub(super) const RECORD: &str = "scope, request_id, method, hashes, answer, created_at, later_hashes";
 
 /// The types of [`RECORD`].
-pub(super) type IdempotencyColumns = (Text, Text, Text, Binary, Binary, BigInt);
+pub(super) type IdempotencyColumns = (Text, Text, Text, Binary, Binary, BigInt, Nullable<Binary>);
 
 /// An order of a row, or what is wrong with the row.
 pub(super) fn order(row: OrderRow) -> Result<Order, Failure> {

@@ -7,7 +7,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
-use crate::adapters::rows::{OrderRow, answer_bytes, event_body, type_text};
+use crate::adapters::rows::{OrderRow, answer_bytes, event_body, later_hash_bytes, type_text};
 use crate::domain::{Event, Grams, Order, RequestId, Timestamp, Traceparent};
 use crate::ports::{IdempotencyKey, Record, Writes};
 
@@ -87,7 +87,7 @@ columns! {
 }
 
 columns! {
-    /// Idempotency records: placeholders 16 to 21 of the guarded write.
+    /// Idempotency records: placeholders 16 to 22 of the guarded write.
     Kept<'a> {
         scope: Text = &'a str,
         request_id: Text = &'a str,
@@ -95,19 +95,20 @@ columns! {
         hashes: Binary = Vec<u8>,
         answer: Binary = Vec<u8>,
         created_at: BigInt = i64,
+        later_hashes: Nullable<Binary> = Option<Vec<u8>>,
     }
 }
 
 columns! {
-    /// When the record that was loaded under the same key was made, if there was one: placeholder 22.
+    /// When the record that was loaded under the same key was made, if there was one: placeholder 23.
     Replaced {
         created_at: Nullable<BigInt> = Option<i64>,
     }
 }
 
 columns! {
-    /// Changed orders, and what an event may change of one: placeholders 23 to
-    /// 29.
+    /// Changed orders, and what an event may change of one: placeholders 24 to
+    /// 30.
     Updated<'a> {
         order_id: Text = &'a str,
         loaded: BigInt = i64,
@@ -120,7 +121,7 @@ columns! {
 }
 
 columns! {
-    /// Events: placeholders 30 to 39.
+    /// Events: placeholders 31 to 40.
     Appended<'a> {
         event_id: SqlUuid = Uuid,
         order_id: Text = &'a str,
@@ -167,16 +168,17 @@ const KEEP_RECORDS: &str = ") AS new (order_id)
     ON CONFLICT DO NOTHING
     RETURNING 1
 ), new_records AS (
-    INSERT INTO idempotency AS kept (scope, request_id, method, hashes, answer, created_at)
-    SELECT scope, request_id, method, hashes, answer, created_at FROM unnest(";
+    INSERT INTO idempotency AS kept (scope, request_id, method, hashes, answer, created_at, later_hashes)
+    SELECT scope, request_id, method, hashes, answer, created_at, later_hashes FROM unnest(";
 
-const UPDATE_ORDERS: &str = ") AS new (scope, request_id, method, hashes, answer, created_at, replaced)
+const UPDATE_ORDERS: &str =
+    ") AS new (scope, request_id, method, hashes, answer, created_at, later_hashes, replaced)
     WHERE (SELECT count(*) FROM new_orders) = cardinality($1)
     ORDER BY new.scope COLLATE \"C\", new.request_id COLLATE \"C\"
     ON CONFLICT (scope, request_id) DO UPDATE SET method = excluded.method, hashes = excluded.hashes,
-        answer = excluded.answer, created_at = excluded.created_at
+        answer = excluded.answer, created_at = excluded.created_at, later_hashes = excluded.later_hashes
     WHERE kept.created_at = (
-        SELECT loaded.created_at FROM unnest($16, $17, $22) AS loaded (scope, request_id, created_at)
+        SELECT loaded.created_at FROM unnest($16, $17, $23) AS loaded (scope, request_id, created_at)
         WHERE loaded.scope = kept.scope AND loaded.request_id = kept.request_id)
     RETURNING 1
 ), changed_orders AS (
@@ -210,12 +212,12 @@ const NUMBERED: &str = ") WITH ORDINALITY AS new (event_id, order_id, sequence, 
 const GUARD: &str = "\
 WHERE (SELECT count(*) FROM new_orders) = cardinality($1)
         AND (SELECT count(*) FROM new_records) = cardinality($16)
-        AND (SELECT count(*) FROM changed_orders) = cardinality($23)
+        AND (SELECT count(*) FROM changed_orders) = cardinality($24)
     ORDER BY new.number
     RETURNING 1
 )
-SELECT CASE WHEN (SELECT count(*) FROM new_events) = cardinality($30)
-        AND (SELECT count(*) FROM changed_orders) = cardinality($23)
+SELECT CASE WHEN (SELECT count(*) FROM new_events) = cardinality($31)
+        AND (SELECT count(*) FROM changed_orders) = cardinality($24)
         AND (SELECT count(*) FROM new_records) = cardinality($16)
         AND (SELECT count(*) FROM new_orders) = cardinality($1)
     THEN '' ELSE lost_race() END";
@@ -278,6 +280,7 @@ impl<'a> Kept<'a> {
         self.hashes.push(record.hashes.concat());
         self.answer.push(answer_bytes(&record.answer));
         self.created_at.push(record.created_at.micros());
+        self.later_hashes.push(later_hash_bytes(&record.later_hashes));
     }
 }
 

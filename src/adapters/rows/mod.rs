@@ -3,8 +3,8 @@
 //! that breaks an invariant is a [`Fault`] that names its column, never a
 //! panic and never a guess.
 
-mod answer;
 mod event;
+mod idempotency_record;
 pub mod inbox;
 mod message;
 mod order;
@@ -14,8 +14,8 @@ use std::fmt;
 
 use crate::domain::Timestamp;
 
-pub use answer::{IdempotencyRow, answer_bytes};
 pub use event::{EventRow, event_body, type_text};
+pub use idempotency_record::{IdempotencyRow, answer_bytes, later_hash_bytes};
 pub use inbox::{PartitionRow, SeenRow, StatisticsRow};
 pub use message::{Format, event_from_message, read_event};
 pub use order::OrderRow;

@@ -200,5 +200,6 @@ fn record(request_id: &str) -> IdempotencyRow {
         hashes: Vec::new(),
         answer: Vec::new(),
         created_at: 0,
+        later_hashes: None,
     }
 }

@@ -46,10 +46,10 @@ pub(super) type EventColumns =
 
 /// The columns of a [`IdempotencyRow`].
 pub(super) const RECORD: &str =
-    "idempotency.scope, idempotency.request_id, method, hashes, answer, created_at";
+    "idempotency.scope, idempotency.request_id, method, hashes, answer, created_at, later_hashes";
 
 /// The types of [`RECORD`].
-pub(super) type IdempotencyColumns = (Text, Text, Text, Binary, Binary, BigInt);
+pub(super) type IdempotencyColumns = (Text, Text, Text, Binary, Binary, BigInt, Nullable<Binary>);
 
 impl Insert for OrderRow {
     const HEAD: &'static str = "INSERT OR FAIL INTO orders (order_id, customer_id, pickup_point_id, state, \
@@ -116,10 +116,11 @@ impl Insert for NewIdempotencyRecord {
 }
 
 impl Insert for IdempotencyRow {
-    const HEAD: &'static str =
-        "INSERT OR FAIL INTO idempotency (scope, request_id, method, hashes, answer, created_at)";
+    const HEAD: &'static str = "INSERT OR FAIL INTO idempotency (scope, request_id, method, hashes, answer, created_at, \
+         later_hashes)";
     const TAIL: &'static str = " ON CONFLICT (scope, request_id) DO UPDATE SET method = excluded.method, \
-         hashes = excluded.hashes, answer = excluded.answer, created_at = excluded.created_at";
+         hashes = excluded.hashes, answer = excluded.answer, created_at = excluded.created_at, \
+         later_hashes = excluded.later_hashes";
 
     fn values<'b>(&'b self, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         values!(
@@ -130,6 +131,7 @@ impl Insert for IdempotencyRow {
             hashes: Binary,
             answer: Binary,
             created_at: BigInt,
+            later_hashes: Nullable<Binary>,
         );
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What the suites say things with: orders, events, batches, and the stores to
 //! say them to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pvz::adapters::memory::MemoryStore;
@@ -188,7 +189,7 @@ pub fn key(request_id: &str) -> IdempotencyKey {
 pub fn record(answer: StoredAnswer, created_at: i64) -> Record {
     let method = Method::AcceptReturn;
     let hashes = (0..method.fields().len()).map(|field| [u8::try_from(field).unwrap(); 16]).collect();
-    Record { method, hashes, answer, created_at: at(created_at) }
+    Record { method, hashes, later_hashes: BTreeMap::new(), answer, created_at: at(created_at) }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "an answer as a record keeps it")]

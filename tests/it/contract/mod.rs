@@ -13,5 +13,6 @@ mod lists;
 mod order_store;
 mod outbox;
 mod paging;
+mod releases;
 mod sqlite;
 mod system;

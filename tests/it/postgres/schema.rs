@@ -6,11 +6,12 @@ use std::sync::Arc;
 use pvz::adapters::postgres::{OpenError, PostgresStore, migrate, status};
 use pvz::app::verify;
 use pvz::domain::{BatchMode, Timestamp};
-use pvz::ports::{EventLog as _, OrderStore as _, Position};
+use pvz::ports::{Batch, EventLog as _, OrderStore as _, Position, Record, Writes};
 use tokio_postgres::Client;
 
 use super::cluster::{cluster, store};
 use super::{check, run};
+use crate::contract::given::{accepted, answer, key, load, record, write};
 use crate::support::commands::{accept, issue, order, parcel};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -188,6 +189,26 @@ async fn room_is_made_ahead_and_old_events_can_be_detached() {
     assert_eq!((report.orders, report.events, report.archived, report.differing), (4, 4, 1, 0));
     shell.batch_execute("UPDATE orders SET weight_grams = 7 WHERE order_id = 'one'").await.unwrap();
     assert_eq!(verify(&*store, |_| {}).await.unwrap().differing, 1);
+}
+
+/// The previous release knows no `later_hashes`: it demands one hash for each
+/// field of the first release, and inserts rows without the column.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idempotency_records_are_shared_with_the_previous_release() {
+    let (store, database) = store().await;
+    let mut newer = record(answer(&accepted("1", 0)), 0);
+    newer.later_hashes.insert("note".to_owned(), [7; 16]);
+    let writes = Writes { records: vec![(key("newer"), newer.clone())], ..Writes::default() };
+    write(&*store, writes).await.unwrap();
+    let as_read = format!("length(hashes) = {}", 16 * newer.method.fields().len());
+    let copy = format!(
+        "INSERT INTO idempotency (scope, request_id, method, hashes, answer, created_at)
+         SELECT scope, 'older', method, hashes, answer, created_at FROM idempotency WHERE {as_read}"
+    );
+    assert_eq!(database.shell().await.execute(&copy, &[]).await.unwrap(), 1);
+    let named = Batch { idempotency_keys: [key("newer"), key("older")].into(), ..Batch::default() };
+    let older = Record { later_hashes: [].into(), ..newer.clone() };
+    assert_eq!(load(&*store, named).await.records, [(key("newer"), newer), (key("older"), older)].into());
 }
 
 /// The names of the partitions of the log.

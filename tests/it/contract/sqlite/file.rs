@@ -39,6 +39,28 @@ async fn keeps_everything_across_a_restart() {
     assert_eq!(store.head().await.unwrap(), Position(2));
 }
 
+/// The previous release knows no `later_hashes`: it demands one hash for each
+/// field of the first release, and inserts rows without the column.
+#[tokio::test]
+async fn shares_idempotency_records_with_the_previous_release() {
+    let (_folder, path) = folder();
+    let store = open(&path);
+    let mut newer = record(answer(&accepted("1", 0)), 0);
+    newer.later_hashes.insert("note".to_owned(), [7; 16]);
+    let writes = Writes { records: vec![(key("newer"), newer.clone())], ..Writes::default() };
+    write(&store, writes).await.unwrap();
+    let mut shell = shell(&path);
+    let as_read = format!("length(hashes) = {}", 16 * newer.method.fields().len());
+    let copied = diesel::sql_query(format!(
+        "INSERT INTO idempotency (scope, request_id, method, hashes, answer, created_at) \
+         SELECT scope, 'older', method, hashes, answer, created_at FROM idempotency WHERE {as_read}"
+    ));
+    assert_eq!(diesel::RunQueryDsl::execute(copied, &mut shell).unwrap(), 1);
+    let named = Batch { idempotency_keys: [key("newer"), key("older")].into(), ..Batch::default() };
+    let older = pvz::ports::Record { later_hashes: [].into(), ..newer.clone() };
+    assert_eq!(load(&store, named).await.records, [(key("newer"), newer), (key("older"), older)].into());
+}
+
 #[tokio::test]
 async fn two_stores_have_two_secrets() {
     let (one, other) = (folder(), folder());
