@@ -4,51 +4,55 @@
 default:
     @just --list
 
-# Everything that must hold before a change lands.
-all: lint test build
+# Checks everything that must hold before a change lands, as CI does.
+all:
+    .ci/run
 
-# The program, in target/release.
+# Builds the program quickly, in target/release.
 build:
     cargo build --release --locked
 
-# The service, with its data in the platform's data directory.
+# Builds the program for shipping, in target/dist.
+dist:
+    cargo build --profile dist --locked
+
+# Runs the service with its data in the platform's data directory.
 run *flags:
     cargo run --release --locked -- serve {{ flags }}
 
-# Fetches the dependencies that the lock file names.
+# Fetches the dependencies of the lock file.
 deps:
     cargo fetch --locked
 
-# What is made from the sources: the configuration template, help texts, snapshots.
+# Writes the files that are generated: the configuration template, help texts, snapshots.
 generate:
     cargo run --release --locked -- config template > config/default.toml
     TRYCMD=overwrite INSTA_UPDATE=always cargo test --release --locked --test it -- cli_text openapi errors
 
-# Every test; `just test it day::` only some.
+# Runs the tests; `just test it day::` runs some of them.
 test *which:
     tests/run {{ which }}
 
-# Format and lints, as CI has them.
+# Checks format, lints, documentation and dependencies.
 lint:
-    cargo fmt --check
-    cargo clippy --release --locked --all-targets -- -D warnings
-
-# The shipped program, in target/dist.
-dist:
-    cargo build --profile dist --locked
-
-# How fast the service is, on a PostgreSQL started for it and on SQLite.
-bench: dist
-    benches/run
-
-# What REST costs beside gRPC; needs valgrind and wrk.
-bench-rest:
-    cargo bench --locked --bench rest
+    .ci/lint
 
 # Formats the sources.
 fmt:
     cargo fmt
 
-# Checks the orders of the default store against their events.
+# Opens the documentation of the code.
+doc:
+    cargo doc --release --locked --no-deps --document-private-items --open
+
+# Measures the service on PostgreSQL and SQLite, and starts the database itself.
+bench: dist
+    benches/run
+
+# Measures the cost of REST relative to gRPC; needs valgrind and wrk.
+bench-rest:
+    cargo bench --locked --bench rest
+
+# Compares the orders of the default store with their events.
 verify:
     cargo run --release --locked -- verify

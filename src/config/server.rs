@@ -101,8 +101,8 @@ pub struct Server {
     pub drain_deadline: Duration,
 
     /// The web origins whose pages may call REST, such as
-    /// "https://shop.example"; "*" alone means every one. Empty: none (CORS is
-    /// off). In the environment: separated by commas.
+    /// `https://shop.example`; "*" alone allows all. Empty: none (CORS is off).
+    /// In the environment: separated by commas.
     #[config(env = "PVZ_SERVER_CORS_ORIGINS", default = [], deserialize_with = origins)]
     pub cors_origins: Vec<String>,
 }

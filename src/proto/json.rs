@@ -1,7 +1,7 @@
 //! Reading the proto3 JSON mapping, with errors that name the field.
 //!
 //! The generated types read most of the mapping by themselves. Around them
-//! stands [`lenient`], which treats null as absent, notices a field that stands
+//! stands [`deserializer`], which treats null as absent, notices a field that stands
 //! twice in any spelling, and keeps the path to a fault.
 
 mod describe;
