@@ -1,6 +1,7 @@
 //! What a reader should never have to look for: the tree is as its design
 //! says. Function length and the bans of calls are clippy's.
 
+mod dependencies;
 mod layers;
 mod references;
 mod source;
