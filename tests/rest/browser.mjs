@@ -1,5 +1,7 @@
-// Swagger UI in a real browser: it loads without an error and without asking
-// anybody else, and "try it out" accepts an order.
+// Tests Swagger UI in a browser: the page loads without errors and without requests
+// to other hosts, and "Try it out" accepts an order.
+//
+//     node browser.mjs CHROMIUM BASE_URL SCREENSHOT
 
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
@@ -9,13 +11,13 @@ const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "
 try {
   const page = await browser.newPage({ viewport: { width: 1280, height: 1600 } });
   const errors = [];
-  const strangers = [];
+  const foreignRequests = [];
   page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
   page.on("pageerror", (error) => errors.push(String(error)));
   page.on("requestfailed", (request) => errors.push(`${request.url()}: ${request.failure()?.errorText}`));
   page.on("request", (request) => {
     const { origin, protocol } = new URL(request.url());
-    if (origin !== base && protocol !== "data:" && protocol !== "blob:") strangers.push(request.url());
+    if (origin !== base && protocol !== "data:" && protocol !== "blob:") foreignRequests.push(request.url());
   });
 
   await page.goto(`${base}/swagger-ui`);
@@ -27,9 +29,9 @@ try {
 
   const operation = page.locator("#operations-orders-acceptOrder");
   await operation.locator("button.opblock-summary-control").click();
-  // With tryItOutEnabled there is a button to cancel, and none to begin.
-  const begin = operation.locator("button.try-out__btn:not(.cancel)");
-  if (await begin.count()) await begin.click();
+  // With tryItOutEnabled, the form is open and the only button is "Cancel".
+  const tryItOut = operation.locator("button.try-out__btn:not(.cancel)");
+  if (await tryItOut.count()) await tryItOut.click();
   const storageUntil = new Date(Date.now() + 30 * 24 * 3600 * 1000).toISOString();
   const body = { orderId: "browser-1", customerId: "123", storageUntil, weightGrams: 1500, packaging: ["box", "film"] };
   await operation.locator("textarea.body-param__text").fill(JSON.stringify(body));
@@ -37,9 +39,9 @@ try {
     await operation.locator(`tr[data-param-name="${header}"] input`).fill(`browser-${header}`);
   }
   await operation.locator("button.execute").click();
-  const answer = operation.locator(".live-responses-table .response");
-  await answer.waitFor();
-  const text = await answer.innerText();
+  const response = operation.locator(".live-responses-table .response");
+  await response.waitFor();
+  const text = await response.innerText();
   assert.match(text, /^200/m);
   assert.match(text, /ORDER_STATE_STORED/);
   assert.match(text, /"totalPriceMinor": "2100"/);
@@ -47,8 +49,8 @@ try {
 
   const stored = await (await fetch(`${base}/v1/orders/browser-1`)).json();
   assert.equal(stored.customerId, "123");
-  assert.deepEqual(errors, [], "errors in the console");
-  assert.deepEqual(strangers, [], "requests to somebody else");
+  assert.deepEqual(errors, [], "errors in the browser console");
+  assert.deepEqual(foreignRequests, [], "requests to other hosts");
 } finally {
   await browser.close();
 }

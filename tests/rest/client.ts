@@ -1,5 +1,7 @@
-// A client made of nothing but the OpenAPI document: what it sends and reads is
-// checked by the compiler.
+// Tests a client generated from the OpenAPI document. The TypeScript compiler checks
+// the requests and responses against the document.
+//
+//     node client.js BASE_URL
 
 import assert from "node:assert/strict";
 import createClient from "openapi-fetch";
@@ -18,17 +20,17 @@ const accepted = await accept();
 const order: components["schemas"]["Order"] = accepted.data!.order;
 assert.equal(order.state, "ORDER_STATE_STORED");
 assert.equal(order.totalPriceMinor, "2100");
-const again = await accept();
-assert.equal(again.response.headers.get("idempotent-replayed"), "true");
-assert.deepEqual(again.data, accepted.data);
+const repeated = await accept();
+assert.equal(repeated.response.headers.get("idempotent-replayed"), "true");
+assert.deepEqual(repeated.data, accepted.data);
 
-const one = await api.GET("/v1/orders/{order_id}", { params: { path: { order_id: "1" } } });
-assert.deepEqual(one.data, order);
-const etag = one.response.headers.get("etag")!;
-const same = await api.GET("/v1/orders/{order_id}", {
+const found = await api.GET("/v1/orders/{order_id}", { params: { path: { order_id: "1" } } });
+assert.deepEqual(found.data, order);
+const etag = found.response.headers.get("etag")!;
+const unchanged = await api.GET("/v1/orders/{order_id}", {
   params: { path: { order_id: "1" }, header: { "If-None-Match": etag } },
 });
-assert.equal(same.response.status, 304);
+assert.equal(unchanged.response.status, 304);
 
 const missing = await api.GET("/v1/orders/{order_id}", { params: { path: { order_id: "2" } } });
 const problem: components["schemas"]["Problem"] = missing.error!;
@@ -45,7 +47,7 @@ const list = await api.GET("/v1/orders", {
   params: { query: { states: ["ORDER_STATE_ISSUED", "ORDER_STATE_STORED"], pageSize: 5, expired: false } },
 });
 assert.deepEqual(
-  list.data!.orders.map((one) => one.orderId),
+  list.data!.orders.map((item) => item.orderId),
   ["1"],
 );
 const feed = await api.GET("/v1/events", { params: { query: { after: "0" } } });

@@ -1,4 +1,4 @@
-// AsyncAPI's own parser on the document of events.
+// Validates the AsyncAPI document with AsyncAPI's own parser.
 //
 //     node events.mjs DOCUMENT
 
@@ -10,12 +10,12 @@ const { Parser } = createRequire(import.meta.url)("@asyncapi/parser");
 const parser = new Parser();
 const text = await readFile(process.argv[2], "utf8");
 const { document, diagnostics } = await parser.parse(text);
-// 0 is an error, 1 a warning; the rest is advice.
-const wrong = diagnostics.filter(({ severity }) => severity <= 1);
-for (const { code, path, message } of wrong) {
+// Severity 0 is an error, 1 a warning; higher values are hints.
+const problems = diagnostics.filter(({ severity }) => severity <= 1);
+for (const { code, path, message } of problems) {
   console.error(`${code} at ${path.join(".")}: ${message}`);
 }
-if (wrong.length > 0 || !document) process.exit(1);
+if (problems.length > 0 || !document) process.exit(1);
 const messages = document.channels().get("events").messages().all();
 for (const message of messages) {
   const headers = message.headers()?.properties() ?? {};
@@ -25,16 +25,16 @@ for (const message of messages) {
   }
 }
 if (messages.length !== 4) {
-  console.error(`${messages.length} messages`);
+  console.error(`the document has ${messages.length} messages instead of 4`);
   process.exit(1);
 }
-// And the parser does find what is wrong.
-const spoilt = JSON.parse(text);
-delete spoilt.info.title;
-spoilt.operations.publishEvents.action = "shout";
-const faults = (await parser.parse(JSON.stringify(spoilt))).diagnostics;
+// The parser must find planted faults.
+const broken = JSON.parse(text);
+delete broken.info.title;
+broken.operations.publishEvents.action = "shout";
+const faults = (await parser.parse(JSON.stringify(broken))).diagnostics;
 if (faults.filter(({ severity }) => severity === 0).length < 2) {
-  console.error("a spoilt document was taken for a valid one");
+  console.error("the parser accepted a broken document");
   process.exit(1);
 }
 console.log(`AsyncAPI ${document.version()}: ${messages.map((message) => message.name()).join(", ")}`);

@@ -1,5 +1,5 @@
-"""What schemathesis cannot know of the service, so that it gets past the first
-check."""
+"""Hooks for schemathesis: they turn most generated requests into ones that the rules
+of the service accept, so that the fuzzer gets past validation."""
 
 import datetime
 import json
@@ -11,7 +11,7 @@ PACKAGING = [[], ["bag"], ["box"], ["film"], ["box", "film"], ["film", "bag"]]
 
 @schemathesis.serializer("application/x-ndjson")
 def ndjson(_context, value):
-    """Rows are text; the document cannot say what is in their lines."""
+    """Serializes rows. The document describes the body of an import as plain text."""
     if isinstance(value, bytes):
         return {"data": value}
     return {"data": (value if isinstance(value, str) else json.dumps(value)).encode()}
@@ -19,19 +19,19 @@ def ndjson(_context, value):
 
 @schemathesis.hook
 def before_call(_context, case, _kwargs):
-    """What is right by the schema is made right by the rules, mostly: values
-    that break the schema stay as they are."""
+    """Makes values that match the schema match the rules too. Values that break the
+    schema are left alone."""
     if isinstance(case.body, dict):
         if case.body.get("requestId") and case.headers:
             case.headers.pop("Idempotency-Key", None)
-        soon(case.body)
-        known(case.body)
+        future_deadline(case.body)
+        known_packaging(case.body)
     if case.query and "pageToken" in case.query:
         case.query.pop("pageToken")
 
 
-def soon(body):
-    """An instant that is one becomes one within the next year."""
+def future_deadline(body):
+    """Moves a valid storage deadline into the next year."""
     given = body.get("storageUntil")
     try:
         instant = datetime.datetime.fromisoformat(given.replace("Z", "+00:00"))
@@ -44,8 +44,8 @@ def soon(body):
     body["storageUntil"] = until.isoformat()
 
 
-def known(body):
-    """A list of texts becomes packaging that exists, but not always."""
+def known_packaging(body):
+    """Replaces most lists of strings by packaging that exists."""
     given = body.get("packaging")
     if isinstance(given, list) and all(isinstance(code, str) for code in given):
         choice = sum(map(len, given)) % (len(PACKAGING) + 1)

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""REST as others see it: the documents under independent validators (that of
-events too), the server under a fuzzer, a generated client, and Swagger UI in a
-browser.
+"""Tests REST with tools that share no code with pvz: validators for the OpenAPI and
+AsyncAPI documents, a fuzzer, a generated client, and Swagger UI in a browser.
 
     tests/rest/run.py PVZ [document|events|fuzz|client|browser ...]
 
-PVZ is the binary. Tools are installed by their ordinary clients into the
-folder $PVZ_TEST_CACHE and are found there by later runs; artefacts (the
-screenshot, the fuzzer's log) are left in $PVZ_TEST_CACHE/rest.
+PVZ is the path of the binary. pip and npm install the tools into $PVZ_TEST_CACHE
+once; later runs reuse them. The screenshot and the fuzzer's log are written to
+$PVZ_TEST_CACHE/rest.
 """
 
 import os

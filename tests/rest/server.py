@@ -1,4 +1,4 @@
-"""A server on free ports, over a store that is gone with it."""
+"""Runs a server on free ports with a store in memory."""
 
 import contextlib
 import pathlib
@@ -8,11 +8,11 @@ import tempfile
 
 @contextlib.contextmanager
 def running(binary: pathlib.Path):
-    """Yields the base address, such as http://127.0.0.1:40123."""
+    """Yields the base URL, such as http://127.0.0.1:40123."""
     with tempfile.TemporaryDirectory() as folder, open(
         pathlib.Path(folder) / "log", "w+", encoding="utf-8"
     ) as log:
-        flags = [f"--{face}-addr=127.0.0.1:0" for face in ("grpc", "http", "admin")]
+        flags = [f"--{listener}-addr=127.0.0.1:0" for listener in ("grpc", "http", "admin")]
         process = subprocess.Popen(
             [binary, "serve", "--store=memory:", f"--data-dir={folder}", *flags],
             stdout=subprocess.PIPE,
@@ -20,7 +20,7 @@ def running(binary: pathlib.Path):
             text=True,
         )
         try:
-            yield address(process, log)
+            yield base_url(process, log)
         finally:
             process.terminate()
             code = process.wait(timeout=60)
@@ -28,8 +28,8 @@ def running(binary: pathlib.Path):
         raise SystemExit(f"the server ended with exit code {code}")
 
 
-def address(process: subprocess.Popen, log) -> str:
-    """The REST address of the banner."""
+def base_url(process: subprocess.Popen, log) -> str:
+    """Returns the REST URL that the server prints when it is ready."""
     for line in process.stdout:
         words = line.split()
         if words[:1] == ["REST"]:

@@ -22,12 +22,12 @@ NODE = (
     "typescript@5.9.3",
 )
 
-# How many examples the fuzzer makes for each operation.
-EXAMPLES = 300
+# Requests that the fuzzer generates for each operation.
+MAX_EXAMPLES = 300
 
 
 def document(binary, cache, artefacts):
-    """What the server serves is valid OpenAPI 3.1."""
+    """Checks that the served document is valid OpenAPI 3.1."""
     programs = tools.python(cache, *PYTHON)
     served = artefacts / "openapi.json"
     with server.running(binary) as base:
@@ -36,7 +36,7 @@ def document(binary, cache, artefacts):
 
 
 def events(binary, cache, artefacts):
-    """The document of the topic of events is valid AsyncAPI 3."""
+    """Checks that the document of the event topic is valid AsyncAPI 3."""
     folder = tools.node(cache, *NODE)
     script = folder / "events.mjs"
     shutil.copy(HERE / "events.mjs", script)
@@ -45,7 +45,7 @@ def events(binary, cache, artefacts):
 
 
 def fuzz(binary, cache, artefacts):
-    """No 5xx, and every answer as documented."""
+    """Checks that no response is a 5xx and that every response matches the document."""
     programs = tools.python(cache, *PYTHON)
     log = artefacts / "fuzz.log"
     environment = {
@@ -60,9 +60,9 @@ def fuzz(binary, cache, artefacts):
             f"--config-file={HERE / 'schemathesis.toml'}",
             "run",
             f"{base}/openapi.json",
-            f"--max-examples={EXAMPLES}",
+            f"--max-examples={MAX_EXAMPLES}",
             "--no-color",
-            # It never ends; tests/it/http_streams.rs is about it.
+            # An endless stream; tests/it/http_streams.rs tests it.
             "--exclude-operation-id=watchEvents",
         ]
         ended = subprocess.run(
@@ -70,15 +70,15 @@ def fuzz(binary, cache, artefacts):
         )
     text = log.read_text(encoding="utf-8")
     if ended.returncode != 0:
-        raise SystemExit(f"{text}\nthe fuzzer found faults; its log is {log}")
+        raise SystemExit(f"{text}\nthe fuzzer found faults; see {log}")
     tested = re.search(r"Tested: (\d+)", text)
     if not tested or int(tested[1]) < 11:
-        raise SystemExit(f"the fuzzer left operations out; its log is {log}")
+        raise SystemExit(f"the fuzzer skipped operations; see {log}")
     print(text[text.rfind("Test cases:") :])
 
 
 def client(binary, cache, artefacts):
-    """A client generated from the document compiles and works."""
+    """Checks that a client generated from the document compiles and works."""
     folder = tools.node(cache, *NODE)
     work = folder / "client"
     shutil.rmtree(work, ignore_errors=True)
@@ -95,8 +95,8 @@ def client(binary, cache, artefacts):
 
 
 def browser(binary, cache, artefacts):
-    """Swagger UI works in a real browser, without the rest of the world."""
-    chromium = tools.need("chromium", "chromium")
+    """Checks that Swagger UI works in a browser without access to other hosts."""
+    chromium = tools.require("chromium", "chromium")
     folder = tools.node(cache, *NODE)
     script = folder / "browser.mjs"
     shutil.copy(HERE / "browser.mjs", script)

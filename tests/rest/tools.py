@@ -1,4 +1,4 @@
-"""Tools from their registries, through the ordinary clients, once."""
+"""Installs test tools with pip, npm and apt, once."""
 
 import pathlib
 import shutil
@@ -7,7 +7,7 @@ import sys
 
 
 def python(cache: pathlib.Path, *packages: str) -> pathlib.Path:
-    """The folder of programs of an environment that has the packages."""
+    """Returns the `bin` folder of a virtual environment that has the packages."""
     return cached(cache / "python", packages, install_python) / "bin"
 
 
@@ -17,8 +17,8 @@ def install_python(folder: pathlib.Path, packages) -> None:
 
 
 def node(cache: pathlib.Path, *packages: str) -> pathlib.Path:
-    """A folder whose `node_modules` has the packages."""
-    need("npm", "npm", "nodejs")
+    """Returns a folder whose `node_modules` has the packages."""
+    require("npm", "npm", "nodejs")
     return cached(cache / "node", packages, install_node)
 
 
@@ -30,7 +30,7 @@ def install_node(folder: pathlib.Path, packages) -> None:
 
 
 def cached(folder: pathlib.Path, packages, install) -> pathlib.Path:
-    """The folder, installed anew when the wanted packages are others."""
+    """Returns the folder; installs it again if the list of packages has changed."""
     stamp = folder / "installed"
     wanted = "\n".join(packages)
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
@@ -40,8 +40,8 @@ def cached(folder: pathlib.Path, packages, install) -> pathlib.Path:
     return folder
 
 
-def need(program: str, *debian: str) -> str:
-    """The path of a program; its Debian packages are installed if it is not there."""
+def require(program: str, *debian: str) -> str:
+    """Returns the path of a program; installs its Debian packages if it is missing."""
     if not shutil.which(program):
         subprocess.run(["apt-get", "update", "-qq"], check=True)
         command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *debian]
