@@ -8,8 +8,8 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _, TransactionManager as _}
 use super::error::{Failure, describe};
 use super::feed;
 use super::rows::{self, EVENT, EventColumns, ORDER, OrderColumns, PositionedRow};
+use super::session::Transactions;
 use super::sql::Sql;
-use super::write::Transactions;
 use crate::adapters::rows::{Fault, OrderRow};
 use crate::domain::{Event, OrderId};
 use crate::ports::{Audited, Position};

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 use tokio_postgres::error::Error;
 
-use super::PostgresOptions;
 use super::connect::{ConnectOptions, Purpose};
+use super::options::PostgresOptions;
 use crate::ports::PortError;
 
 /// Orders a second that were written durably.

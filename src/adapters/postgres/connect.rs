@@ -11,17 +11,11 @@ use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::leader_lock::SILENCE;
+use super::options::ServerAddress;
 use super::tls::{Tls, explain};
 
-/// The address of a database, and who we are to it.
-#[derive(Debug, Clone)]
-pub struct ServerAddress {
-    /// Hosts, user, password, database.
-    pub config: tokio_postgres::Config,
-    /// How connections to it are secured.
-    pub tls: Tls,
-}
+/// How long the session of a leader may be silent before the server ends it.
+pub(super) const SILENCE: Duration = Duration::from_secs(3);
 
 /// What a connection is for: it decides its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

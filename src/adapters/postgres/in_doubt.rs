@@ -14,13 +14,55 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::connect::{ConnectOptions, with_cause};
+use super::pool::Connections;
 use super::session::Backend;
-use super::write::Witness;
+use crate::domain::{EventId, OrderId};
+use crate::ports::{Outcome, PortError, Writes};
 
 /// How often the end of the transaction is asked for.
 const POLL: Duration = Duration::from_millis(10);
 /// The pause before another connection is tried.
 const RECONNECT: Duration = Duration::from_millis(100);
+
+/// What became of a run.
+pub(super) enum Run {
+    Committed(Vec<Outcome>),
+    /// Nothing was written, and it is worth trying again at once.
+    Undone,
+}
+
+/// An event that is there if, and only if, its transaction was committed.
+#[derive(Debug, Clone)]
+pub(super) struct Witness {
+    pub(super) event_id: EventId,
+    pub(super) order_id: OrderId,
+    pub(super) sequence: i64,
+}
+
+impl Witness {
+    pub(super) fn of(writes: &Writes) -> Option<Self> {
+        writes.events.as_slice().first().map(|event| Self {
+            event_id: event.event_id,
+            order_id: event.order.order_id.clone(),
+            sequence: event.sequence,
+        })
+    }
+}
+
+/// Finds out what became of a write that was not answered.
+pub(super) async fn settle(
+    connections: &Connections,
+    doubt: InDoubt,
+    outcomes: Vec<Outcome>,
+) -> Result<Run, PortError> {
+    match doubt.resolve(connections.connect_options(), connections.timeout()).await {
+        Ok(Truth::Committed) => Ok(Run::Committed(outcomes)),
+        // Records without an event prove nothing; run again, the batch finds
+        // its own if they are there.
+        Ok(Truth::Undone | Truth::AskAgain) => Ok(Run::Undone),
+        Err(cause) => Err(PortError::in_doubt("a connection broke during COMMIT", cause)),
+    }
+}
 
 /// A transaction that may or may not have been committed.
 pub(super) struct InDoubt {

@@ -12,12 +12,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 
-use super::PostgresStore;
 use super::error::Failure;
 use super::inbox_sql as sql;
 use super::inbox_write::{KeepEvents, KeepUnknown};
 use super::pool::on_connection;
 use super::sql::Sql;
+use super::store::PostgresStore;
 use crate::adapters::rows::{PartitionRow, SeenRow, StatisticsRow, inbox};
 use crate::domain::OrderId;
 use crate::ports::{

@@ -13,11 +13,9 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio_postgres::{Client, Error};
 
-use super::connect::ConnectOptions;
+use super::connect::{ConnectOptions, SILENCE};
 use crate::ports::{Lease, Position, Ticket};
 
-/// How long the session may be silent before the server ends it.
-pub(super) const SILENCE: Duration = Duration::from_secs(3);
 /// How often it says something.
 const HEARTBEAT: Duration = Duration::from_millis(700);
 

@@ -10,56 +10,11 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrati
 
 use super::connect::{ConnectOptions, Purpose};
 use super::maintenance::LOCK_CLASS;
-use super::pipelined_connections::PipelinedConnections;
-use super::pool::Connections;
+use super::open_error::OpenError;
+use super::options::PostgresOptions;
 use super::sql::Sql;
-use super::standby::Standby;
-use super::tls::TlsError;
-use super::{PostgresOptions, PostgresStore};
-use crate::adapters::optimistic_insert::OptimisticInsert;
-use crate::ports::PortError;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
-
-type Cause = Box<dyn std::error::Error + Send + Sync>;
-
-/// Why a store cannot be opened, for whoever started the program.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// TLS cannot be spoken to it.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The database cannot be reached, or does not let us in.
-    #[error("cannot connect to PostgreSQL")]
-    Connect(#[source] Cause),
-    /// The database answers, but not as it should.
-    #[error("the PostgreSQL database cannot be used")]
-    Database(#[source] Cause),
-    /// The standby belongs to another store.
-    #[error("the database to read from is not a standby of the store's")]
-    OtherStore,
-    /// There is no schema.
-    #[error("the PostgreSQL database has no schema of ours yet; make it with `pvz migrate`")]
-    Missing,
-    /// The schema is older than this release.
-    #[error("the schema of the PostgreSQL database is older than this release; run `pvz migrate`")]
-    Older,
-    /// A newer release made the schema.
-    #[error(
-        "the PostgreSQL database was written by a newer release: it has the schema version {0}, which \
-         this one does not know"
-    )]
-    Newer(String),
-    /// A step of the schema failed.
-    #[error("cannot bring the schema of the PostgreSQL database up to date")]
-    Migration(#[source] Cause),
-}
-
-impl From<PortError> for OpenError {
-    fn from(error: PortError) -> Self {
-        Self::Database(error.into())
-    }
-}
 
 /// A step of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,31 +47,11 @@ impl MigrationStatus {
     }
 }
 
-pub(super) async fn open(options: &PostgresOptions) -> Result<PostgresStore, OpenError> {
+/// Checks that the schema is this release's, and reads the store's secret.
+pub(super) async fn check(options: &PostgresOptions) -> Result<[u8; 32], OpenError> {
     let mut connection = connect(options).await?;
     look(&mut connection).await?.check()?;
-    let secret = read_secret(&mut connection).await?;
-    let connections = |server, purpose, size| {
-        let connect_options = ConnectOptions::new(server, purpose, options.timeout);
-        Connections::new(connect_options, size, options.timeout)
-    };
-    let readers = connections(&options.server, Purpose::Read, options.readers)?;
-    let standby = match &options.standby {
-        None => None,
-        Some(server) => {
-            let standby = connections(server, Purpose::Read, options.readers)?;
-            Some(Standby::open(standby, readers.clone(), secret).await?)
-        }
-    };
-    Ok(PostgresStore {
-        writers: connections(&options.server, Purpose::Write, options.writers)?,
-        pipelined: PipelinedConnections::default(),
-        optimistic: OptimisticInsert::default(),
-        readers,
-        standby,
-        leaders: ConnectOptions::new(&options.server, Purpose::Lead, options.timeout),
-        secret,
-    })
+    read_secret(&mut connection).await
 }
 
 /// The state of the schema.

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::PostgresOptions;
 use super::connect::{ConnectOptions, Purpose};
+use super::options::PostgresOptions;
 use crate::ports::{CommitNotifications, CommitNotifier, PortError};
 
 /// What is listened on.

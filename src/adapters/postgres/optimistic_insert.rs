@@ -12,11 +12,10 @@ use tokio::time::timeout;
 
 use super::check::Versions;
 use super::error::Failure;
-use super::in_doubt::InDoubt;
+use super::in_doubt::{InDoubt, Run, Witness, settle};
 use super::insert::InsertBatch;
 use super::pipelined_connections::PipelinedConnections;
 use super::pool::Connections;
-use super::write::{Run, Witness, settle};
 use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::ports::{Batch, Decide, Loaded, Outcome, PortError, Verdict};
 

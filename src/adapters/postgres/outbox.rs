@@ -8,11 +8,11 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use tokio::time::timeout;
 
-use super::PostgresStore;
 use super::error::Failure;
 use super::leader_lock;
 use super::pool::on_connection;
 use super::sql::Sql;
+use super::store::PostgresStore;
 use crate::adapters::rows::{CursorRow, DeadLetterRow};
 use crate::domain::OrderId;
 use crate::ports::{

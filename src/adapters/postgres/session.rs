@@ -6,11 +6,14 @@ use std::ops::{Deref, DerefMut};
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use diesel::sql_types::{BigInt, Integer};
 use diesel_async::pooled_connection::PoolableConnection as _;
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl as _};
 
 use super::connect::ConnectOptions;
 use super::error::Failure;
 use super::sql::Sql;
+
+/// How transactions are begun and ended, so that the driver knows of them.
+pub(super) type Transactions = <AsyncPgConnection as AsyncConnection>::TransactionManager;
 
 /// A process of the server. Numbers are given out again, but never with the
 /// same start.

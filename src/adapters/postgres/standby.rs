@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::migrate::OpenError;
+use super::open_error::OpenError;
 use super::pool::{Connections, on_connection};
 use super::unreplicated_writes::{About, UnreplicatedWrites, names};
 use crate::domain::{CustomerId, OrderId, PickupPointId};

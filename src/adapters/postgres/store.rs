@@ -1,0 +1,168 @@
+//! The ports of orders and their log, on pools of connections.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::connect::{ConnectOptions, Purpose};
+use super::open_error::OpenError;
+use super::options::PostgresOptions;
+use super::pipelined_connections::PipelinedConnections;
+use super::pool::{Connections, on_connection};
+use super::standby::{self, Noting, Standby};
+use super::unreplicated_writes::About;
+use super::{audit, feed, maintenance, migrate, read, write};
+use crate::adapters::optimistic_insert::OptimisticInsert;
+use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
+use crate::ports::{
+    Audited, Batch, Decide, EventLog, LoggedEvent, OrderFilter, OrderStore, Outcome, Page, PortError,
+    Position,
+};
+
+/// An [`OrderStore`], [`EventLog`] and
+/// [`Outbox`](crate::ports::Outbox) in a PostgreSQL database, and consumers'
+/// [`Inbox`](crate::ports::Inbox).
+#[derive(Debug)]
+pub struct PostgresStore {
+    pub(super) writers: Connections,
+    pipelined: PipelinedConnections,
+    optimistic: OptimisticInsert,
+    pub(super) readers: Connections,
+    standby: Option<Standby>,
+    /// How the session of a leading relay is made.
+    pub(super) leaders: ConnectOptions,
+    secret: [u8; 32],
+}
+
+impl PostgresStore {
+    /// Connects to a database whose schema is this release's.
+    ///
+    /// # Errors
+    /// It cannot be reached, or its schema is missing, older or newer.
+    pub async fn open(options: &PostgresOptions) -> Result<Self, OpenError> {
+        let secret = migrate::check(options).await?;
+        let connections = |server, purpose, size| {
+            let connect_options = ConnectOptions::new(server, purpose, options.timeout);
+            Connections::new(connect_options, size, options.timeout)
+        };
+        let readers = connections(&options.server, Purpose::Read, options.readers)?;
+        let standby = match &options.standby {
+            None => None,
+            Some(server) => {
+                let standby = connections(server, Purpose::Read, options.readers)?;
+                Some(Standby::open(standby, readers.clone(), secret).await?)
+            }
+        };
+        Ok(Self {
+            writers: connections(&options.server, Purpose::Write, options.writers)?,
+            pipelined: PipelinedConnections::default(),
+            optimistic: OptimisticInsert::default(),
+            readers,
+            standby,
+            leaders: ConnectOptions::new(&options.server, Purpose::Lead, options.timeout),
+            secret,
+        })
+    }
+}
+
+/// Runs a read on the standby, if there is one that shows all we wrote of what
+/// it is about, and else, or if that fails, on the primary.
+macro_rules! on_reader {
+    ($store:expr, $about:expr, |$connection:ident| $operation:expr) => {{
+        let mut found: Option<Result<_, PortError>> = None;
+        if let Some(standby) = $store.standby.as_ref().filter(|standby| standby.shows($about)) {
+            let read = async { on_connection!(standby.connections, |$connection| $operation) };
+            match standby::in_time(read).await {
+                Ok(read) => found = Some(Ok(read)),
+                Err(error) => standby.failed(&error),
+            }
+        }
+        match found {
+            Some(found) => found,
+            None => on_connection!($store.readers, |$connection| $operation),
+        }
+    }};
+}
+
+#[async_trait]
+impl OrderStore for PostgresStore {
+    async fn transact(&self, batch: Batch, decide: Arc<dyn Decide>) -> Result<Vec<Outcome>, PortError> {
+        let Some(standby) = &self.standby else {
+            return write::transact(&self.writers, &self.pipelined, &self.optimistic, &batch, &*decide).await;
+        };
+        let noting = Noting { inner: &*decide, written: Mutex::default() };
+        let result = write::transact(&self.writers, &self.pipelined, &self.optimistic, &batch, &noting).await;
+        // Also after a failure that leaves it in doubt.
+        standby.wrote(&noting.written.into_inner().unwrap_or_else(PoisonError::into_inner));
+        result
+    }
+
+    async fn order(&self, order_id: &OrderId) -> Result<Option<Order>, PortError> {
+        let query = read::order(order_id);
+        let found: Result<Vec<Order>, PortError> = on_reader!(self, About::Order(order_id), |connection| {
+            read::load_orders(&mut connection, &query)
+        });
+        Ok(found?.into_iter().next())
+    }
+
+    async fn orders(&self, filter: &OrderFilter, page: &Page) -> Result<Vec<Order>, PortError> {
+        match read::orders(filter, page) {
+            Some(query) => {
+                on_reader!(self, filter.into(), |connection| read::load_orders(&mut connection, &query))
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn returns(&self, point: Option<&PickupPointId>, page: &Page) -> Result<Vec<Order>, PortError> {
+        let query = read::returns(point, page);
+        let about = point.map_or(About::Everything, About::Point);
+        on_reader!(self, about, |connection| read::load_orders(&mut connection, &query))
+    }
+
+    async fn expire_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
+        let query = maintenance::expire_records(before, limit);
+        on_connection!(self.writers, |connection| maintenance::expire(&mut connection, &query))
+    }
+
+    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<Audited>, PortError> {
+        on_connection!(self.readers, |connection| audit::page(&mut connection, after, limit))
+    }
+
+    async fn secret(&self) -> Result<[u8; 32], PortError> {
+        Ok(self.secret)
+    }
+
+    async fn ping(&self) -> Result<(), PortError> {
+        on_connection!(self.writers, |connection| maintenance::ping(&mut connection))
+    }
+
+    async fn maintenance(&self) -> Result<(), PortError> {
+        on_connection!(self.writers, |connection| maintenance::partitions(&mut connection))
+    }
+}
+
+#[async_trait]
+impl EventLog for PostgresStore {
+    async fn history(
+        &self,
+        order_id: &OrderId,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<LoggedEvent>, PortError> {
+        let query = read::history(order_id, after, limit);
+        on_reader!(self, About::Order(order_id), |connection| read::load_events(&mut connection, &query))
+    }
+
+    async fn feed(&self, after: Position, limit: usize) -> Result<Vec<LoggedEvent>, PortError> {
+        on_connection!(self.readers, |connection| feed::page(&mut connection, after, limit))
+    }
+
+    async fn head(&self) -> Result<Position, PortError> {
+        on_connection!(self.readers, |connection| feed::head(&mut connection))
+    }
+
+    async fn oldest(&self) -> Result<Position, PortError> {
+        on_connection!(self.readers, |connection| feed::oldest(&mut connection))
+    }
+}
