@@ -12,6 +12,8 @@ mod openapi;
 mod routes;
 #[path = "build/schema.rs"]
 mod schema;
+#[path = "build/swagger_ui.rs"]
+mod swagger_ui;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -39,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("openapi.json"), serde_json::to_vec(&document)?)?;
     let events = asyncapi::document(&contract, &env::var("CARGO_PKG_VERSION")?)?;
     fs::write(out.join("asyncapi.json"), serde_json::to_string_pretty(&events)? + "\n")?;
+    fs::write(out.join("swagger_ui.rs"), swagger_ui::unpack(&out)?)?;
     Ok(())
 }
 

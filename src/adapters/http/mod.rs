@@ -20,6 +20,7 @@ mod reasons;
 mod refuse;
 mod router;
 mod server;
+mod swagger_ui;
 mod watch;
 
 use std::io;

@@ -1,17 +1,14 @@
 //! Pages for people: the front page, what each reason means, Swagger UI.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use utoipa_swagger_ui::Config;
 
 use super::reasons::{explain, page, slug};
-use super::{call, openapi, refuse};
+use super::{call, openapi, refuse, swagger_ui};
 use crate::adapters::status::status_codes;
 use crate::domain::Reason;
 
@@ -25,20 +22,17 @@ code{background:#f2f2f2;padding:.1em .3em;border-radius:3px}dt{font-weight:600;m
 
 /// The routes of the pages.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let config = Arc::new(Config::from(OPENAPI).display_request_duration(true).try_it_out_enabled(true));
-    let file = move |Path(path): Path<String>, headers: HeaderMap| {
-        let config = config.clone();
-        async move { swagger(&path, config, &headers) }
-    };
-    let index = file.clone();
     Router::new()
         .route("/", page_of(get(async || html(&front()))))
         .route("/problems", page_of(get(async || html(&problems()))))
         .route("/problems/{slug}", page_of(get(problem)))
         .route(OPENAPI, page_of(get(document)))
         .route("/swagger-ui", page_of(get(async || Redirect::permanent(SWAGGER))))
-        .route(SWAGGER, page_of(get(move |headers: HeaderMap| index(Path(String::new()), headers))))
-        .route("/swagger-ui/{*path}", page_of(get(file)))
+        .route(SWAGGER, page_of(get(async |headers: HeaderMap| swagger("", &headers))))
+        .route(
+            "/swagger-ui/{*path}",
+            page_of(get(async |Path(path): Path<String>, headers: HeaderMap| swagger(&path, &headers))),
+        )
 }
 
 /// A page is read and nothing else.
@@ -60,20 +54,13 @@ async fn document(headers: HeaderMap) -> Response {
     response
 }
 
-fn swagger(path: &str, config: Arc<Config<'static>>, headers: &HeaderMap) -> Response {
-    let file = match utoipa_swagger_ui::serve(path, config) {
-        Ok(Some(file)) => file,
-        Ok(None) => return refuse::unknown_route(headers, &format!("{SWAGGER}{path}")),
-        Err(error) => {
-            tracing::error!(%error, "a file of Swagger UI cannot be served");
-            return refuse::internal(&call::settled(headers));
-        }
+fn swagger(path: &str, headers: &HeaderMap) -> Response {
+    let Some((media_type, content)) = swagger_ui::file(path) else {
+        return refuse::unknown_route(headers, &format!("{SWAGGER}{path}"));
     };
-    let mut response = file.bytes.into_owned().into_response();
+    let mut response = content.into_response();
     let headers = response.headers_mut();
-    if let Ok(content_type) = HeaderValue::try_from(&file.content_type) {
-        headers.insert(CONTENT_TYPE, content_type);
-    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(
         CONTENT_SECURITY_POLICY,
@@ -81,10 +68,6 @@ fn swagger(path: &str, config: Arc<Config<'static>>, headers: &HeaderMap) -> Res
             "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
         ),
     );
-    if file.gzpipped {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    }
     response
 }
 
