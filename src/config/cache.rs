@@ -2,18 +2,18 @@ use std::fmt;
 
 use super::text;
 
-/// What single orders are read from before the store is asked.
+/// The cache in front of single-order reads.
 #[derive(Debug, Clone, PartialEq, Eq, confique::Config)]
 pub struct Cache {
-    /// The cache: "none:" (every read asks the store).
+    /// The cache: "none:" (every read goes to the store).
     #[config(env = "PVZ_CACHE", default = "none:", deserialize_with = url)]
     pub url: CacheUrl,
 }
 
-/// Which cache.
+/// The URL of the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheUrl {
-    /// Every read asks the store.
+    /// Every read goes to the store.
     None,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for CacheUrl {
 fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<CacheUrl, D::Error> {
     text::read(deserializer, |text| match text.split_once(':') {
         Some(("none", "")) => Ok(CacheUrl::None),
-        Some(("moka" | "redis" | "rediss", _)) => Err("is not supported by this version yet: use none:"),
+        Some(("moka" | "redis" | "rediss", _)) => Err("is not supported by this version: use none:"),
         _ => Err("must be none:"),
     })
 }

@@ -4,23 +4,22 @@ use std::time::Duration;
 use super::store::{StoreUrl, url};
 use super::text;
 
-/// The consumer of events, `pvz consume`. It reads where `events.url` says that
-/// events are sent.
+/// The event consumer, `pvz consume`. It reads from `events.url`.
 #[derive(Debug, Clone, PartialEq, Eq, confique::Config)]
 pub struct Consumer {
-    /// Where what was read is kept: "sqlite:PATH" (a file, for one process;
-    /// without a path it is consumer.db in the data directory) or
+    /// The consumer's database: "sqlite:PATH" (a file, for one consumer; default:
+    /// consumer.db in the data directory) or
     /// "postgres://user:password@host:port/database" (for any number of
-    /// consumers; it may be the database of the orders).
+    /// consumers; may be the database of the orders).
     #[config(env = "PVZ_CONSUMER_STORE", default = "sqlite:", deserialize_with = url)]
     pub store: StoreUrl,
 
-    /// Where the consumer's liveness, readiness and metrics listen:
-    /// address:port. Port 0 picks a free one.
+    /// Listening address of the consumer's health checks and metrics:
+    /// address:port. Port 0 picks a free port.
     #[config(env = "PVZ_CONSUMER_ADMIN_ADDR", default = "127.0.0.1:9465", deserialize_with = text::address)]
     pub admin_addr: SocketAddr,
 
-    /// How many records are read and applied at once.
+    /// Maximum number of records read and applied in one transaction.
     #[config(
         env = "PVZ_CONSUMER_BATCH",
         default = 2000,
@@ -28,7 +27,8 @@ pub struct Consumer {
     )]
     pub batch: usize,
 
-    /// How long a partition stays with a consumer that says nothing any more.
+    /// Lease on a partition: time until another consumer may take over a
+    /// partition whose consumer does not respond.
     #[config(
         env = "PVZ_CONSUMER_LEASE",
         default = "6s",
@@ -36,7 +36,7 @@ pub struct Consumer {
     )]
     pub lease: Duration,
 
-    /// Whether `pvz serve` consumes the events itself, in its own process.
-    #[config(env = "PVZ_CONSUMER_IN_PROCESS", default = false, deserialize_with = text::truth)]
+    /// Run the consumer inside `pvz serve`.
+    #[config(env = "PVZ_CONSUMER_IN_PROCESS", default = false, deserialize_with = text::boolean)]
     pub in_process: bool,
 }

@@ -6,19 +6,19 @@ use super::kafka::{self, KafkaCompression, KafkaEncoding, KafkaSasl, KafkaUrl};
 use super::secret::{Secret, secret};
 use super::text;
 
-/// Where events are sent, besides the store that keeps them all.
+/// The event sink: where events are published, in addition to the store.
 #[derive(Debug, Clone, PartialEq, Eq, confique::Config)]
 pub struct Events {
-    /// The sink: "journal:DIR" (files of JSON lines; without a folder it is
-    /// "events" in the data directory), "kafka://host:port,host:port/topic"
-    /// (without a topic it is "pvz.events-log") or "none:" (the feed of the
-    /// server is the only way to read them). Of the replicas on one PostgreSQL
-    /// one sends at a time, so a journal of theirs is in a folder of each: send
-    /// to Kafka there.
+    /// The sink: "journal:DIR" (JSON lines in files; default folder: "events" in
+    /// the data directory), "kafka://host:port,host:port/topic" (default topic:
+    /// "pvz.events-log") or "none:" (events are not published; clients read them
+    /// with ListEvents and WatchEvents). One replica at a time publishes, so with
+    /// several replicas on one PostgreSQL database use Kafka: a journal would be
+    /// split over the replicas' own folders.
     #[config(env = "PVZ_EVENTS", default = "journal:", deserialize_with = url)]
     pub url: EventsUrl,
 
-    /// Journal: how large a file grows before the next one is begun.
+    /// Journal: file size at which a new file is started.
     #[config(
         env = "PVZ_EVENTS_JOURNAL_FILE_SIZE",
         default = "64MiB",
@@ -26,7 +26,7 @@ pub struct Events {
     )]
     pub journal_file_size: usize,
 
-    /// Kafka: how many partitions the topic gets if it has to be created.
+    /// Kafka: number of partitions of a topic that pvz creates.
     #[config(
         env = "PVZ_EVENTS_KAFKA_PARTITIONS",
         default = 8,
@@ -34,8 +34,7 @@ pub struct Events {
     )]
     pub kafka_partitions: usize,
 
-    /// Kafka: how many copies of each partition the cluster keeps if the topic
-    /// has to be created.
+    /// Kafka: replication factor of a topic that pvz creates.
     #[config(
         env = "PVZ_EVENTS_KAFKA_REPLICATION",
         default = 1,
@@ -43,15 +42,15 @@ pub struct Events {
     )]
     pub kafka_replication: i16,
 
-    /// Kafka: how the values of records are written, "json" or "protobuf".
+    /// Kafka: encoding of record values, "json" or "protobuf".
     #[config(env = "PVZ_EVENTS_KAFKA_ENCODING", default = "json", deserialize_with = kafka::encoding)]
     pub kafka_encoding: KafkaEncoding,
 
-    /// Kafka: how large requests are compressed, "none" or "lz4".
+    /// Kafka: compression of record batches, "none" or "lz4".
     #[config(env = "PVZ_EVENTS_KAFKA_COMPRESSION", default = "none", deserialize_with = kafka::compression)]
     pub kafka_compression: KafkaCompression,
 
-    /// Kafka: how long a broker may take for an answer.
+    /// Kafka: request timeout.
     #[config(
         env = "PVZ_EVENTS_KAFKA_TIMEOUT",
         default = "10s",
@@ -59,56 +58,56 @@ pub struct Events {
     )]
     pub kafka_timeout: Duration,
 
-    /// Kafka: whether the topic is created if there is none. If not, events
-    /// wait until somebody creates it.
-    #[config(env = "PVZ_EVENTS_KAFKA_CREATE_TOPIC", default = true, deserialize_with = text::truth)]
+    /// Kafka: create the topic if it does not exist. If false, events wait in
+    /// the store until the topic is created.
+    #[config(env = "PVZ_EVENTS_KAFKA_CREATE_TOPIC", default = true, deserialize_with = text::boolean)]
     pub kafka_create_topic: bool,
 
-    /// Kafka: whether brokers are spoken to over TLS.
-    #[config(env = "PVZ_EVENTS_KAFKA_TLS", default = false, deserialize_with = text::truth)]
+    /// Kafka: connect to brokers over TLS.
+    #[config(env = "PVZ_EVENTS_KAFKA_TLS", default = false, deserialize_with = text::boolean)]
     pub kafka_tls: bool,
 
-    /// Kafka: a PEM file with the authorities that brokers' certificates come
-    /// from. Not set: those that the machine trusts.
+    /// Kafka: PEM file of the certificate authorities to trust. Not set: the
+    /// system's authorities.
     #[config(env = "PVZ_EVENTS_KAFKA_CA_FILE", deserialize_with = text::path)]
     pub kafka_ca_file: Option<PathBuf>,
 
-    /// Kafka: a PEM file with our certificate, if brokers ask for one.
+    /// Kafka: PEM file of the client certificate, if brokers require one.
     #[config(env = "PVZ_EVENTS_KAFKA_CLIENT_CERT_FILE", deserialize_with = text::path)]
     pub kafka_client_cert_file: Option<PathBuf>,
 
-    /// Kafka: a PEM file with the key of that certificate.
+    /// Kafka: PEM file of the client certificate's private key.
     #[config(env = "PVZ_EVENTS_KAFKA_CLIENT_KEY_FILE", deserialize_with = text::path)]
     pub kafka_client_key_file: Option<PathBuf>,
 
-    /// Kafka: how we log in: "none", "plain", "scram-sha-256" or
+    /// Kafka: SASL mechanism: "none", "plain", "scram-sha-256" or
     /// "scram-sha-512".
     #[config(env = "PVZ_EVENTS_KAFKA_SASL", default = "none", deserialize_with = kafka::sasl)]
     pub kafka_sasl: KafkaSasl,
 
-    /// Kafka: the name to log in with.
+    /// Kafka: SASL user name.
     #[config(env = "PVZ_EVENTS_KAFKA_USER", deserialize_with = kafka::user)]
     pub kafka_user: Option<String>,
 
-    /// Kafka: the password to log in with. Better given by the environment
-    /// than written in a file; shown nowhere.
+    /// Kafka: SASL password. Prefer the environment variable over the file. The
+    /// password is never printed.
     #[config(env = "PVZ_EVENTS_KAFKA_PASSWORD", deserialize_with = secret)]
     pub kafka_password: Option<Secret>,
 }
 
-/// Which sink.
+/// The URL of the event sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventsUrl {
-    /// Files in a folder.
+    /// Journal files in this folder.
     Journal(PathBuf),
-    /// A topic of Apache Kafka.
+    /// An Apache Kafka topic.
     Kafka(KafkaUrl),
-    /// Nothing is sent.
+    /// Events are not published.
     None,
 }
 
 impl EventsUrl {
-    /// The same, with the journal in that folder when none is named.
+    /// Fills in the default journal folder in the data directory.
     pub(super) fn or_in(self, data_dir: &Path) -> Self {
         match self {
             Self::Journal(path) if path.as_os_str().is_empty() => Self::Journal(data_dir.join("events")),

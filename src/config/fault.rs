@@ -1,24 +1,23 @@
-//! What can be wrong with a configuration, and how it is said without giving
-//! a secret away.
+//! Configuration errors and warnings, displayed without secrets.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::secret::{HIDDEN, is_secret};
 
-/// The longest value that a fault repeats, in characters.
+/// Maximum length of a value in an error message, in characters.
 const ECHO_LIMIT: usize = 100;
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// The built-in default.
     Default,
-    /// A line of the file.
+    /// A line of the configuration file.
     File(PathBuf, usize),
-    /// That environment variable.
+    /// An environment variable.
     Variable(String),
-    /// That flag.
+    /// A command-line flag.
     Flag(&'static str),
 }
 
@@ -33,16 +32,16 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong.
+/// A configuration error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The key, or what stands for one: a section, the file's name.
+    /// The key, section, flag or file that is wrong.
     pub subject: String,
-    /// The value as it was given, without secrets; `None` if there is none.
+    /// The given value, without secrets.
     pub value: Option<String>,
-    /// Where it came from; `None` if the subject says it already.
+    /// The origin of the value; `None` if the subject names it.
     pub origin: Option<Origin>,
-    /// What is wrong, to stand after the subject.
+    /// The problem, as a predicate of the subject: "must be …".
     pub problem: String,
 }
 
@@ -60,7 +59,7 @@ impl Fault {
         let whole = if is_secret(&self.subject) { HIDDEN.to_owned() } else { redacted(value).to_string() };
         let mut shown = String::new();
         for character in whole.chars().take(ECHO_LIMIT) {
-            // A fault is one line, whatever the value.
+            // An error message is a single line.
             if character.is_control() {
                 shown.extend(character.escape_default());
             } else {
@@ -88,7 +87,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Everything that is wrong, one a line.
+/// All configuration errors, displayed one per line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigErrors(pub Vec<Fault>);
 
@@ -102,7 +101,7 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// Something that is no fault, but worth a line in the log.
+/// A configuration warning to log at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning(pub String);
 
@@ -112,7 +111,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// The value with every secret in it replaced.
+/// Returns the value with every secret in it replaced.
 pub(super) fn redacted(value: &toml::Value) -> toml::Value {
     match value {
         toml::Value::String(text) => toml::Value::String(redact(text)),
@@ -124,8 +123,8 @@ pub(super) fn redacted(value: &toml::Value) -> toml::Value {
     }
 }
 
-/// Replaces the password of a URL. Errs on the side of hiding: a password with
-/// an unescaped `@`, `/` or `?` makes no valid URL, but must not be shown.
+/// Replaces the password of a URL. A password with an unescaped `@`, `/` or `?`
+/// makes the URL invalid, but is hidden too.
 pub(super) fn redact(text: &str) -> String {
     let mut shown = text.to_owned();
     if let Some(scheme) = text.find("://") {
@@ -139,7 +138,7 @@ pub(super) fn redact(text: &str) -> String {
     hide_parameters(&shown)
 }
 
-/// Replaces the values of query parameters whose name speaks of a password.
+/// Replaces the values of query parameters whose name contains "password".
 fn hide_parameters(text: &str) -> String {
     let Some((head, query)) = text.split_once('?') else { return text.to_owned() };
     let parameters: Vec<String> = query

@@ -1,4 +1,4 @@
-//! The file: TOML of at most a mebibyte, with unknown keys refused.
+//! The configuration file: TOML, at most 1 MiB. Unknown keys are errors.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,12 +11,14 @@ use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Origin};
 use super::keys::{Key, nearest};
-use super::layers::Setting;
+use super::setting::Setting;
 
-/// Far above any real file; `/dev/zero` is not read to its end.
+/// Size limit in bytes, so that a file without an end, such as `/dev/zero`, is
+/// refused.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The settings of a file, by the path of their key; `Err` if it has no text.
+/// Reads the settings of a file, by key path. Errors inside the file go to
+/// `faults`; `Err` means that the file could not be read.
 pub(super) fn read(
     path: &Path,
     keys: &[Key],
@@ -25,7 +27,7 @@ pub(super) fn read(
     let text = text(path)?;
     let (table, errors) = DeTable::parse_recoverable(&text);
     for error in errors {
-        // Only the message: the whole error quotes the line, secrets included.
+        // Only the message: the full error quotes the line, which may contain a secret.
         let line = error.span().map_or(1, |span| line_of(&text, span.start));
         faults.push(Fault::new(Origin::File(path.into(), line).to_string(), error.message()));
     }
@@ -40,7 +42,7 @@ fn text(path: &Path) -> Result<String, String> {
         .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!("is larger than {MAX_BYTES} bytes: this is no configuration"));
+        return Err(format!("must be a configuration file of at most {MAX_BYTES} bytes"));
     }
     String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
 }
@@ -68,7 +70,7 @@ impl Reading<'_> {
                 }
             } else {
                 let hint = self.nearest(&path);
-                self.faults.push(Fault::new(path, format!("there is no such key{hint}")).from(origin));
+                self.faults.push(Fault::new(path, format!("unknown key{hint}")).from(origin));
             }
         }
     }
@@ -87,7 +89,7 @@ impl Reading<'_> {
     }
 }
 
-/// The line that holds the byte, counted from 1.
+/// Returns the line number of a byte offset, counted from 1.
 fn line_of(text: &str, byte: usize) -> usize {
     1 + text.bytes().take(byte).filter(|byte| *byte == b'\n').count()
 }

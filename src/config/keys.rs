@@ -1,12 +1,13 @@
-//! What keys there are. Names, environment variables, defaults and
-//! documentation are read off the sections' own declarations.
+//! The list of keys, read from the declarations of the sections: name,
+//! environment variable, default, documentation.
 
 use confique::Config as _;
 use confique::meta::{Expr, Field, FieldKind, LeafKind};
 
 use super::Config;
 
-/// The flags of the server's commands, and the keys that they set.
+/// The configuration flags of `serve`, `consume`, `migrate`, `verify` and
+/// `config`, with the keys that they set.
 pub const FLAGS: [(&str, &str); 9] = [
     ("--store", "store.url"),
     ("--migrate", "store.migrate"),
@@ -19,48 +20,49 @@ pub const FLAGS: [(&str, &str); 9] = [
     ("--data-dir", "data_dir"),
 ];
 
-/// The variables that the client commands read: known, but no keys.
+/// Environment variables of the client commands. They are not configuration
+/// keys.
 pub(super) const CLIENT_VARIABLES: [&str; 5] =
     ["PVZ_SERVER", "PVZ_ACTOR", "PVZ_TIMEOUT", "PVZ_OUTPUT", "PVZ_NO_COLOR"];
 
-/// The variable that names the file.
+/// The environment variable with the path of the configuration file.
 pub(super) const FILE_VARIABLE: &str = "PVZ_CONFIG";
 
-/// One key.
+/// A configuration key.
 #[derive(Debug, Clone)]
 pub struct Key {
-    /// The table it stands in; `None`: at the top.
+    /// Its table; `None` for a top-level key.
     pub section: Option<&'static str>,
     /// Its name in that table.
     pub name: &'static str,
     /// Its environment variable.
     pub variable: &'static str,
-    /// What it means, line by line.
+    /// Its documentation, line by line.
     pub doc: &'static [&'static str],
     pub(super) default: Option<Expr>,
 }
 
 impl Key {
-    /// Section and name: `server.grpc_addr`.
+    /// Returns section and name: `server.grpc_addr`.
     pub fn path(&self) -> String {
         self.section.map_or_else(|| self.name.to_owned(), |section| format!("{section}.{}", self.name))
     }
 
-    /// The flag that sets it, if there is one.
+    /// Returns the flag that sets it, if there is one.
     pub fn flag(&self) -> Option<&'static str> {
         let path = self.path();
         FLAGS.iter().find(|(_, key)| *key == path).map(|(flag, _)| *flag)
     }
 }
 
-/// Every key, in the order of the template.
+/// Returns all keys, in the order of the template.
 pub fn keys() -> Vec<Key> {
     let mut keys = Vec::new();
     collect(None, Config::META.fields, &mut keys);
     keys
 }
 
-/// The sections with their documentation, in the order of the template.
+/// Returns the sections with their documentation, in the order of the template.
 pub(super) fn sections() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
     Config::META.fields.iter().filter_map(|field| match field.kind {
         FieldKind::Nested { meta } => Some((field.name, meta.doc)),
@@ -86,13 +88,13 @@ fn collect(section: Option<&'static str>, fields: &'static [Field], keys: &mut V
     }
 }
 
-/// The name nearest to a wrong one, to end a sentence with; nothing if none is
-/// near.
+/// Returns "; did you mean NAME?" for the most similar name, or an empty text if
+/// no name is similar.
 pub(super) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let leaf = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
-    // A key in the wrong section is as good a guess as a slip of the finger.
+    // A key in the wrong section is as likely as a typing error.
     let score = |name: &str| {
-        // The prefix that all variables have makes none of them nearer.
+        // All variables share this prefix, so it does not count.
         let bare = |text: &str| text.trim_start_matches("PVZ_").to_owned();
         let (wrong, name) = (&bare(wrong), &bare(name));
         let whole = strsim::normalized_damerau_levenshtein(wrong, name);

@@ -1,5 +1,5 @@
-//! The layers: defaults < file < environment < flags. Each key takes its value
-//! from the highest layer that has one, and remembers which.
+//! The layers: defaults < file < environment < flags. A key takes its value from
+//! the highest layer that sets it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -7,16 +7,10 @@ use std::path::Path;
 
 use super::fault::{Fault, Origin, Warning};
 use super::keys::{self, CLIENT_VARIABLES, FILE_VARIABLE, Key, nearest};
+use super::setting::Setting;
 use super::{Sources, file};
 
-/// A value and where it came from.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Setting {
-    pub(super) value: toml::Value,
-    pub(super) origin: Origin,
-}
-
-/// What every key is set to, with all that was wrong on the way.
+/// The merged settings, with the errors and warnings found while merging.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     pub(super) settings: BTreeMap<String, Setting>,
@@ -25,7 +19,7 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    pub(super) fn gather(sources: &Sources, keys: &[Key]) -> Self {
+    pub(super) fn merge(sources: &Sources, keys: &[Key]) -> Self {
         let mut layers = Self::default();
         layers.defaults(keys);
         let environment = layers.environment(&sources.env, keys);
@@ -48,8 +42,8 @@ impl Layers {
         }
     }
 
-    /// Our variables as text. An empty one counts as not set, because that is
-    /// all that some orchestrators can do to unset one.
+    /// Returns the `PVZ_` variables. An empty variable counts as unset, because
+    /// some orchestrators cannot unset a variable.
     fn environment(&mut self, env: &[(OsString, OsString)], keys: &[Key]) -> BTreeMap<String, String> {
         let mut variables = BTreeMap::new();
         for (name, value) in env {
@@ -68,15 +62,15 @@ impl Layers {
         variables
     }
 
-    /// Only a warning: orchestrators inject variables of their own, such as
-    /// `PVZ_SERVICE_HOST`. The value is not repeated.
+    /// Warns only: orchestrators inject variables of their own, such as
+    /// `PVZ_SERVICE_HOST`. The message does not contain the value.
     fn unknown_variable(&mut self, name: &str, keys: &[Key]) {
         if CLIENT_VARIABLES.contains(&name) {
             return;
         }
         let known = keys.iter().map(|key| key.variable).chain([FILE_VARIABLE]).chain(CLIENT_VARIABLES);
         let hint = nearest(name, known);
-        self.warnings.push(Warning(format!("the environment variable {name} means nothing here{hint}")));
+        self.warnings.push(Warning(format!("unknown environment variable {name} is ignored{hint}")));
     }
 
     fn variables(&mut self, variables: BTreeMap<String, String>, keys: &[Key]) {
@@ -95,13 +89,14 @@ impl Layers {
                 let setting = Setting { value: from_text(text), origin: Origin::Flag(flag) };
                 self.settings.insert((*path).to_owned(), setting);
             } else if *flag != "--config" {
-                self.faults.push(Fault::new(*flag, "sets no key"));
+                self.faults.push(Fault::new(*flag, "is not a configuration flag"));
             }
         }
     }
 }
 
-/// The file's name, and who gave it.
+/// Returns the path of the configuration file and the flag or variable that set
+/// it.
 fn file_of<'a>(sources: &'a Sources, variables: &'a BTreeMap<String, String>) -> Option<(&'a str, Origin)> {
     let flag = sources.flags.iter().rev().find(|(flag, _)| *flag == "--config");
     flag.map(|(flag, path)| (path.as_str(), Origin::Flag(flag))).or_else(|| {
@@ -110,7 +105,7 @@ fn file_of<'a>(sources: &'a Sources, variables: &'a BTreeMap<String, String>) ->
     })
 }
 
-/// What a key is set to when nobody sets it.
+/// Returns the default value of a key.
 pub(super) fn default_of(key: &Key) -> Option<toml::Value> {
     match toml::Value::try_from(key.default?) {
         Ok(toml::Value::String(text)) => Some(from_text(&text)),
@@ -118,14 +113,15 @@ pub(super) fn default_of(key: &Key) -> Option<toml::Value> {
     }
 }
 
-/// A text that is a TOML array is that array; any other is the text itself.
+/// Parses a text as a TOML array if it starts with `[`; any other text stays a
+/// string.
 fn from_text(text: &str) -> toml::Value {
     let array = text
         .trim_start()
         .starts_with('[')
         .then(|| toml::from_str::<toml::Table>(&format!("value = {text}")).ok())
         .flatten()
-        // More than one key would be a line that was smuggled in.
+        // More than one key means that the text contained another line of TOML.
         .filter(|table| table.len() == 1)
         .and_then(|mut table| table.remove("value"));
     array.unwrap_or_else(|| toml::Value::String(text.to_owned()))

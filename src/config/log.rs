@@ -2,28 +2,27 @@ use tracing_subscriber::EnvFilter;
 
 use super::text;
 
-/// What is written to stderr, and how.
+/// Log output on stderr.
 #[derive(Debug, Clone, PartialEq, Eq, confique::Config)]
 pub struct Log {
-    /// Which messages: a level (error, warn, info, debug, trace), or levels by
-    /// module, such as "info,pvz::app=debug".
+    /// Level (error, warn, info, debug or trace), or levels by module, such as
+    /// "info,pvz::app=debug".
     #[config(env = "PVZ_LOG_FILTER", default = "info", deserialize_with = filter)]
     pub filter: String,
 
-    /// How they look: "human", "json", or "auto" (human on a terminal, JSON
-    /// otherwise).
+    /// Format: "human", "json" or "auto" (human on a terminal, JSON otherwise).
     #[config(env = "PVZ_LOG_FORMAT", default = "auto", deserialize_with = format)]
     pub format: LogFormat,
 }
 
-/// How a log line looks.
+/// Log format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people on a terminal, JSON otherwise.
+    /// Human-readable on a terminal, JSON otherwise.
     Auto,
-    /// For people.
+    /// Human-readable.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

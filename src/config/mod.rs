@@ -1,14 +1,14 @@
 //! The configuration, read once: defaults < file < environment < flags.
 //!
-//! A section is a struct in a file of its own. Its declaration is the one place
-//! that names a key, its environment variable, its default, its bounds and its
-//! meaning; the loader, the template and `pvz config show` read it off there.
-//! Nothing here reads the environment or the clock of the process: the sources
-//! are arguments. Everything is checked before a socket opens, and all faults
-//! are reported at once, without secrets.
+//! Each section is a struct in its own file. The struct declares a key's name,
+//! environment variable, default, bounds and documentation; the loader, the
+//! template and `pvz config show` use that declaration. This module does not
+//! read the process environment: the sources are arguments. Every value is
+//! validated before a socket opens, and all errors are reported at once, with
+//! secrets hidden.
 //!
-//! confique makes the typed layers; the walk over them is ours, because it has
-//! to say where a value came from and must not stop at the first fault.
+//! confique provides the typed layers. Merging them is our code, because it
+//! records the origin of each value and collects every error.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,6 +23,7 @@ mod events;
 mod fault;
 mod file;
 mod kafka;
+mod kafka_checks;
 mod keys;
 mod layers;
 mod log;
@@ -31,6 +32,7 @@ mod postgres_url;
 mod render;
 mod secret;
 mod server;
+mod setting;
 mod store;
 mod text;
 mod writer;
@@ -50,103 +52,103 @@ pub use server::Server;
 pub use store::{Store, StoreUrl};
 pub use writer::Writer;
 
-use layers::{Layers, Setting};
+use layers::Layers;
+use setting::Setting;
 
-/// What each key is set to, by its path.
+/// The setting of each key, by path.
 type Settings = BTreeMap<String, Setting>;
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq, confique::Config)]
 pub struct Config {
-    /// The folder for files of ours whose place is not set. Empty: "pvz" in
-    /// the platform's data directory.
+    /// The data directory: files without a path of their own are stored here.
+    /// Empty: "pvz" in the platform's data directory.
     #[config(env = "PVZ_DATA_DIR", default = "", deserialize_with = text::path)]
     pub data_dir: PathBuf,
 
-    /// Where orders and events are kept.
+    /// The database of orders and events.
     #[config(nested)]
     pub store: Store,
 
-    /// What single orders are read from before the store is asked.
+    /// The cache in front of single-order reads.
     #[config(nested)]
     pub cache: Cache,
 
-    /// Where events are sent, besides the store that keeps them all.
+    /// The event sink: where events are published, in addition to the store.
     #[config(nested)]
     pub events: Events,
 
-    /// The consumer of events, `pvz consume`. It reads where `events.url` says that
-    /// events are sent.
+    /// The event consumer, `pvz consume`. It reads from `events.url`.
     #[config(nested)]
     pub consumer: Consumer,
 
-    /// The sockets, and the limits of what comes in through them.
+    /// Listening addresses and request limits.
     #[config(nested)]
     pub server: Server,
 
-    /// The pool that turns waiting commands into group commits.
+    /// The writer pool, which commits commands in batches.
     #[config(nested)]
     pub writer: Writer,
 
-    /// The rules of the point. Replicas must share them.
+    /// Business rules. All replicas must have the same ones.
     #[config(nested)]
     pub policy: Policy,
 
-    /// What is written to stderr, and how.
+    /// Log output on stderr.
     #[config(nested)]
     pub log: Log,
 }
 
-/// Where a configuration is read from.
+/// The sources of a configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// Flags as typed (`--store`, …, `--config`) and their values.
+    /// Flags as typed (`--store`, …, `--config`), with their values.
     pub flags: Vec<(&'static str, String)>,
-    /// The environment; other programs' variables are passed over.
+    /// The environment. Variables without the `PVZ_` prefix are ignored.
     pub env: Vec<(OsString, OsString)>,
-    /// The folder for our data on this platform; `None` if it has none.
+    /// The platform's data directory for this program, if there is one.
     pub data_dir: Option<PathBuf>,
 }
 
-/// A configuration that passed every check, and how it came about.
+/// A valid configuration, with the origin of each value.
 #[derive(Debug)]
 pub struct Loaded {
     /// The values.
     pub config: Config,
-    /// What is worth a line in the log.
+    /// Warnings to log at start.
     pub warnings: Vec<Warning>,
     settings: Settings,
 }
 
 impl Loaded {
-    /// What is in effect as TOML, each key with where it came from, secrets
-    /// hidden.
+    /// Returns the effective configuration as TOML, with the origin of each
+    /// value as a comment and secrets hidden.
     pub fn show(&self) -> String {
         render::effective(|path| self.settings.get(path))
     }
 }
 
 impl Config {
-    /// Reads, merges and checks everything.
+    /// Reads, merges and validates the configuration.
     ///
     /// # Errors
-    /// Every fault there is.
+    /// Returns all errors, not only the first.
     pub fn load(sources: &Sources) -> Result<(Self, Vec<Warning>), ConfigErrors> {
         Self::load_with_origins(sources).map(|loaded| (loaded.config, loaded.warnings))
     }
 
-    /// The same, for those who want to show where each value came from.
+    /// Like [`load`](Self::load), with the origin of each value.
     ///
     /// # Errors
-    /// Every fault there is.
+    /// Returns all errors, not only the first.
     pub fn load_with_origins(sources: &Sources) -> Result<Loaded, ConfigErrors> {
-        let Layers { mut settings, mut faults, mut warnings } = Layers::gather(sources, &keys());
+        let Layers { mut settings, mut faults, mut warnings } = Layers::merge(sources, &keys());
         let config = typed(&settings, &mut faults);
         let config = config.map(|config| config.resolved(sources, &mut settings, &mut faults));
         if let Some(Config { events, .. }) = &config
             && let EventsUrl::Kafka(url) = &events.url
         {
-            kafka::check(events, url, &mut faults, &mut warnings);
+            kafka_checks::check(events, url, &mut faults, &mut warnings);
         }
         match config {
             Some(config) if faults.is_empty() => Ok(Loaded { config, warnings, settings }),
@@ -154,15 +156,15 @@ impl Config {
         }
     }
 
-    /// Fills in what depends on the platform or on another key, and checks what
-    /// concerns more than one key.
+    /// Fills in defaults that depend on the platform or on other keys, and
+    /// validates combinations of keys.
     fn resolved(mut self, sources: &Sources, settings: &mut Settings, faults: &mut Vec<Fault>) -> Self {
         if self.data_dir.as_os_str().is_empty() {
             match &sources.data_dir {
                 Some(path) => self.data_dir.clone_from(path),
                 None => faults.push(Fault::new(
                     "data_dir",
-                    "this user has no home directory: set it, or PVZ_DATA_DIR, or --data-dir",
+                    "is not set and this user has no home directory: set data_dir, PVZ_DATA_DIR or --data-dir",
                 )),
             }
         }
@@ -183,7 +185,8 @@ impl Config {
         self
     }
 
-    /// Two listeners on one address would fail only at the second socket.
+    /// Refuses two listeners on one address here, because `bind` would fail only
+    /// after the first socket is open.
     fn check_addresses(&self, settings: &Settings, faults: &mut Vec<Fault>) {
         let addresses = self.server.addresses();
         for (index, (path, address)) in addresses.iter().enumerate() {
@@ -202,8 +205,8 @@ impl Config {
     }
 }
 
-/// Gives every value its type, each on its own, so that one fault hides no
-/// other; a wrong value is replaced by the default, for the checks to go on.
+/// Deserializes each value separately, so that every invalid value is reported.
+/// An invalid value is replaced by its default so that validation can continue.
 fn typed(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Config> {
     type Layer = <Config as confique::Config>::Layer;
     let read = |path: &str, value: toml::Value| Layer::deserialize(nested(path, value));
@@ -223,7 +226,7 @@ fn typed(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Config> {
     Config::from_layer(merged).ok()
 }
 
-/// A document with that one key.
+/// Returns a document with only this key.
 fn nested(path: &str, value: toml::Value) -> toml::Value {
     path.rsplit('.')
         .fold(value, |value, name| toml::Value::Table(std::iter::once((name.to_owned(), value)).collect()))

@@ -6,11 +6,11 @@ use serde::de::Error;
 use super::text;
 use crate::domain::{self, Catalogue, Currency, Grams, Kind, Money, PackagingCode, PickupPointId, Role};
 
-/// The rules of the point. Replicas must share them.
+/// Business rules. All replicas must have the same ones.
 #[derive(Debug, Clone, PartialEq, Eq, confique::Config)]
 pub struct Policy {
-    /// How long after it was issued a customer may bring an order back; at
-    /// exactly that age it is too late.
+    /// Return window: time after issuing during which a customer may return an
+    /// order. At exactly this age the window is closed.
     #[config(
         env = "PVZ_POLICY_RETURN_WINDOW",
         default = "48h",
@@ -18,7 +18,7 @@ pub struct Policy {
     )]
     pub return_window: Duration,
 
-    /// How far ahead the storage deadline of an order may be.
+    /// Maximum time from now to the storage deadline of a new order.
     #[config(
         env = "PVZ_POLICY_MAX_STORAGE",
         default = "365d",
@@ -26,15 +26,15 @@ pub struct Policy {
     )]
     pub max_storage: Duration,
 
-    /// The pickup point of a command that names none.
+    /// Default pickup point of commands that do not name one.
     #[config(env = "PVZ_POLICY_PICKUP_POINT", default = "main", deserialize_with = pickup_point)]
     pub pickup_point: PickupPointId,
 
-    /// The currency of new orders: an ISO 4217 code.
+    /// Currency of new orders: an ISO 4217 code.
     #[config(env = "PVZ_POLICY_CURRENCY", default = "RUB", deserialize_with = currency)]
     pub currency: Currency,
 
-    /// How long a repeated request id gets its stored answer.
+    /// Time for which the answer to a request_id is stored and returned again.
     #[config(
         env = "PVZ_POLICY_IDEMPOTENCY_RETENTION",
         default = "7d",
@@ -42,9 +42,9 @@ pub struct Policy {
     )]
     pub idempotency_retention: Duration,
 
-    /// The packaging on offer: a code, the role ("container" or "wrap"), the
-    /// weight in grams that the order must be below (optional), and the
-    /// surcharge in minor units. In the environment: the same array.
+    /// Packaging catalogue: code, role ("container" or "wrap"), exclusive weight
+    /// limit in grams (optional) and surcharge in minor units. In the environment
+    /// variable, write the same array.
     #[config(
         env = "PVZ_POLICY_PACKAGING",
         default = r#"[
@@ -58,7 +58,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// As the domain takes it.
+    /// Converts it to the domain's policy.
     pub fn to_domain(&self) -> domain::Policy {
         domain::Policy {
             return_window: self.return_window,
@@ -79,7 +79,7 @@ fn currency<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Currenc
     text::read(deserializer, Currency::parse)
 }
 
-/// One row of the catalogue, as written.
+/// A row of the catalogue.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
@@ -112,7 +112,7 @@ impl Row {
     }
 }
 
-/// Reads row by row, so that every wrong row is named.
+/// Reads row by row, so that every invalid row is reported.
 fn packaging<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Catalogue, D::Error> {
     let toml::Value::Array(rows) = toml::Value::deserialize(deserializer)? else {
         return Err(D::Error::custom("must be an array of tables with code, role and surcharge_minor"));

@@ -1,5 +1,5 @@
-//! The address of a PostgreSQL database. The driver's own parser does not know
-//! what libpq says of certificates, so that is taken out before.
+//! The URL of a PostgreSQL database. The driver's parser does not know libpq's
+//! TLS parameters, so they are parsed here and removed first.
 
 use std::path::PathBuf;
 
@@ -8,56 +8,56 @@ use tokio_postgres::config::Host;
 
 use super::fault;
 
-/// The address of a PostgreSQL database, as libpq writes it.
+/// A PostgreSQL URL in libpq's syntax.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
-    /// What it says.
+    /// The driver's connection parameters.
     pub server: Box<tokio_postgres::Config>,
-    /// How connections to it are secured.
+    /// The TLS parameters.
     pub tls: PostgresTls,
-    /// How it is shown: without its password.
+    /// The URL for display, without its password.
     pub(super) shown: String,
 }
 
-/// `sslmode`, and the files that go with it.
+/// `sslmode` and its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresTls {
     /// `sslmode`.
     pub mode: PostgresSslMode,
-    /// `sslrootcert`; `None` if there is none.
+    /// `sslrootcert`.
     pub authorities: Option<PostgresAuthorities>,
     /// `sslcert` and `sslkey`.
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// The modes of libpq, without `allow`.
+/// libpq's `sslmode` values, except `allow`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostgresSslMode {
-    /// Never encrypted.
+    /// Not encrypted.
     Disable,
-    /// Encrypted if the server can.
+    /// Encrypted if the server supports it.
     Prefer,
-    /// Always encrypted; with a file of authorities the same as `VerifyCa`.
+    /// Encrypted. With a file of authorities, the same as `VerifyCa`.
     Require,
-    /// With a certificate from a known authority.
+    /// Encrypted, with a certificate from a trusted authority.
     VerifyCa,
-    /// With a certificate from a known authority for that very host.
+    /// Encrypted, with a certificate from a trusted authority for this host name.
     VerifyFull,
 }
 
-/// Whose certificates are good.
+/// The trusted certificate authorities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PostgresAuthorities {
-    /// Those whom this machine trusts: `system`.
+    /// The system's authorities: `sslrootcert=system`.
     Machine,
-    /// The certificates in that file.
+    /// The authorities in a PEM file.
     File(PathBuf),
 }
 
 impl PostgresUrl {
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        let form = "must be postgres://user:password@host:port/database, with the parameters of libpq \
-                    that the driver knows, and special characters percent-encoded";
+        let form = "must be postgres://user:password@host:port/database, with special characters \
+                    percent-encoded and only parameters that the driver supports";
         let mut tls = Parameters::default();
         let rest = tls.take_from(text)?;
         let server: tokio_postgres::Config = rest.parse().map_err(|_| form)?;
@@ -65,7 +65,7 @@ impl PostgresUrl {
             return Err("must name a host");
         }
         let mut tls = tls.check()?;
-        // As in libpq: a socket of this machine needs no TLS, and has none.
+        // As in libpq: a Unix socket does not use TLS.
         if server.get_hosts().iter().all(|host| !matches!(host, Host::Tcp(_))) {
             tls.mode = PostgresSslMode::Disable;
         }
@@ -73,7 +73,7 @@ impl PostgresUrl {
     }
 }
 
-/// What the URL says of TLS.
+/// The TLS parameters of a URL.
 #[derive(Default)]
 struct Parameters {
     mode: Option<PostgresSslMode>,
@@ -83,7 +83,7 @@ struct Parameters {
 }
 
 impl Parameters {
-    /// Takes them out of a URL, and gives back the rest.
+    /// Removes them from a URL and returns the rest.
     fn take_from(&mut self, url: &str) -> Result<String, &'static str> {
         // A password may hold a question mark.
         let host = url.find('@').unwrap_or(0);
@@ -91,7 +91,7 @@ impl Parameters {
         let mut others = Vec::new();
         for parameter in url[query + 1..].split('&') {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let place = match name {
+            let target = match name {
                 "sslmode" => {
                     self.mode = Some(mode(value)?);
                     continue;
@@ -105,8 +105,8 @@ impl Parameters {
                 }
             };
             let decoded = percent_decode_str(value).decode_utf8();
-            let decoded = decoded.map_err(|_| "names a certificate's file by no valid UTF-8")?;
-            *place = Some(decoded.into_owned()).filter(|path| !path.is_empty());
+            let decoded = decoded.map_err(|_| "must name certificate files in UTF-8")?;
+            *target = Some(decoded.into_owned()).filter(|path| !path.is_empty());
         }
         let mark = if others.is_empty() { "" } else { "?" };
         Ok(format!("{}{mark}{}", &url[..query], others.join("&")))
@@ -121,13 +121,16 @@ impl Parameters {
         });
         match (mode, &authorities) {
             (Mode::Disable | Mode::Prefer, Some(_)) => {
-                return Err("has sslrootcert, which needs sslmode=verify-full (or verify-ca, or require)");
+                return Err(
+                    "must have sslmode=verify-full, verify-ca or require, because it has sslrootcert",
+                );
             }
-            // Anybody gets a certificate from one of those, for a host of theirs.
+            // Anybody can get a certificate from a public authority, so the host
+            // name must be verified.
             (Mode::Require | Mode::VerifyCa, Some(PostgresAuthorities::Machine)) => {
-                return Err("has sslrootcert=system, which needs sslmode=verify-full");
+                return Err("must have sslmode=verify-full, because it has sslrootcert=system");
             }
-            (Mode::VerifyCa, None) => return Err("has sslmode=verify-ca, which needs sslrootcert"),
+            (Mode::VerifyCa, None) => return Err("must have sslrootcert, because it has sslmode=verify-ca"),
             (Mode::VerifyFull, None) => authorities = Some(PostgresAuthorities::Machine),
             _ => {}
         }

@@ -1,21 +1,22 @@
-//! The configuration as TOML: what is in effect, and the template.
+//! The configuration as TOML: the template and the effective values.
 
 use std::fmt::Write as _;
 
 use super::fault::redacted;
 use super::keys::{self, Key};
-use super::layers::{Setting, default_of};
+use super::layers::default_of;
 use super::secret::{HIDDEN, is_secret};
+use super::setting::Setting;
 
 const TEMPLATE_HEAD: &str = "\
-# The configuration of pvz: every key, with its default. Take the `#` off a line
-# to change it. Precedence: defaults < this file (--config, PVZ_CONFIG) <
+# The configuration of pvz: every key with its default. Remove the `#` before a
+# key to change it. Precedence: defaults < this file (--config, PVZ_CONFIG) <
 # environment < flags. Durations are written as 30s, 48h, 7d. Relative paths
-# begin at the working directory.
+# start at the working directory.
 ";
 
-/// Every key with its documentation and its default, commented out, so that a
-/// file made of it follows new defaults.
+/// Returns every key with its documentation and default. Keys are commented
+/// out, so that a file made from the template follows changed defaults.
 pub fn template() -> String {
     let mut out = TEMPLATE_HEAD.to_owned();
     document(&mut out, |out, key| {
@@ -31,9 +32,10 @@ pub fn template() -> String {
     out
 }
 
-/// What is in effect, each key with where it came from, secrets hidden.
+/// Returns the effective configuration with the origin of each value, secrets
+/// hidden.
 pub(super) fn effective<'a>(setting: impl Fn(&str) -> Option<&'a Setting>) -> String {
-    let mut out = "# The configuration in effect.\n".to_owned();
+    let mut out = "# The effective configuration.\n".to_owned();
     document(&mut out, |out, key| {
         _ = match setting(&key.path()) {
             Some(Setting { origin, .. }) if is_secret(key.name) => {
@@ -65,7 +67,7 @@ fn comment(out: &mut String, lines: &[&str]) {
     }
 }
 
-/// The value with a space in front; a list of tables a row a line.
+/// Formats a value after its `=`. A list of tables takes one line per row.
 fn assigned(value: &toml::Value) -> String {
     match value {
         toml::Value::Array(rows) if rows.iter().any(toml::Value::is_table) => {

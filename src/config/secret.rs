@@ -2,15 +2,15 @@ use std::fmt;
 
 use super::text;
 
-/// What stands for a secret wherever it would be shown.
+/// Placeholder for a secret in output.
 pub(super) const HIDDEN: &str = "***";
 
-/// A text that is never shown.
+/// A secret text. Its `Debug` output is a placeholder.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text, for whoever has to prove that we know it.
+    /// Returns the secret itself, for authentication.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -22,7 +22,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether the values of that key are secrets.
+/// Returns true if the values of the key are secrets.
 pub(super) fn is_secret(path: &str) -> bool {
     path.ends_with("password")
 }

@@ -3,29 +3,30 @@ use std::time::Duration;
 
 use super::text;
 
-/// The sockets, and the limits of what comes in through them.
+/// Listening addresses and request limits.
 #[derive(Debug, Clone, PartialEq, Eq, confique::Config)]
 pub struct Server {
-    /// Where gRPC listens: address:port. Port 0 picks a free one.
+    /// Listening address of gRPC: address:port. Port 0 picks a free port.
     #[config(env = "PVZ_GRPC_ADDR", default = "127.0.0.1:50051", deserialize_with = text::address)]
     pub grpc_addr: SocketAddr,
 
-    /// Where REST and Swagger UI listen: address:port. Port 0 picks a free one.
+    /// Listening address of REST and Swagger UI: address:port. Port 0 picks a
+    /// free port.
     #[config(env = "PVZ_HTTP_ADDR", default = "127.0.0.1:8081", deserialize_with = text::address)]
     pub http_addr: SocketAddr,
 
-    /// Where liveness, readiness and metrics listen: address:port. Port 0 picks
-    /// a free one.
+    /// Listening address of health checks and metrics: address:port. Port 0
+    /// picks a free port.
     #[config(env = "PVZ_ADMIN_ADDR", default = "127.0.0.1:9464", deserialize_with = text::address)]
     pub admin_addr: SocketAddr,
 
-    /// How many threads serve, besides those that wait for files. Not set: one
-    /// fewer than there are cores, but at least one, since the store has its work
-    /// too, in threads of its own or in the database beside.
+    /// Number of worker threads, not counting threads for blocking I/O. Not set:
+    /// one less than the number of cores, at least one, because SQLite's threads
+    /// or a database on the same machine need a core too.
     #[config(env = "PVZ_SERVER_THREADS", deserialize_with = text::integer::<_, _, 1, 1_024>)]
     pub threads: Option<usize>,
 
-    /// How long a unary call may take that names no deadline of its own.
+    /// Deadline of a unary call for which the client sets none.
     #[config(
         env = "PVZ_SERVER_REQUEST_TIMEOUT",
         default = "30s",
@@ -33,7 +34,7 @@ pub struct Server {
     )]
     pub request_timeout: Duration,
 
-    /// The largest message or body, in bytes; KiB and MiB are understood.
+    /// Maximum size of a message or request body, in bytes, KiB or MiB.
     #[config(
         env = "PVZ_SERVER_MAX_MESSAGE",
         default = "4MiB",
@@ -41,7 +42,7 @@ pub struct Server {
     )]
     pub max_message: usize,
 
-    /// How many calls one connection may have in flight.
+    /// gRPC: maximum number of concurrent calls on one connection.
     #[config(
         env = "PVZ_SERVER_MAX_CONCURRENT_STREAMS",
         default = 1024,
@@ -49,8 +50,7 @@ pub struct Server {
     )]
     pub max_concurrent_streams: u32,
 
-    /// How long a connection may be silent before the other side is asked
-    /// whether it is still there.
+    /// gRPC: interval of keep-alive pings on an idle connection.
     #[config(
         env = "PVZ_SERVER_KEEP_ALIVE_INTERVAL",
         default = "30s",
@@ -58,7 +58,8 @@ pub struct Server {
     )]
     pub keep_alive_interval: Duration,
 
-    /// REST: how many connections are open at once; others wait to be accepted.
+    /// REST: maximum number of open connections. Further connections wait until
+    /// one closes.
     #[config(
         env = "PVZ_SERVER_HTTP_MAX_CONNECTIONS",
         default = 10000,
@@ -66,8 +67,7 @@ pub struct Server {
     )]
     pub http_max_connections: usize,
 
-    /// REST: how long the head of a request may take to arrive, and a kept
-    /// connection to send the next one.
+    /// REST: timeout for reading the head of a request.
     #[config(
         env = "PVZ_SERVER_HTTP_HEADER_TIMEOUT",
         default = "30s",
@@ -75,7 +75,8 @@ pub struct Server {
     )]
     pub http_header_timeout: Duration,
 
-    /// REST: how long a client may take nothing of an answer that waits for it.
+    /// REST: write timeout: how long a client may stop reading before its
+    /// connection is closed.
     #[config(
         env = "PVZ_SERVER_HTTP_WRITE_TIMEOUT",
         default = "2m",
@@ -83,7 +84,7 @@ pub struct Server {
     )]
     pub http_write_timeout: Duration,
 
-    /// REST: how long a connection may stay without a request.
+    /// REST: time after which an idle connection is closed.
     #[config(
         env = "PVZ_SERVER_HTTP_IDLE_TIMEOUT",
         default = "75s",
@@ -91,8 +92,8 @@ pub struct Server {
     )]
     pub http_idle_timeout: Duration,
 
-    /// How long accepted work may take to finish after SIGTERM; what is still
-    /// running then is cut, and the exit code says so.
+    /// Time for accepted work to finish after SIGTERM. After it, running calls
+    /// are aborted and the exit code is 1.
     #[config(
         env = "PVZ_SERVER_DRAIN_DEADLINE",
         default = "30s",
@@ -100,15 +101,15 @@ pub struct Server {
     )]
     pub drain_deadline: Duration,
 
-    /// The web origins whose pages may call REST, such as
-    /// `https://shop.example`; "*" alone allows all. Empty: none (CORS is off).
-    /// In the environment: separated by commas.
+    /// Web origins that may call REST from a browser (CORS), such as
+    /// `https://shop.example`; "*" alone allows every origin. Empty: CORS is off.
+    /// In the environment variable, separate origins with commas.
     #[config(env = "PVZ_SERVER_CORS_ORIGINS", default = [], deserialize_with = origins)]
     pub cors_origins: Vec<String>,
 }
 
 impl Server {
-    /// The addresses by key, to see whether two would clash.
+    /// Returns the listening addresses by key, to find clashes.
     pub(super) fn addresses(&self) -> [(&'static str, SocketAddr); 3] {
         [
             ("server.grpc_addr", self.grpc_addr),
@@ -129,8 +130,8 @@ fn origins<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
     ))
 }
 
-/// Whether a browser could send this as its `Origin`: scheme and authority,
-/// nothing after them.
+/// Returns true for a valid `Origin` header: scheme and authority, without a
+/// path.
 fn is_origin(text: &str) -> bool {
     let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     authority.is_some_and(|authority| {

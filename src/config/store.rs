@@ -6,16 +6,16 @@ use std::time::Duration;
 use super::postgres_url::PostgresUrl;
 use super::text;
 
-/// Where orders and events are kept.
+/// The database of orders and events.
 #[derive(Debug, Clone, PartialEq, Eq, confique::Config)]
 pub struct Store {
-    /// The store: "sqlite:PATH" (a file; without a path it is pvz.db in the
+    /// The store: "sqlite:PATH" (a file, for one server; default: pvz.db in the
     /// data directory), "postgres://user:password@host:port/database" (for any
-    /// number of replicas) or "memory:" (gone when the process ends).
+    /// number of replicas) or "memory:" (lost when the process ends).
     #[config(env = "PVZ_STORE", default = "sqlite:", deserialize_with = url)]
     pub url: StoreUrl,
 
-    /// SQLite: how many connections read at the same time.
+    /// SQLite: number of read connections.
     #[config(
         env = "PVZ_STORE_READ_CONNECTIONS",
         default = 4,
@@ -23,7 +23,7 @@ pub struct Store {
     )]
     pub read_connections: NonZeroUsize,
 
-    /// SQLite: how long a statement waits for a lock that somebody else holds.
+    /// SQLite: time to wait for a lock held by another process.
     #[config(
         env = "PVZ_STORE_BUSY_TIMEOUT",
         default = "5s",
@@ -31,22 +31,23 @@ pub struct Store {
     )]
     pub busy_timeout: Duration,
 
-    /// Whether a server brings the schema of its store up to date when it
-    /// starts. Not set: for SQLite it does, for PostgreSQL it refuses to start
-    /// and says so, because `pvz migrate` is a step of its own there.
-    #[config(env = "PVZ_STORE_MIGRATE", deserialize_with = text::truth)]
+    /// Migrate the schema of the store at start. Not set: true for SQLite, false
+    /// for PostgreSQL, where the server refuses to start until `pvz migrate` has
+    /// run.
+    #[config(env = "PVZ_STORE_MIGRATE", deserialize_with = text::boolean)]
     pub migrate: Option<bool>,
 
-    /// PostgreSQL: a standby of the database, "postgres://…", from which orders,
-    /// lists and histories are read. It must be one server, not a balancer of
-    /// several. What this server has written is always seen; what other replicas
-    /// have, up to five seconds later. While the standby is away or further
-    /// behind, everything is read from the database itself. Not set: always.
+    /// PostgreSQL: a standby, "postgres://…", to read orders, lists and histories
+    /// from. It must be one server, not a load balancer. Reads see every write of
+    /// this server, and writes of other replicas at most five seconds late. While
+    /// the standby is unreachable or further behind, reads go to the primary. Not
+    /// set: all reads go to the primary.
     #[config(env = "PVZ_STORE_READ_URL", deserialize_with = standby)]
     pub read_url: Option<PostgresUrl>,
 
-    /// PostgreSQL: how many connections read at the same time, from each of the
-    /// two. Those that write are as many as there are workers, and one more.
+    /// PostgreSQL: number of read connections, to the primary and to the standby
+    /// each. Write connections are additional: one per writer worker, and one
+    /// more.
     #[config(
         env = "PVZ_STORE_POOL_SIZE",
         default = 8,
@@ -54,8 +55,8 @@ pub struct Store {
     )]
     pub pool_size: NonZeroUsize,
 
-    /// PostgreSQL: how long a statement may run, and how long an operation
-    /// waits for a connection.
+    /// PostgreSQL: statement timeout, and maximum time to wait for a free
+    /// connection.
     #[config(
         env = "PVZ_STORE_STATEMENT_TIMEOUT",
         default = "10s",
@@ -64,7 +65,7 @@ pub struct Store {
     pub statement_timeout: Duration,
 }
 
-/// Which store, and where.
+/// The URL of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreUrl {
     /// A SQLite file.
@@ -76,7 +77,7 @@ pub enum StoreUrl {
 }
 
 impl StoreUrl {
-    /// The same, with the file in that folder when none is named.
+    /// Fills in the default file in the data directory.
     pub(super) fn or_in(self, data_dir: &Path, file: &str) -> Self {
         match self {
             Self::Sqlite(path) if path.as_os_str().is_empty() => Self::Sqlite(data_dir.join(file)),
@@ -97,16 +98,16 @@ impl fmt::Display for StoreUrl {
 
 fn standby<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PostgresUrl, D::Error> {
     text::read(deserializer, |text| match PostgresUrl::parse(text)? {
-        url if url.server.get_hosts().len() > 1 => Err("must name one host, as what it shows is followed"),
+        url if url.server.get_hosts().len() > 1 => Err("must name exactly one host"),
         url => Ok(url),
     })
 }
 
 pub(super) fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<StoreUrl, D::Error> {
     text::read(deserializer, |text| match text.split_once(':') {
-        // `sqlite:///srv/pvz.db` is how many other programs spell the same.
+        // Many programs write `sqlite:///srv/pvz.db`.
         Some(("sqlite", path)) => match path.strip_prefix("//").unwrap_or(path) {
-            ":memory:" => Err("must name a file: for a store in memory write memory:"),
+            ":memory:" => Err("must name a file; for a store in memory use memory:"),
             path => text::parse_path(path).map(StoreUrl::Sqlite),
         },
         Some(("memory", "")) => Ok(StoreUrl::Memory),

@@ -1,6 +1,6 @@
-//! Values as people write them, in a file or in the environment, with their
-//! bounds. Every error is a sentence that stands after the key's name and never
-//! repeats the value: whoever reports it knows what to hide.
+//! Parsing of values from the file, the environment and flags, with bounds.
+//! Every error is a predicate of the key's name ("must be …") and does not
+//! repeat the value, because the caller knows which values are secret.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ pub(super) const HOUR: u64 = 3_600_000;
 /// Ten years in milliseconds.
 pub(super) const TEN_YEARS: u64 = 10 * 365 * 24 * HOUR;
 
-/// Reads a text, or a number as if it were its text, and parses it.
+/// Reads a string or a number, and parses its text.
 pub(super) fn read<'de, D, T, E>(
     deserializer: D,
     parse: impl FnOnce(&str) -> Result<T, E>,
@@ -34,17 +34,16 @@ impl Visitor<'_> for Scalar {
     type Value = String;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a text or a whole number")
+        formatter.write_str("a string or a whole number")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
         Ok(text.to_owned())
     }
 
-    // Few keys are a truth value and none is a fraction, but the key's own
-    // sentence says more than "invalid type".
-    fn visit_bool<E: Error>(self, truth: bool) -> Result<String, E> {
-        Ok(truth.to_string())
+    // Accepted so that the key's own error is reported instead of "invalid type".
+    fn visit_bool<E: Error>(self, boolean: bool) -> Result<String, E> {
+        Ok(boolean.to_string())
     }
 
     fn visit_f64<E: Error>(self, fraction: f64) -> Result<String, E> {
@@ -60,12 +59,12 @@ impl Visitor<'_> for Scalar {
     }
 }
 
-/// A truth value.
-pub(super) fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+/// Reads `true` or `false`.
+pub(super) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     read(deserializer, |text| text.parse::<bool>().map_err(|_| "must be true or false"))
 }
 
-/// A whole number within bounds, inclusive.
+/// Reads an integer from MIN to MAX, inclusive.
 pub(super) fn integer<'de, D, T, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -80,7 +79,8 @@ where
     })
 }
 
-/// A duration as humantime reads it, within bounds in milliseconds, inclusive.
+/// Reads a duration in humantime's format, from MIN to MAX milliseconds,
+/// inclusive.
 pub(super) fn duration<'de, D, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<Duration, D::Error>
 where
     D: Deserializer<'de>,
@@ -93,14 +93,15 @@ where
     })
 }
 
-/// Milliseconds in their largest whole unit.
+/// Formats milliseconds in their largest whole unit.
 fn brief(millis: u64) -> String {
     let units = [(24 * HOUR, "d"), (HOUR, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
     let fitting = units.into_iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
     fitting.map_or_else(|| "0s".to_owned(), |(unit, name)| format!("{}{name}", millis / unit))
 }
 
-/// A number of bytes within bounds, inclusive: plain, or in KiB, MiB, GiB.
+/// Reads a number of bytes from MIN to MAX, inclusive: plain, or in KiB, MiB or
+/// GiB.
 pub(super) fn bytes<'de, D, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<usize, D::Error>
 where
     D: Deserializer<'de>,
@@ -126,23 +127,23 @@ fn parse_bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// An address and a port. Names are not looked up: what a name means may change
-/// between the check and the start.
+/// Reads an IP address and a port. Host names are refused, because a name may
+/// resolve differently between validation and start.
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     read(deserializer, |text| {
         text.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:8081 or [::1]:8081")
     })
 }
 
-/// A path, taken literally; relative ones begin at the working directory.
+/// Reads a path. Relative paths start at the working directory.
 pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     read(deserializer, parse_path)
 }
 
-/// Refuses what would surprise: `~` is the shell's to expand, not ours.
+/// Parses a path. Refuses a leading `~`, which only a shell expands.
 pub(super) fn parse_path(text: &str) -> Result<PathBuf, &'static str> {
     if text == "~" || text.starts_with("~/") {
-        return Err("must be a whole path: ~ is not expanded here");
+        return Err("must be a full path: ~ is not expanded");
     }
     if text.contains('\0') {
         return Err("must be a path without NUL characters");
@@ -150,7 +151,7 @@ pub(super) fn parse_path(text: &str) -> Result<PathBuf, &'static str> {
     Ok(PathBuf::from(text))
 }
 
-/// A list of texts: an array, or one text with commas.
+/// Reads a list of strings: an array, or one string with commas.
 pub(super) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     deserializer.deserialize_any(List)
 }
@@ -161,7 +162,7 @@ impl<'de> Visitor<'de> for List {
     type Value = Vec<String>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a list of texts")
+        formatter.write_str("a list of strings")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {

@@ -2,15 +2,16 @@ use std::time::Duration;
 
 use super::text;
 
-/// The pool that turns waiting commands into group commits.
+/// The writer pool, which commits commands in batches.
 #[derive(Debug, Clone, PartialEq, Eq, confique::Config)]
 pub struct Writer {
-    /// How many batches are decided and written at the same time. Not set: as
-    /// many as suit the store.
+    /// Number of batches written at the same time. Not set: 1 for SQLite, 2 for
+    /// PostgreSQL.
     #[config(env = "PVZ_WRITER_WORKERS", deserialize_with = text::integer::<_, _, 1, 256>)]
     pub workers: Option<usize>,
 
-    /// How many commands may wait; further ones are refused as OVERLOADED.
+    /// Maximum number of waiting commands. Further commands are refused with
+    /// OVERLOADED.
     #[config(
         env = "PVZ_WRITER_QUEUE",
         default = 4096,
@@ -18,7 +19,7 @@ pub struct Writer {
     )]
     pub queue: usize,
 
-    /// How many commands one commit takes at most.
+    /// Maximum number of commands in one commit.
     #[config(
         env = "PVZ_WRITER_BATCH",
         default = 512,
@@ -26,8 +27,8 @@ pub struct Writer {
     )]
     pub batch: usize,
 
-    /// How long a batch is tried again after the store failed, before its
-    /// commands are answered UNAVAILABLE.
+    /// Time for which a failed batch is retried before its commands are refused
+    /// with UNAVAILABLE.
     #[config(
         env = "PVZ_WRITER_RETRY_BUDGET",
         default = "5s",
