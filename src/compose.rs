@@ -130,12 +130,34 @@ async fn listen(addr: SocketAddr, key: &'static str) -> Result<TcpListener, Star
     TcpListener::bind(addr).await.map_err(|cause| StartError::Listen { addr, key, cause })
 }
 
-/// Starts the service: opens the store and the sockets, and gives every task to
+/// The clock and the id generator of a service, so that tests can set the time.
+#[derive(Clone)]
+pub struct Environment {
+    /// The clock of every decision.
+    pub clock: Arc<dyn Clock>,
+    /// The generator of event ids and correlation ids.
+    pub ids: Arc<dyn Ids>,
+}
+
+impl Environment {
+    /// Returns the clock and the random numbers of this machine.
+    pub fn system() -> Self {
+        Self { clock: Arc::new(SystemClock), ids: Arc::new(SystemIds) }
+    }
+}
+
+/// Starts the service: opens the store and the sockets, and spawns every task on
 /// `life`.
 ///
 /// # Errors
-/// Nothing was started.
-pub async fn start(config: &Config, life: &Lifecycle) -> Result<Addresses, StartError> {
+/// Returns an error if the store, the event sink or a socket cannot be opened.
+/// Nothing is served then.
+pub async fn start(
+    config: &Config,
+    environment: Environment,
+    life: &Lifecycle,
+) -> Result<Addresses, StartError> {
+    let Environment { clock, ids } = environment;
     let metrics = Metrics::install()?;
     names::describe();
     make_data_dir(&config.data_dir).await?;
@@ -148,8 +170,6 @@ pub async fn start(config: &Config, life: &Lifecycle) -> Result<Addresses, Start
         cause,
     })?;
 
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let policy = Arc::new(config.policy.to_domain());
     let writer = writer(config, &store, &clock, &ids, &policy);
     spawn_workers(&writer, config.writer.workers.unwrap_or(store.workers), life);

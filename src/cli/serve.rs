@@ -7,7 +7,7 @@ use tokio::runtime::Builder;
 
 use super::config::{configured_command, load};
 use super::run_on;
-use crate::compose::{self, Addresses};
+use crate::compose::{self, Addresses, Environment};
 use crate::config::Config;
 use crate::lifecycle::{self, Lifecycle};
 use crate::telemetry;
@@ -62,7 +62,7 @@ async fn serve(config: Config) -> u8 {
         Err(error) => return failed(&error),
     };
     let life = Lifecycle::new();
-    let addresses = match compose::start(&config, &life).await {
+    let addresses = match compose::start(&config, Environment::system(), &life).await {
         Ok(addresses) => addresses,
         Err(error) => return failed(&error),
     };

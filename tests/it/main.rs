@@ -2,6 +2,8 @@
 
 // `cfg(test)` tells clippy that the helpers of tests are tests too.
 #[cfg(test)]
+mod app;
+#[cfg(test)]
 mod asyncapi;
 #[cfg(test)]
 mod bench;

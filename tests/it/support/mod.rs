@@ -1,7 +1,8 @@
-//! What the tests share: a clock that they set, ids that they can foresee,
-//! builders of commands, a world that runs them, and a runner of properties
-//! that prints how to replay a failure.
+//! Shared by the tests: the service in process, a clock that a test sets,
+//! foreseeable ids, builders of commands, and a property runner that prints how
+//! to replay a failure.
 
+pub mod app;
 pub mod commands;
 pub mod property;
 pub mod time;
