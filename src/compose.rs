@@ -35,7 +35,7 @@ use crate::telemetry::Metrics;
 pub use crate::ports::Start;
 pub use consumer::{ConsumeOptions, Consumed, consume, follow, instant};
 use events::{sink, spawn_publishing};
-pub use store::{Baseline, SchemaStep, Store, baseline, migrate, schema};
+pub use store::{SchemaStep, Store, migrate, postgres_client, schema};
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]

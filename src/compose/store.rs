@@ -3,9 +3,6 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-pub use crate::adapters::postgres::Baseline;
 
 use super::StartError;
 use crate::adapters::memory::MemoryStore;
@@ -194,20 +191,19 @@ pub async fn schema(config: &Config) -> Result<Vec<SchemaStep>, StartError> {
     }
 }
 
-/// Measures what the database of the store does without the service; `None`
-/// when the store is not in PostgreSQL.
+/// Opens a connection to the store's database, for measurements that bypass the
+/// service; `None` when the store is not in `PostgreSQL`.
 ///
 /// # Errors
-/// The database cannot be reached or refuses.
-pub async fn baseline(
-    config: &Config,
-    connections: usize,
-    duration: Duration,
-) -> Result<Option<Baseline>, StartError> {
+/// The database cannot be reached or refuses the connection.
+pub async fn postgres_client(config: &Config) -> Result<Option<postgres::Client>, StartError> {
     match &config.store.url {
         StoreUrl::Memory | StoreUrl::Sqlite(_) => Ok(None),
         StoreUrl::Postgres(url) => {
-            Ok(Some(postgres::baseline(&postgres_options(url, config)?, connections, duration).await?))
+            let connected = postgres::connect(&postgres_options(url, config)?).await;
+            let client =
+                connected.map_err(|error| PortError::unavailable("the database cannot be reached", error))?;
+            Ok(Some(client))
         }
     }
 }

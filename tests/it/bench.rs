@@ -1,5 +1,5 @@
-//! `pvz bench` as its users run it: small runs of every scenario, and what it
-//! says when it cannot.
+//! `pvz bench` as users run it: short runs of every scenario, and its error
+//! messages.
 
 use std::path::Path;
 use std::process::Output;
@@ -10,7 +10,7 @@ use crate::kafka::broker::Broker;
 use crate::postgres::cluster::cluster;
 use crate::process::pvz;
 
-/// A run of a third of a second on that store, and what it printed.
+/// Runs a scenario for 300 ms on the store and returns its report.
 fn bench(scenario: &str, store: &str, flags: &[&str]) -> Value {
     let mut command = pvz();
     command.args(["bench", scenario, "--duration=300ms", "--warm-up=0s", "--orders=300"]);
@@ -31,7 +31,7 @@ fn file(folder: &Path, name: &str) -> String {
 }
 
 #[test]
-fn every_scenario_is_answered_and_leaves_a_store_without_a_fault() {
+fn every_scenario_succeeds_and_leaves_a_consistent_store() {
     let folder = tempfile::tempdir().unwrap();
     for scenario in ["accept", "issue", "get", "list", "returns", "import", "mixed-day"] {
         let store = file(folder.path(), scenario);
@@ -49,7 +49,7 @@ fn every_scenario_is_answered_and_leaves_a_store_without_a_fault() {
 }
 
 #[test]
-fn calls_of_a_rate_are_timed_from_when_they_were_due() {
+fn calls_at_a_rate_begin_when_they_are_due() {
     let folder = tempfile::tempdir().unwrap();
     let report = bench("accept", &file(folder.path(), "rate"), &["--embedded", "--rate=200"]);
     assert_eq!(report["rate"], 200.0);
@@ -58,7 +58,7 @@ fn calls_of_a_rate_are_timed_from_when_they_were_due() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_baselines_are_measured_on_the_same_database_and_leave_nothing_behind() {
+async fn baselines_run_on_the_same_database_and_leave_nothing_behind() {
     let database = cluster().database(true).await;
     let store = format!("postgres://pvz@127.0.0.1:{}/{}", database.port, database.name);
     let report = bench("accept", &store, &["--embedded", "--baseline"]);
@@ -72,9 +72,9 @@ async fn the_baselines_are_measured_on_the_same_database_and_leave_nothing_behin
     verify(&store);
 }
 
-/// Every event of the backlog and of the accepts afterwards is sent and read,
-/// or the command fails.
-fn relays(flags: &[&str]) {
+/// Measures the path of events. The command itself fails if an event of the
+/// backlog or of the later accepts is not published and read.
+fn measure_relay(flags: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let report = bench("relay", &file(folder.path(), "orders"), flags);
     assert_eq!(report["drain"]["events"], 300, "{report}");
@@ -85,42 +85,42 @@ fn relays(flags: &[&str]) {
 }
 
 #[test]
-fn the_way_of_the_events_is_measured_through_the_journal() {
-    relays(&["--rate=100"]);
+fn relay_is_measured_through_a_journal() {
+    measure_relay(&["--rate=100"]);
 }
 
 #[test]
-fn the_way_of_the_events_is_measured_through_kafka() {
-    relays(&["--rate=100", &format!("--events=kafka://{}/bench", Broker::shared().address())]);
+fn relay_is_measured_through_kafka() {
+    measure_relay(&["--rate=100", &format!("--events=kafka://{}/bench", Broker::shared().address())]);
 }
 
 #[test]
-fn what_it_cannot_do_is_one_clear_line() {
+fn wrong_options_are_refused_with_one_line() {
     for (arguments, line) in [
-        (&["leap"][..], "the scenario \"leap\" is none of accept, "),
+        (&["leap"][..], "unknown scenario \"leap\"; must be one of accept, "),
         (&["accept", "--rate=0"], "--rate must be from 0.001 to 1000000"),
         (&["accept", "--rate=5", "--in-flight=5"], "--rate and --in-flight exclude each other"),
         (&["import", "--rate=5"], "import has no --rate"),
-        (&["accept", "--duration=0s"], "--duration \"0s\" is not a duration"),
-        (&["accept", "--baseline"], "--baseline needs --embedded and a --store in PostgreSQL"),
+        (&["accept", "--duration=0s"], "--duration must be longer than 0s"),
+        (&["accept", "--baseline"], "--baseline needs --embedded and a PostgreSQL --store"),
         (&["accept", "--events=none:"], "--events and --inbox are for the scenario relay"),
-        (&["relay", "--server=127.0.0.1:1"], "relay starts servers of its own"),
+        (&["relay", "--server=127.0.0.1:1"], "relay starts its own servers"),
         (&["accept", "--server=127.0.0.1:1"], "no pvz server answers at 127.0.0.1:1"),
     ] {
         let output = pvz().arg("bench").args(arguments).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{arguments:?}");
-        assert!(said.contains(line), "{arguments:?}: {said}");
+        assert!(printed.contains(line), "{arguments:?}: {printed}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
 }
 
 #[test]
-fn a_server_with_orders_is_left_alone() {
+fn a_server_with_orders_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = file(folder.path(), "used");
     bench("accept", &store, &["--embedded"]);
     let again = pvz().args(["bench", "accept", "--embedded", "--store", &store]).output().unwrap();
-    let said = String::from_utf8_lossy(&again.stderr);
-    assert!(!again.status.success() && said.contains("has orders already"), "{said}");
+    let printed = String::from_utf8_lossy(&again.stderr);
+    assert!(!again.status.success() && printed.contains("already has orders"), "{printed}");
 }

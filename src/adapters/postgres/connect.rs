@@ -8,10 +8,11 @@ use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::AsyncPgConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio_postgres::{AsyncMessage, Client, Connection, NoTls};
+pub use tokio_postgres::Client;
+use tokio_postgres::{AsyncMessage, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::options::ServerAddress;
+use super::options::{PostgresOptions, ServerAddress};
 use super::tls::{Tls, explain};
 
 /// How long the session of a leader may be silent before the server ends it.
@@ -105,6 +106,15 @@ impl ConnectOptions {
     fn handshakes(&self) -> Option<MakeRustlsConnect> {
         self.tls.config().cloned().map(MakeRustlsConnect::new)
     }
+}
+
+/// Opens a connection of its own, outside the pools, with the settings of a
+/// connection that writes. It is closed when the client is dropped.
+///
+/// # Errors
+/// The database cannot be reached or refuses the connection.
+pub async fn connect(options: &PostgresOptions) -> Result<Client, tokio_postgres::Error> {
+    ConnectOptions::new(&options.server, Purpose::Write, options.timeout).client().await
 }
 
 /// Runs a connection, and passes on what others tell it.

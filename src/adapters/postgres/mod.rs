@@ -5,7 +5,6 @@
 //! for as long as their connection lives.
 
 mod audit;
-mod baseline;
 mod check;
 mod connect;
 mod error;
@@ -37,7 +36,7 @@ mod tls;
 mod unreplicated_writes;
 mod write;
 
-pub use self::baseline::{Baseline, baseline};
+pub use self::connect::{Client, connect};
 pub use self::migrate::{MigrationStatus, Step, migrate, status};
 pub use self::notifications::{PostgresNotifications, PostgresNotifier};
 pub use self::open_error::OpenError;

@@ -4,7 +4,7 @@
 use std::env;
 use std::time::Duration;
 
-use tonic::metadata::{Ascii, MetadataValue};
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
 use super::{Failure, Fields};
 use crate::cli::output::Format;
@@ -67,20 +67,37 @@ pub(in crate::cli) struct Common {
     pub no_color: bool,
 }
 
-/// The common options as they are meant.
+/// The common options, checked.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(in crate::cli) struct Settings {
     /// `host:port`.
     pub server: String,
-    pub actor: Option<MetadataValue<Ascii>>,
-    pub traceparent: Option<MetadataValue<Ascii>>,
+    actor: Option<MetadataValue<Ascii>>,
+    /// The trace that this command belongs to.
+    traceparent: Option<MetadataValue<Ascii>>,
+    /// Time for an answer, including retries.
     pub timeout: Duration,
     pub format: Format,
 }
 
+impl Settings {
+    /// Returns the metadata of every call.
+    pub(in crate::cli) fn metadata(&self) -> MetadataMap {
+        let mut metadata = MetadataMap::new();
+        if let Some(actor) = &self.actor {
+            metadata.insert("pvz-actor", actor.clone());
+        }
+        if let Some(traceparent) = &self.traceparent {
+            metadata.insert("traceparent", traceparent.clone());
+        }
+        metadata
+    }
+}
+
 impl Common {
-    /// Fills in the environment and the defaults.
-    pub(super) fn resolve(self) -> Result<Settings, Failure> {
+    /// Checks the options; where one is not given, the environment or the default
+    /// takes effect.
+    pub(in crate::cli) fn resolve(self) -> Result<Settings, Failure> {
         if self.no_color || env::var_os("PVZ_NO_COLOR").is_some_and(|value| !value.is_empty()) {
             anstream::ColorChoice::Never.write_global();
         }
@@ -96,7 +113,7 @@ impl Common {
         Ok(Settings {
             server: address(&server)?.to_owned(),
             actor,
-            // Only the server can tell a valid one, and passes over any other.
+            // The server ignores an invalid one.
             traceparent: or_env(None, "TRACEPARENT").and_then(|text| text.parse().ok()),
             timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
             format,

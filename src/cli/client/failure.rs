@@ -81,7 +81,7 @@ impl Failure {
     }
 
     /// Nobody answers at that address.
-    pub(super) fn no_server(server: &str, error: &tonic::transport::Error) -> Self {
+    pub(in crate::cli) fn no_server(server: &str, error: &tonic::transport::Error) -> Self {
         let refused = innermost(error)
             .and_then(|cause| cause.downcast_ref::<io::Error>())
             .is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);

@@ -10,7 +10,7 @@ pub(super) use retry::Backoff;
 
 use std::time::{Duration, Instant};
 
-use tonic::metadata::{Ascii, MetadataValue};
+use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use tonic_types::StatusExt as _;
@@ -36,9 +36,8 @@ pub(super) struct Client {
     grpc: Grpc,
     /// Where the server is, as the user wrote it.
     pub server: String,
-    actor: Option<MetadataValue<Ascii>>,
-    /// The trace that whoever runs the command is in.
-    traceparent: Option<MetadataValue<Ascii>>,
+    /// Metadata of every call: actor and trace.
+    metadata: MetadataMap,
     /// How long a call may take, with all its retries.
     pub timeout: Duration,
     /// How to print answers.
@@ -57,11 +56,11 @@ impl Client {
             .keep_alive_timeout(KEEP_ALIVE);
         let channel =
             endpoint.connect().await.map_err(|error| Failure::no_server(&settings.server, &error))?;
+        let metadata = settings.metadata();
         Ok(Self {
             grpc: OrderServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER),
             server: settings.server,
-            actor: settings.actor,
-            traceparent: settings.traceparent,
+            metadata,
             timeout: settings.timeout,
             format: settings.format,
         })
@@ -75,12 +74,7 @@ impl Client {
     /// A request that says who asks.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        if let Some(actor) = &self.actor {
-            request.metadata_mut().insert("pvz-actor", actor.clone());
-        }
-        if let Some(traceparent) = &self.traceparent {
-            request.metadata_mut().insert("traceparent", traceparent.clone());
-        }
+        *request.metadata_mut() = self.metadata.clone();
         request
     }
 

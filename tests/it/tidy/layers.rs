@@ -27,7 +27,7 @@ const LEAVES: [&str; 7] = [
 /// Adapters through which somebody asks; the others never see a use case.
 const DRIVING: [&str; 3] = ["adapters/admin", "adapters/grpc", "adapters/http"];
 
-const LAYERS: [Layer; 11] = [
+const LAYERS: [Layer; 12] = [
     Layer { at: "domain", may_name: &[], crates: Some(&["thiserror"]) },
     Layer { at: "ports", may_name: &["domain"], crates: Some(&["thiserror", "async_trait"]) },
     Layer {
@@ -51,18 +51,10 @@ const LAYERS: [Layer; 11] = [
     layer("telemetry", &["config"]),
     // To tell an error with its causes.
     layer("lifecycle", &["ports"]),
+    layer("bench", &["compose", "config", "proto", "adapters::write_coalescing", "adapters::status"]),
     layer(
         "cli",
-        &[
-            "compose",
-            "config",
-            "app",
-            "proto",
-            "adapters::write_coalescing",
-            "adapters::status",
-            "lifecycle",
-            "telemetry",
-        ],
+        &["bench", "compose", "config", "app", "proto", "adapters::status", "lifecycle", "telemetry"],
     ),
     layer(
         "compose",
@@ -82,20 +74,23 @@ const TECHNOLOGIES: [(&str, &[&str]); 22] = [
     ("diesel", &["adapters/sqlite", "adapters/postgres", "adapters/rows"]),
     ("diesel_async", &["adapters/postgres"]),
     ("diesel_migrations", &["adapters/sqlite", "adapters/postgres"]),
-    ("h2", &["cli"]),
-    ("hdrhistogram", &["cli"]),
+    ("h2", &["bench"]),
+    ("hdrhistogram", &["bench"]),
     ("libsqlite3_sys", &["adapters/sqlite"]),
     ("metrics", &["adapters/metered"]),
     ("metrics_exporter_prometheus", &["telemetry", "compose"]),
-    ("prost", &["adapters/grpc", "adapters/http", "adapters/kafka", "adapters/rows", "cli", "proto"]),
+    (
+        "prost",
+        &["adapters/grpc", "adapters/http", "adapters/kafka", "adapters/rows", "bench", "cli", "proto"],
+    ),
     ("rskafka", &["adapters/kafka"]),
     ("rustls", &["adapters/kafka", "adapters/postgres"]),
     ("rustls_native_certs", &["adapters/kafka", "adapters/postgres"]),
     // The configuration checks its URLs by the driver's own parser.
-    ("tokio_postgres", &["adapters/postgres", "config"]),
+    ("tokio_postgres", &["adapters/postgres", "bench", "config"]),
     ("tokio_postgres_rustls", &["adapters/postgres"]),
-    ("tonic", &["adapters/grpc", "adapters/http", "adapters/status", "cli", "proto"]),
-    ("uuid", &["adapters/postgres", "adapters/system", "cli"]),
+    ("tonic", &["adapters/grpc", "adapters/http", "adapters/status", "bench", "cli", "proto"]),
+    ("uuid", &["adapters/postgres", "adapters/system", "bench", "cli"]),
 ];
 
 /// What a file under `src` names and may not, one sentence each. `crates` are

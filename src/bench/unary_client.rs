@@ -1,9 +1,10 @@
-//! A connection of the load: unary gRPC right on HTTP/2.
+//! A lean client for unary gRPC calls, directly on HTTP/2.
 //!
-//! The load has the same cores as the server that it measures, and the client
-//! of the commands spends more of them than it must: a queue before each
-//! connection, a task and several boxes for each call. Here a call is a stream
-//! of `h2` and nothing else; the frames on the wire are those of any client.
+//! The load runs on the same cores as the server under measurement. The
+//! generated client spends more of them than necessary: a queue in front of
+//! each connection, a task and several allocations for each call. Here a call
+//! is a stream of `h2` and nothing else; the frames on the wire are those of any
+//! gRPC client.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -17,53 +18,64 @@ use prost::Message;
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
+use super::error::BenchError;
+use super::plan::Target;
 use crate::adapters::write_coalescing::WriteCoalescing;
-use crate::cli::client::{Client, Failure};
 
-/// Windows as wide as those of other clients, so that answers need not wait.
+/// Flow-control windows as large as those of other clients, so that responses
+/// do not wait for window updates.
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 5 << 20;
-/// What precedes a message: whether it is compressed, and its length.
-const PREFIX: usize = 5;
+/// Length of the prefix of a gRPC message: the compression flag and the length.
+const PREFIX_LEN: usize = 5;
 
-/// The connection. It is not made again when it breaks: a load ends then.
+/// A connection for unary calls. It does not reconnect: a run ends when a
+/// connection breaks.
 #[derive(Debug)]
-pub(super) struct BenchClient {
+pub(super) struct UnaryClient {
     streams: SendRequest<Bytes>,
     authority: Authority,
     headers: HeaderMap,
-    /// Where the server is.
-    pub server: String,
-    /// How long a call may take.
-    pub timeout: Duration,
+    target: Target,
 }
 
-impl BenchClient {
-    /// Connects to the server of that client, as that client.
-    pub(super) async fn connect(client: &Client) -> Result<Self, Failure> {
-        let failed = |status: Status| Failure::from_status(&client.server, &status);
-        let authority = Authority::try_from(client.server.as_str())
-            .map_err(|error| Failure::usage(format!("--server {:?}: {error}", client.server)))?;
-        let streams = tokio::time::timeout(client.timeout, handshake(&client.server))
+impl UnaryClient {
+    /// Connects to the server.
+    pub(super) async fn connect(target: &Target) -> Result<Self, BenchError> {
+        let server = target.server.as_str();
+        let authority = Authority::try_from(server)
+            .map_err(|error| BenchError::Failed(format!("--server {server:?}: {error}")))?;
+        let timed_out = |_| BenchError::Timeout { server: server.to_owned(), timeout: target.timeout };
+        let streams = tokio::time::timeout(target.timeout, handshake(server))
             .await
-            .map_err(|_| Failure::deadline(&client.server, client.timeout))?
-            .map_err(failed)?;
-        let mut headers = client.request(()).into_parts().0.into_headers();
+            .map_err(timed_out)?
+            .map_err(|status| BenchError::call(server, status))?;
+        let mut headers = target.metadata.clone().into_headers();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
-        Ok(Self { streams, authority, headers, server: client.server.clone(), timeout: client.timeout })
+        Ok(Self { streams, authority, headers, target: target.clone() })
+    }
+
+    /// Returns the address of the server.
+    pub(super) fn server(&self) -> &str {
+        &self.target.server
+    }
+
+    /// Returns the timeout of a call, for the caller to apply.
+    pub(super) fn timeout(&self) -> Duration {
+        self.target.timeout
     }
 
     /// Makes a call.
-    pub(super) async fn call<A: Message + Default>(
+    pub(super) async fn call<R: Message + Default>(
         &self,
         method: &'static str,
         message: &impl Message,
-    ) -> Result<A, Status> {
+    ) -> Result<R, Status> {
         let mut streams = self.streams.clone().ready().await.map_err(broken)?;
-        let (answer, mut body) = streams.send_request(self.head(method), false).map_err(broken)?;
-        body.send_data(framed(message), true).map_err(broken)?;
-        let (head, mut body) = answer.await.map_err(broken)?.into_parts();
+        let (response, mut body) = streams.send_request(self.request_head(method), false).map_err(broken)?;
+        body.send_data(encode(message), true).map_err(broken)?;
+        let (head, mut body) = response.await.map_err(broken)?.into_parts();
         if !head.status.is_success() {
             return Err(Status::unknown(format!("the server answered with HTTP status {}", head.status)));
         }
@@ -78,13 +90,13 @@ impl BenchClient {
         }
         let trailers = poll_fn(|context| body.poll_trailers(context)).await.map_err(broken)?;
         match trailers.as_ref().and_then(Status::from_header_map) {
-            Some(status) if status.code() == Code::Ok => message_of(bytes),
+            Some(status) if status.code() == Code::Ok => decode(bytes),
             Some(status) => Err(status),
-            None => Err(Status::unknown("the server answered without a status")),
+            None => Err(Status::unknown("the server answered without a gRPC status")),
         }
     }
 
-    fn head(&self, method: &'static str) -> Request<()> {
+    fn request_head(&self, method: &'static str) -> Request<()> {
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(Scheme::HTTP);
         uri.authority = Some(self.authority.clone());
@@ -107,28 +119,29 @@ async fn handshake(server: &str) -> Result<SendRequest<Bytes>, Status> {
         .handshake(WriteCoalescing::new(stream))
         .await
         .map_err(broken)?;
-    // What it ends with, each call that is under way is told too.
+    // Its error needs no handling here: every call in flight receives it too.
     tokio::spawn(connection);
     Ok(streams)
 }
 
+/// Returns the status of a call whose connection or stream broke.
 fn broken(error: h2::Error) -> Status {
     Status::from_error(error.into())
 }
 
-fn framed(message: &impl Message) -> Bytes {
+fn encode(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
-    let mut bytes = BytesMut::with_capacity(PREFIX + length);
+    let mut bytes = BytesMut::with_capacity(PREFIX_LEN + length);
     bytes.put_u8(0);
     bytes.put_u32(u32::try_from(length).expect("a request of less than 4 GiB"));
     message.encode(&mut bytes).expect("a buffer that grows");
     bytes.freeze()
 }
 
-fn message_of<A: Message + Default>(mut bytes: Bytes) -> Result<A, Status> {
-    let whole = bytes.len() >= PREFIX && bytes.get_u8() == 0 && bytes.get_u32() as usize == bytes.len();
+fn decode<R: Message + Default>(mut bytes: Bytes) -> Result<R, Status> {
+    let whole = bytes.len() >= PREFIX_LEN && bytes.get_u8() == 0 && bytes.get_u32() as usize == bytes.len();
     if !whole {
         return Err(Status::internal("the server's answer is not one uncompressed message"));
     }
-    A::decode(bytes).map_err(|error| Status::internal(error.to_string()))
+    R::decode(bytes).map_err(|error| Status::internal(error.to_string()))
 }

@@ -1,0 +1,83 @@
+//! The generated client: for the import stream, and for calls that are not
+//! measured.
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use super::error::BenchError;
+use super::plan::Target;
+use crate::proto::v1::order_service_client::OrderServiceClient;
+use crate::proto::v1::{GetOutboxRequest, ListOrdersRequest, Outbox};
+
+/// Longest time that connecting takes, even if calls may take longer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection to the server under load.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    grpc: OrderServiceClient<Channel>,
+    target: Target,
+}
+
+impl Connection {
+    /// Connects. Fails at once if no server listens.
+    pub(super) async fn open(target: Target) -> Result<Self, BenchError> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", target.server))
+            .map_err(|error| BenchError::Failed(format!("--server {:?}: {error}", target.server)))?
+            .connect_timeout(CONNECT_TIMEOUT.min(target.timeout))
+            .tcp_nodelay(true);
+        match endpoint.connect().await {
+            Ok(channel) => Ok(Self { grpc: OrderServiceClient::new(channel), target }),
+            Err(cause) => Err(BenchError::Connect { server: target.server, cause }),
+        }
+    }
+
+    /// Returns the server and how to call it.
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Returns the generated client.
+    pub(super) fn grpc(&self) -> OrderServiceClient<Channel> {
+        self.grpc.clone()
+    }
+
+    /// Returns the request with the metadata of the run.
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        *request.metadata_mut() = self.target.metadata.clone();
+        request
+    }
+
+    /// Fails if the server has orders, unless `force`: nobody should fill the
+    /// store of a business by accident.
+    pub(super) async fn require_empty(&self, force: bool) -> Result<(), BenchError> {
+        if force {
+            return Ok(());
+        }
+        let mut request = self.request(ListOrdersRequest { page_size: 1, ..ListOrdersRequest::default() });
+        request.set_timeout(self.target.timeout);
+        let page = self.grpc().list_orders(request).await.map_err(|status| self.failed(status))?.into_inner();
+        if page.orders.is_empty() {
+            return Ok(());
+        }
+        Err(BenchError::Failed(format!(
+            "{} already has orders, and a benchmark adds many more; pass --yes to write to it anyway",
+            self.target.server
+        )))
+    }
+
+    /// Returns how far the relay of the server is.
+    pub(super) async fn outbox(&self) -> Result<Outbox, BenchError> {
+        let mut request = self.request(GetOutboxRequest {});
+        request.set_timeout(self.target.timeout);
+        Ok(self.grpc().get_outbox(request).await.map_err(|status| self.failed(status))?.into_inner())
+    }
+
+    /// Returns the error of a failed call to this server.
+    pub(super) fn failed(&self, status: Status) -> BenchError {
+        BenchError::call(&self.target.server, status)
+    }
+}
