@@ -1,4 +1,4 @@
-//! The domain's values as messages of the contract.
+//! Values of the domain as messages of the contract.
 
 use crate::domain::{
     Actor, BatchMode, BatchRefusal, Event, EventType, FieldViolation, Kind, Order, OrderResult, OrderView,
@@ -7,13 +7,13 @@ use crate::domain::{
 use crate::ports::{DayStatistics, DeadLetter, LoggedEvent, Resolution};
 use crate::proto::{self, v1};
 
-/// An instant.
+/// Maps an instant.
 pub fn timestamp(instant: Timestamp) -> proto::Timestamp {
     let (seconds, nanos) = instant.parts();
     proto::Timestamp { seconds, nanos }
 }
 
-/// A state.
+/// Maps a state.
 pub fn state(name: StateName) -> v1::OrderState {
     match name {
         StateName::Stored => v1::OrderState::Stored,
@@ -23,7 +23,7 @@ pub fn state(name: StateName) -> v1::OrderState {
     }
 }
 
-/// The type of an event.
+/// Maps the type of an event.
 pub fn event_type(event_type: EventType) -> v1::EventType {
     match event_type {
         EventType::Accepted => v1::EventType::OrderAccepted,
@@ -33,7 +33,7 @@ pub fn event_type(event_type: EventType) -> v1::EventType {
     }
 }
 
-/// An order as an answer shows it.
+/// Maps an order with its computed expiry.
 pub fn order(view: OrderView) -> v1::Order {
     let OrderView { order, expired } = view;
     v1::Order {
@@ -57,17 +57,17 @@ pub fn order(view: OrderView) -> v1::Order {
     }
 }
 
-/// The order that an event carries, as of the event's own instant.
+/// Maps the order of an event. Its expiry is that at the time of the event.
 pub fn event_order(event_order: &Order, occurred_at: Timestamp) -> v1::Order {
     order(event_order.clone().at(occurred_at))
 }
 
-/// Who asked.
+/// Maps an actor.
 pub fn actor(actor: &Actor) -> v1::Actor {
     v1::Actor { kind: actor.kind.name().to_owned(), id: actor.id.clone() }
 }
 
-/// An event without its place in the feed.
+/// Maps an event without a cursor.
 pub fn event(event: &Event) -> v1::Event {
     v1::Event {
         event_id: event.event_id.to_string(),
@@ -81,12 +81,12 @@ pub fn event(event: &Event) -> v1::Event {
     }
 }
 
-/// An event of the feed.
+/// Maps an event with its cursor.
 pub fn logged_event(logged: &LoggedEvent) -> v1::Event {
     v1::Event { cursor: Some(logged.position.0.to_string()), ..event(&logged.event) }
 }
 
-/// A refusal without the orders of its batch.
+/// Maps a refusal without the orders of its batch.
 pub fn refusal(refusal: &Refusal) -> v1::Refusal {
     v1::Refusal {
         reason: refusal.reason.name().to_owned(),
@@ -96,12 +96,12 @@ pub fn refusal(refusal: &Refusal) -> v1::Refusal {
     }
 }
 
-/// A field at fault.
+/// Maps a field violation.
 pub fn violation(violation: &FieldViolation) -> v1::FieldViolation {
     v1::FieldViolation { field: violation.field.clone(), description: violation.description.clone() }
 }
 
-/// What became of an order of a batch.
+/// Maps the result of an order of a batch.
 pub fn order_result(result: OrderResult) -> v1::OrderResult {
     use v1::order_result::Outcome;
     let outcome = match result.outcome {
@@ -111,7 +111,7 @@ pub fn order_result(result: OrderResult) -> v1::OrderResult {
     v1::OrderResult { order_id: (&result.order_id).into(), outcome: Some(outcome) }
 }
 
-/// The refused orders of a batch, all of them.
+/// Maps the refusal of a batch with all refused orders.
 pub fn batch_refusal(batch: &BatchRefusal) -> v1::BatchRefusal {
     v1::BatchRefusal {
         refused_total: i32::try_from(batch.refused_total).unwrap_or(i32::MAX),
@@ -119,7 +119,7 @@ pub fn batch_refusal(batch: &BatchRefusal) -> v1::BatchRefusal {
     }
 }
 
-/// A kind of packaging.
+/// Maps a kind of packaging.
 pub fn packaging_kind(kind: &Kind) -> v1::PackagingKind {
     v1::PackagingKind {
         code: kind.code.to_string(),
@@ -129,7 +129,7 @@ pub fn packaging_kind(kind: &Kind) -> v1::PackagingKind {
     }
 }
 
-/// How a batch treats what cannot be done; `None` for a number that is no mode.
+/// Returns the batch mode for its enum number; `None` if the number is unknown.
 pub fn batch_mode(mode: i32) -> Option<BatchMode> {
     match v1::BatchMode::try_from(mode).ok()? {
         v1::BatchMode::Unspecified | v1::BatchMode::Atomic => Some(BatchMode::Atomic),
@@ -137,7 +137,7 @@ pub fn batch_mode(mode: i32) -> Option<BatchMode> {
     }
 }
 
-/// A day of a point.
+/// Maps the statistics of a pickup point for a day.
 pub fn day_statistics(day: &DayStatistics) -> v1::DayStatistics {
     v1::DayStatistics {
         pickup_point_id: day.pickup_point_id.to_string(),
@@ -154,7 +154,7 @@ pub fn day_statistics(day: &DayStatistics) -> v1::DayStatistics {
     }
 }
 
-/// A dead letter.
+/// Maps a dead letter.
 pub fn dead_letter(letter: &DeadLetter) -> v1::DeadLetter {
     let resolution = letter.resolution.map(|resolution| match resolution {
         Resolution::Retry => v1::DeadLetterResolution::Retry,

@@ -1,12 +1,13 @@
-//! A stream that gathers what is written to it.
+//! A stream that coalesces writes.
 //!
-//! One task writes for all calls of an HTTP/2 connection, and every call that
-//! has something to say wakes it. What was just woken is what tokio runs next,
-//! so of fifty calls that were answered together each would be a write of its
-//! own: a system call, a packet, and a reader that is woken for it. Here the
-//! first write after a flush gives way once to all that is ready to run, and
-//! carries what they had to say as well. No time passes by: when nothing else
-//! is ready, it is written at once. What it is worth is in benches/README.md.
+//! A single task writes for all calls of an HTTP/2 connection, and each call that
+//! has an answer wakes this task. tokio runs a task that was just woken next, so
+//! that fifty calls that complete together would cause fifty writes: fifty system
+//! calls, fifty packets, and as many wake-ups of the reader. This stream yields
+//! once before the first write after a flush, so that all ready tasks run first
+//! and their answers share the write. It uses no timer: if no other task is
+//! ready, the write happens at once. Its effect is measured in
+//! `benches/README.md`.
 
 use std::io::{IoSlice, Result};
 use std::pin::Pin;
@@ -14,31 +15,31 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream whose writes give way.
+/// A stream that yields before it writes.
 #[derive(Debug)]
 pub struct WriteCoalescing<S> {
     stream: S,
-    /// The write that is next has given way already.
-    gave_way: bool,
+    /// True if the next write has already yielded.
+    yielded: bool,
 }
 
 impl<S> WriteCoalescing<S> {
-    /// Gathers what is written to that stream.
+    /// Coalesces writes to a stream.
     pub fn new(stream: S) -> Self {
-        Self { stream, gave_way: false }
+        Self { stream, yielded: false }
     }
 
-    /// The stream.
+    /// Returns the inner stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    fn give_way(&mut self, context: &Context<'_>) -> Poll<()> {
-        if self.gave_way {
+    fn yield_once(&mut self, context: &Context<'_>) -> Poll<()> {
+        if self.yielded {
             return Poll::Ready(());
         }
-        self.gave_way = true;
-        // A task that wakes itself goes to the end of the queue.
+        self.yielded = true;
+        // A task that wakes itself goes to the end of the run queue.
         context.waker().wake_by_ref();
         Poll::Pending
     }
@@ -56,12 +57,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteCoalescing<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for WriteCoalescing<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        ready!(self.give_way(context));
+        ready!(self.yield_once(context));
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        self.gave_way = false;
+        self.yielded = false;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -74,7 +75,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteCoalescing<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
-        ready!(self.give_way(context));
+        ready!(self.yield_once(context));
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
@@ -94,25 +95,24 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_write_comes_after_all_that_is_ready() {
+    async fn ready_tasks_run_before_each_write() {
         let (ours, mut theirs) = duplex(64);
-        let said = Rc::new(Cell::new(0));
-        let heard = Rc::clone(&said);
+        let runs = Rc::new(Cell::new(0));
+        let observed = Rc::clone(&runs);
         LocalSet::new()
             .run_until(async move {
                 let writer = spawn_local(async move {
                     let mut stream = WriteCoalescing::new(ours);
                     stream.write_all(b"a").await.unwrap();
                     stream.flush().await.unwrap();
-                    let before = heard.get();
-                    // The second as much as the first.
+                    let runs_before_first_write = observed.get();
                     stream.write_all(b"b").await.unwrap();
                     stream.flush().await.unwrap();
-                    before
+                    runs_before_first_write
                 });
                 for _ in 0..3 {
-                    let said = Rc::clone(&said);
-                    spawn_local(async move { said.set(said.get() + 1) });
+                    let runs = Rc::clone(&runs);
+                    spawn_local(async move { runs.set(runs.get() + 1) });
                 }
                 assert_eq!(writer.await.unwrap(), 3);
             })

@@ -1,8 +1,8 @@
-//! Reading the proto3 JSON mapping, with errors that name the field.
+//! Parser of the proto3 JSON mapping, with errors that name the field.
 //!
-//! The generated types read most of the mapping by themselves. Around them
-//! stands [`deserializer`], which treats null as absent, notices a field that stands
-//! twice in any spelling, and keeps the path to a fault.
+//! The generated types implement most of the mapping. The [`deserializer`] wraps
+//! their input: it treats null as absent, detects a field that is given twice in
+//! any spelling, and records the path to a fault.
 
 mod describe;
 mod deserializer;
@@ -11,20 +11,20 @@ use serde::Deserializer;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-/// What is wrong with a JSON text.
+/// A fault in a JSON text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonFault {
-    /// The path of the field in proto spelling (`order_ids[2]`); empty when the
-    /// text as a whole cannot be read.
+    /// The path of the field in proto spelling (`order_ids[2]`); empty if the text
+    /// is not JSON.
     pub field: String,
-    /// What is wrong, to stand after the field's name, with line and column
-    /// when the text cannot be read.
+    /// What is wrong, as the continuation of a sentence that begins with the
+    /// field. It names line and column if the text is not JSON.
     pub description: String,
-    /// Line and column, from 1, when the text cannot be read.
+    /// Line and column, from 1, if the text is not JSON.
     pub position: Option<(usize, usize)>,
 }
 
-/// Reads a message.
+/// Parses a message.
 ///
 /// # Errors
 /// The first fault: not JSON, an unknown or repeated field, a value of the
@@ -33,8 +33,8 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonFault> {
     parse_under(text, &deserializer::Trace::default())
 }
 
-/// Reads a message that a newer release may have written: fields that it does
-/// not have are passed over.
+/// Parses a message that a later release may have written. Unknown fields are
+/// ignored.
 ///
 /// # Errors
 /// The first fault.
@@ -55,7 +55,7 @@ fn parse_under<T: DeserializeOwned>(text: &[u8], trace: &deserializer::Trace) ->
     })
 }
 
-/// Reads a message from anything else that has names and values, by the same
+/// Reads a message from another deserializer with names and values, by the same
 /// rules.
 ///
 /// # Errors

@@ -1,12 +1,11 @@
-//! The generated wire types and service traits: the one leaf that driving
-//! adapters share. Nothing here knows the domain.
+//! The generated messages and service traits. Nothing here depends on the domain.
 
 pub mod json;
 mod timestamp;
 
 pub use timestamp::Timestamp;
 
-/// The contract, `proto/pvz/v1`.
+/// The contract: `proto/pvz/v1`.
 #[expect(clippy::pedantic, clippy::too_many_lines, reason = "generated")]
 pub mod v1 {
     tonic::include_proto!("pvz.v1");
@@ -21,6 +20,5 @@ pub mod storage {
     }
 }
 
-/// The encoded `FileDescriptorSet` of everything in `proto/`, custom options
-/// included.
+/// The encoded `FileDescriptorSet` of all files in `proto/`, with custom options.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pvz.descriptors.bin"));

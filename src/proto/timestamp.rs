@@ -1,11 +1,11 @@
-//! `google.protobuf.Timestamp`, with the JSON form that the contract wants.
+//! `google.protobuf.Timestamp` with the JSON form of the contract.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::ser::{Error as _, Serialize, Serializer};
 
-/// An instant: seconds and nanoseconds since 1970-01-01T00:00:00Z. In JSON it
-/// is written as RFC 3339 with `Z` and 0, 3, 6 or 9 decimals (pbjson's own type
+/// An instant: seconds and nanoseconds since 1970-01-01T00:00:00Z. The JSON form
+/// is RFC 3339, written with `Z` and 0, 3, 6 or 9 decimals (the type of pbjson
 /// writes `+00:00`), and read with any offset.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Timestamp {
@@ -21,26 +21,27 @@ pub struct Timestamp {
 const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 impl Timestamp {
-    /// Whether the value is one that the type allows.
+    /// Returns true if the value is in the range of the type.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         SECONDS.contains(&self.seconds) && (0..1_000_000_000).contains(&self.nanos)
     }
 
-    /// Reads RFC 3339; an offset is required.
+    /// Parses RFC 3339. An offset is required.
     ///
     /// # Errors
-    /// A sentence that says what was expected.
+    /// The expectation that the text does not meet.
     pub fn parse_rfc3339(text: &str) -> Result<Self, &'static str> {
         const EXPECTED: &str = "must be an RFC 3339 instant with an offset, such as 2026-12-31T10:00:00Z";
         let instant = DateTime::parse_from_rfc3339(text).map_err(|_| EXPECTED)?;
-        // chrono holds a leap second as 1,999,999,999 ns; the type has none.
+        // chrono represents a leap second as up to 1,999,999,999 ns, which the type
+        // cannot.
         let nanos = i32::try_from(instant.timestamp_subsec_nanos().min(999_999_999)).map_err(|_| EXPECTED)?;
         let value = Self { seconds: instant.timestamp(), nanos };
         if value.is_valid() { Ok(value) } else { Err("must be between the years 1 and 9999") }
     }
 
-    /// The instant as chrono has it; `None` outside the type's range.
+    /// Converts to chrono; `None` if the value is out of range.
     #[must_use]
     pub fn to_chrono(&self) -> Option<DateTime<Utc>> {
         if !self.is_valid() {

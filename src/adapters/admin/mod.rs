@@ -1,4 +1,4 @@
-//! The admin face: liveness and readiness for an orchestrator, figures for
+//! The admin server: liveness and readiness for orchestrators, metrics for
 //! monitoring.
 
 use std::future::IntoFuture as _;
@@ -17,11 +17,11 @@ use crate::app::Ready;
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Writes all metrics in Prometheus's text format.
+/// Renders all metrics in the Prometheus text format.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Serves `/livez`, `/readyz` and `/metrics` until `stop` is cancelled. It
-/// outlives the drain, so that an orchestrator can watch readiness fall.
+/// Serves `/livez`, `/readyz` and `/metrics` until `stop` is cancelled. It keeps
+/// serving during the drain, so that orchestrators see the change of readiness.
 ///
 /// # Errors
 /// The listener failed.
@@ -37,7 +37,7 @@ pub async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(ready);
-    // Not awaited to the end: an idle connection must not hold up the process.
+    // Connections are not drained: an idle one must not delay the shutdown.
     tokio::select! {
         served = axum::serve(listener, routes).into_future() => served,
         () = stop.cancelled() => Ok(()),

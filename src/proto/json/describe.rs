@@ -1,4 +1,5 @@
-//! serde's sentences, turned into ones that stand after a field's name.
+//! Error messages of serde, rewritten as the continuation of a sentence that
+//! begins with the field.
 
 use std::borrow::Cow;
 
@@ -7,14 +8,14 @@ const ECHO_LIMIT: usize = 64;
 
 const WHOLE_NUMBER: &str = "must be a whole number within the range of its type";
 
-/// What is wrong with a field, from the text of serde's error.
+/// Rewrites an error message of serde.
 pub(super) fn describe(error: &str) -> String {
     let error = without_position(error);
     for prefix in ["invalid type: ", "invalid value: "] {
         if let Some((found, expected)) =
             error.strip_prefix(prefix).and_then(|rest| split(rest, ", expected "))
         {
-            return format!("must be {}, not {}", expectation(expected), cut(thing(found)));
+            return format!("must be {}, not {}", expectation(expected), cut(json_term(found)));
         }
     }
     if let Some((found, expected)) =
@@ -28,11 +29,11 @@ pub(super) fn describe(error: &str) -> String {
     if error.starts_with("must ") { error.to_owned() } else { format!("is not valid: {}", cut(error)) }
 }
 
-/// serde_json ends its sentences with the place.
+/// Removes the position at the end of an error of serde_json.
 fn without_position(error: &str) -> &str {
     match error.rsplit_once(" at line ") {
-        Some((sentence, place))
-            if place.bytes().all(|byte| byte.is_ascii_digit() || b" column".contains(&byte)) =>
+        Some((sentence, position))
+            if position.bytes().all(|byte| byte.is_ascii_digit() || b" column".contains(&byte)) =>
         {
             sentence
         }
@@ -40,7 +41,7 @@ fn without_position(error: &str) -> &str {
     }
 }
 
-/// At the last separator: what was found may hold anything.
+/// Splits at the last separator, because the value in front may contain it.
 fn split<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a str)> {
     text.rsplit_once(separator)
 }
@@ -52,15 +53,15 @@ fn expectation(expected: &str) -> Cow<'_, str> {
     if expected == "a sequence" {
         return Cow::Borrowed("a list");
     }
-    // pbjson names the values of an enum as a Rust slice.
+    // pbjson lists the values of an enum as a Rust slice.
     match expected.strip_prefix("expected one of: &[").and_then(|rest| rest.strip_suffix(']')) {
         Some(names) => Cow::Owned(format!("one of {}", names.replace('"', ""))),
         None => Cow::Borrowed(expected),
     }
 }
 
-/// JSON's words for what serde found.
-fn thing(found: &str) -> &str {
+/// Returns the JSON term for what serde found.
+fn json_term(found: &str) -> &str {
     match found {
         "sequence" => "a list",
         "map" => "an object",

@@ -1,5 +1,6 @@
-//! A deserializer around another: null is absent, no field stands twice, and
-//! the way to a fault is known. What is not at fault costs no allocation.
+//! A deserializer around another one: null means absent, a duplicate field is an
+//! error, and the path to the first fault is recorded. Valid input causes no
+//! allocation.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -13,30 +14,31 @@ use serde::forward_to_deserialize_any;
 use super::JsonFault;
 use super::describe::{cut, describe};
 
-/// A step from a value to a part of it.
+/// A step of the path to a fault.
 enum Step {
     Field(String),
     Item(usize),
 }
 
-/// What is known about the first fault. Filled only when there is one.
+/// The first fault, if there is one.
 #[derive(Default)]
 pub(super) struct Trace {
-    /// The steps to the fault, the last first.
+    /// The path to the fault, innermost step first.
     steps: RefCell<Vec<Step>>,
-    /// Our own sentence, when it is not serde's.
+    /// The description, unless it comes from serde.
     sentence: RefCell<Option<&'static str>>,
-    /// A field that no message has is passed over: a newer release wrote it.
+    /// True if unknown fields are ignored, because a later release may have written
+    /// them.
     tolerant: bool,
 }
 
 impl Trace {
-    /// One under which fields of a newer release are no faults.
+    /// Returns a trace under which unknown fields are not faults.
     pub(super) fn tolerant() -> Self {
         Self { tolerant: true, ..Self::default() }
     }
 
-    /// The fault, when reading ended with that error.
+    /// Returns the fault for an error of the deserializer.
     pub(super) fn fault(&self, error: &str) -> JsonFault {
         let mut field = String::new();
         for step in self.steps.borrow().iter().rev() {
@@ -68,18 +70,18 @@ impl Trace {
     }
 }
 
-/// The names that a message takes, both spellings of each.
+/// The field names of a message, in both spellings.
 type Names = &'static [&'static str];
 
-/// What is about to be read.
+/// The expected value.
 #[derive(Clone, Copy)]
 enum Shape {
-    /// A number, an enum, or whatever comes.
+    /// A number, an enum, or any other value.
     Any,
     Flag,
     Text,
     List,
-    /// A message, or a map if there are no names.
+    /// A message with these field names, or a map without names.
     Object(Option<Names>),
 }
 
@@ -87,7 +89,7 @@ enum Shape {
 pub(super) struct Proto3JsonDeserializer<'t, D> {
     inner: D,
     trace: &'t Trace,
-    /// A null here is a field that is absent.
+    /// True if null means that the field is absent.
     nullable: bool,
 }
 
@@ -151,7 +153,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Proto3JsonDeserializer<'_,
     }
 }
 
-/// A visitor that is handed only what went through [`Proto3JsonDeserializer`].
+/// A visitor whose nested values are read through [`Proto3JsonDeserializer`].
 struct Watched<'t, V> {
     visitor: V,
     trace: &'t Trace,
@@ -170,7 +172,7 @@ impl<'de, V: Visitor<'de>> Watched<'_, V> {
     }
 }
 
-macro_rules! hand_on {
+macro_rules! forward {
     ($($method:ident($kind:ty))*) => {$(
         fn $method<E: Error>(self, value: $kind) -> Result<V::Value, E> {
             self.visitor.$method(value)
@@ -185,15 +187,15 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, V> {
         self.visitor.expecting(formatter)
     }
 
-    hand_on! { visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_str(&str) visit_borrowed_str(&'de str) visit_string(String) }
+    forward! { visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_str(&str) visit_borrowed_str(&'de str) visit_string(String) }
 
-    /// No field is a float: `5.0` and `5e3` are the whole numbers that they
-    /// say, others are not valid.
+    /// No field is a float. `5.0` and `5e3` are read as integers; fractions are not
+    /// valid.
     fn visit_f64<E: Error>(self, value: f64) -> Result<V::Value, E> {
-        /// The last double up to which every whole number is one.
+        /// 2^53: up to here, a double represents every integer exactly.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         if value.fract() == 0.0 && value.abs() <= EXACT {
-            #[expect(clippy::cast_possible_truncation, reason = "a whole number that an i64 holds")]
+            #[expect(clippy::cast_possible_truncation, reason = "an integer within the range of i64")]
             return self.visitor.visit_i64(value as i64);
         }
         self.visitor.visit_f64(value)
@@ -227,7 +229,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, V> {
     }
 }
 
-/// Reads a value, or takes null for its absence.
+/// Reads a value, or null as an absent one.
 struct NullOr<'t, V>(Watched<'t, V>);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for NullOr<'_, V> {
@@ -237,7 +239,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for NullOr<'_, V> {
         self.0.visitor.expecting(formatter)
     }
 
-    /// An absent field has the zero of its type.
+    /// An absent field has the zero value of its type.
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
         let Watched { visitor, shape, .. } = self.0;
         match shape {
@@ -280,9 +282,9 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Items<'_, A> {
     }
 }
 
-/// The name of the member that is being read.
+/// The name of the current member.
 enum Name {
-    /// Of a message, in proto spelling.
+    /// A field of a message, in proto spelling.
     Field(&'static str),
     /// A key of a map.
     Map(Option<String>),
@@ -293,7 +295,7 @@ struct Members<'t, A> {
     inner: A,
     trace: &'t Trace,
     names: Option<Names>,
-    /// One bit for each of the first 64 names that was seen.
+    /// A bit for each of the first 64 names: set if the name was read.
     seen: u64,
     name: Name,
 }
@@ -317,8 +319,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
     }
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
-        let part = NestedSeed { seed, trace: self.trace, nullable: self.names.is_some() };
-        self.inner.next_value_seed(part).inspect_err(|_| {
+        let nested = NestedSeed { seed, trace: self.trace, nullable: self.names.is_some() };
+        self.inner.next_value_seed(nested).inspect_err(|_| {
             let name = match &mut self.name {
                 Name::Field(name) => (*name).to_owned(),
                 Name::Map(key) => key.take().unwrap_or_default(),
@@ -328,7 +330,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
     }
 }
 
-/// A value within another.
+/// The seed of a nested value.
 struct NestedSeed<'t, T> {
     seed: T,
     trace: &'t Trace,
@@ -343,7 +345,7 @@ impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for NestedSeed<'_, T> {
     }
 }
 
-/// The name of a member: one that the message has, and has not had yet.
+/// The name of a member: a known field, not read before.
 struct Key<'m, K> {
     seed: K,
     trace: &'m Trace,
@@ -372,19 +374,19 @@ impl<'de, K: DeserializeSeed<'de>> Visitor<'de> for Key<'_, K> {
             *self.name = Name::Map(Some(cut(key).into_owned()));
             return self.seed.deserialize(key.into_deserializer());
         };
-        let Some(place) = names.iter().position(|name| *name == key) else {
+        let Some(index) = names.iter().position(|name| *name == key) else {
             return Err(self.trace.refuse(key, "is not a known field"));
         };
-        // pbjson lists the proto spelling, and after it the JSON one if that
-        // differs.
-        let place =
-            if key.bytes().any(|byte| byte.is_ascii_uppercase()) { place.saturating_sub(1) } else { place };
-        let bit = u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place)).unwrap_or_default();
+        // pbjson lists the proto spelling, followed by the JSON spelling if it is
+        // different.
+        let index =
+            if key.bytes().any(|byte| byte.is_ascii_uppercase()) { index.saturating_sub(1) } else { index };
+        let bit = u32::try_from(index).ok().and_then(|index| 1_u64.checked_shl(index)).unwrap_or_default();
         if *self.seen & bit != 0 {
-            return Err(self.trace.refuse(names[place], "is given twice"));
+            return Err(self.trace.refuse(names[index], "is given twice"));
         }
         *self.seen |= bit;
-        *self.name = Name::Field(names[place]);
+        *self.name = Name::Field(names[index]);
         self.seed.deserialize(key.into_deserializer())
     }
 }
