@@ -1,6 +1,6 @@
-//! Compiles `proto/` to Rust: messages, the gRPC service, the JSON mapping, the
-//! routes of the REST gateway, the documents of both faces (OpenAPI, AsyncAPI) and
-//! the descriptor set that reflection serves. No `protoc` is needed.
+//! Compiles `proto/`: messages, the gRPC service, the JSON mapping, the routes of
+//! the REST gateway, the OpenAPI and AsyncAPI documents, and the descriptor set
+//! for reflection. It does not need `protoc`.
 
 #[path = "build/asyncapi.rs"]
 mod asyncapi;
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_source_info(true).include_imports(true).open_files(PROTOS)?;
-    // This encoding keeps the custom options; `file_descriptor_set()` drops them.
+    // This encoding keeps the custom options. `file_descriptor_set()` drops them.
     let descriptors = compiler.encode_file_descriptor_set();
     fs::write(out.join("pvz.descriptors.bin"), &descriptors)?;
     messages(&descriptors, &out)?;
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Messages and the service, the types that `src/proto` includes.
+/// Generates the messages and the service, which `src/proto` includes.
 fn messages(descriptors: &[u8], out: &Path) -> Result<(), Box<dyn Error>> {
     let set = prost_types::FileDescriptorSet::decode(descriptors)?;
     tonic_prost_build::configure()
@@ -58,7 +58,7 @@ fn messages(descriptors: &[u8], out: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The proto3 JSON mapping, by serde.
+/// Generates the proto3 JSON mapping for serde.
 fn json(descriptors: &[u8]) -> Result<(), Box<dyn Error>> {
     pbjson_build::Builder::new()
         .register_descriptors(descriptors)?

@@ -1,31 +1,31 @@
-//! The AsyncAPI 3 document of the topic of events. The schemas are those of the
-//! OpenAPI document; the feed's cursor is no part of a record.
+//! The AsyncAPI 3 document of the Kafka topic of events. The schemas are those of
+//! the OpenAPI document, without the cursor, which is not part of a record.
 
 use prost_reflect::Kind;
 use serde_json::{Map, Value, json};
 
 use crate::contract::{Contract, Result, comment};
-use crate::schema::{Schemas, Way};
+use crate::schema::{Direction, Schemas};
 
-const ABOUT: &str = "Everything that happens to orders, in a topic of Apache Kafka. The key of a record is the \
-order's id, so all events of an order are in one partition (Kafka's default partitioner), and there in sequence. \
-Records are CloudEvents 1.0 in binary mode. An event may be written more than once and is never left out: who \
-remembers `(ce_subject, ce_sequence)` and drops what was seen applies each exactly once, and a number that is \
-left out would show.\n\nThe value is the JSON mapping of `pvz.v1.Event`; by configuration it is `pvz.v1.Event` as \
-Protobuf instead, and `content-type` says which. Fields and event types may be added: pass over what you do not \
-know.";
+const ABOUT: &str = "The events of all orders, in an Apache Kafka topic. The key of a record is the order id, so all \
+events of an order are in one partition (Kafka's default partitioner), ordered by sequence. Records are CloudEvents \
+1.0 in binary mode. Delivery is at least once: an event may be written more than once and is never omitted. A consumer \
+that remembers `(ce_subject, ce_sequence)` and ignores duplicates applies each event exactly once, and detects a \
+missing one by the gap in the sequence.\n\nThe value is the JSON mapping of `pvz.v1.Event` or, if so configured, \
+`pvz.v1.Event` as Protobuf; `content-type` says which. Later releases may add fields and event types: ignore those \
+that you do not know.";
 
 const BINDING: &str = "0.5.0";
 
-/// The document.
+/// Returns the document.
 pub fn document(contract: &Contract, version: &str) -> Result<Value> {
     let mut schemas = Schemas::default();
-    schemas.message(&contract.event, Way::Out, &contract.options);
+    schemas.message(&contract.event, Direction::Answer, &contract.options);
     if let Some(event) = schemas.named.get_mut("Event") {
         event["properties"].as_object_mut().ok_or("Event has no properties")?.remove("cursor");
     }
     let kind = contract.event.get_field_by_name("type").ok_or("Event has no type")?.kind();
-    let Kind::Enum(types) = kind else { return Err("Event.type is no enum".into()) };
+    let Kind::Enum(types) = kind else { return Err("Event.type is not an enum".into()) };
     let (mut messages, mut named) = (Map::new(), Map::new());
     for value in types.values().filter(|value| value.number() != 0) {
         let short = value.name().trim_start_matches("EVENT_TYPE_ORDER_").to_lowercase();
@@ -45,11 +45,11 @@ pub fn document(contract: &Contract, version: &str) -> Result<Value> {
         "servers": {"kafka": {
             "host": "localhost:9092",
             "protocol": "kafka",
-            "description": "The brokers of `events.url`; TLS and SASL by configuration.",
+            "description": "The brokers in `events.url`. TLS and SASL are configurable.",
         }},
         "channels": {"events": {
             "address": "pvz.events-log",
-            "description": "The topic, unless `events.url` names another. Partitions and replicas are what it is created with.",
+            "description": "The default topic; `events.url` may name another. The numbers of partitions and replicas apply when the topic is created.",
             "servers": [{"$ref": "#/servers/kafka"}],
             "messages": named,
             "bindings": {"kafka": {"partitions": 8, "replicas": 1, "bindingVersion": BINDING}},
@@ -57,14 +57,14 @@ pub fn document(contract: &Contract, version: &str) -> Result<Value> {
         "operations": {"publishEvents": {
             "action": "send",
             "channel": {"$ref": "#/channels/events"},
-            "summary": "The service writes every event.",
+            "summary": "The service publishes every event.",
         }},
         "components": {
             "messages": messages,
             "messageTraits": {"cloudEvent": {
                 "headers": headers(),
                 "bindings": {"kafka": {
-                    "key": {"type": "string", "description": "The order's id."},
+                    "key": {"type": "string", "description": "The order id."},
                     "bindingVersion": BINDING,
                 }},
             }},
@@ -88,28 +88,28 @@ fn message(short: &str, name: &str, about: &str) -> Value {
     })
 }
 
-/// Every header is a text.
+/// Returns the schema of the headers. All of them are strings.
 fn headers() -> Value {
     let header =
         |text: &str, example: &str| json!({"type": "string", "description": text, "examples": [example]});
-    let trace = "The trace that the command belonged to (W3C Trace Context), if its caller named one.";
+    let trace = "The trace context of the command (W3C Trace Context), if the caller sent one.";
     json!({
         "type": "object",
         "required": [
             "ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "ce_sequence", "content-type",
         ],
         "properties": {
-            "ce_specversion": {"type": "string", "const": "1.0", "description": "The version of CloudEvents."},
-            "ce_id": header("The event's id, a UUIDv7; the same when it is written again.", "0193a5b0-7c1e-7000-8000-000000000001"),
-            "ce_type": header("What happened, and the version of the format.", "pvz.order.accepted.v1"),
-            "ce_source": header("`/pvz/` and the pick-up point.", "/pvz/main"),
-            "ce_subject": header("The order's id.", "1"),
-            "ce_time": header("When it happened, in RFC 3339.", "2026-12-01T09:15:00.123456Z"),
-            "ce_sequence": header("The event's number within its order, from 1 without a gap.", "1"),
+            "ce_specversion": {"type": "string", "const": "1.0", "description": "The CloudEvents version."},
+            "ce_id": header("The id of the event, a UUIDv7. A duplicate has the same id.", "0193a5b0-7c1e-7000-8000-000000000001"),
+            "ce_type": header("The event type and the format version.", "pvz.order.accepted.v1"),
+            "ce_source": header("`/pvz/` and the pickup point.", "/pvz/main"),
+            "ce_subject": header("The order id.", "1"),
+            "ce_time": header("The time of the event, in RFC 3339.", "2026-12-01T09:15:00.123456Z"),
+            "ce_sequence": header("The number of the event within its order, from 1 without gaps.", "1"),
             "content-type": {
                 "type": "string",
                 "enum": ["application/json", "application/protobuf"],
-                "description": "How the value is written.",
+                "description": "The format of the value.",
             },
             "traceparent": header(trace, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         },

@@ -1,5 +1,5 @@
-//! What the descriptors of `proto/` say about the service over HTTP: the
-//! `google.api.http` annotations, our own options, and the comments.
+//! The service as described by the descriptors of `proto/`: `google.api.http`
+//! annotations, options of `pvz.options.v1`, and comments.
 
 use std::error::Error;
 
@@ -8,57 +8,58 @@ use prost_reflect::{
     MethodDescriptor, Value,
 };
 
-/// Everything that goes wrong while the contract is read.
+/// The result of reading the contract.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Where the message of a request comes from, beside the path and the query.
+/// The source of a request message, in addition to path and query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// There is no body.
+    /// No body.
     None,
     /// The body is the whole message.
     Message,
-    /// The body is that field of the message.
+    /// The body is this field of the message.
     Field(String),
 }
 
-/// How many messages go each way.
+/// The streaming directions of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Streams {
-    /// One in, one out.
+    /// One request, one answer.
     Unary,
-    /// One in, many out.
+    /// One request, a stream of answers.
     Out,
-    /// Many in, many out.
+    /// A stream of requests, a stream of answers.
     Both,
 }
 
-/// A method with its address.
+/// A method with its HTTP route.
 pub struct Operation {
-    /// The method's name in the contract: `AcceptOrder`.
+    /// The name in the contract: `AcceptOrder`.
     pub name: String,
-    /// What the method says about itself.
+    /// The comment.
     pub comment: String,
-    /// The HTTP method, lower case.
+    /// The HTTP method, in lower case.
     pub verb: String,
     /// The path, with `{order_id}` for a variable.
     pub path: String,
-    /// Where the message comes from.
+    /// The source of the request message.
     pub body: Body,
-    /// How many messages go each way.
+    /// The streaming directions.
     pub streams: Streams,
-    /// The message asked with.
+    /// The request message.
     pub input: MessageDescriptor,
-    /// The message answered.
+    /// The answer message.
     pub output: MessageDescriptor,
-    /// The reasons it may refuse with, beside those that every method has.
+    /// The reasons of its refusals, in addition to those of every method.
     pub reasons: Vec<String>,
-    /// Whether it changes orders.
+    /// True if the method changes orders.
     pub mutation: bool,
 }
 
 impl Operation {
-    /// Whether it reads one versioned thing, which the caller may have already.
+    /// Returns true if the method reads a versioned resource, for which the client
+    /// can send `If-None-Match`.
     pub fn has_etag(&self) -> bool {
         let has = |name: &str, kind: Kind| {
             self.output.get_field_by_name(name).is_some_and(|field| field.kind() == kind)
@@ -70,17 +71,17 @@ impl Operation {
 
 /// The service and its operations, in the order of the contract.
 pub struct Contract {
-    /// What the service says about itself.
+    /// The comment of the service.
     pub comment: String,
-    /// The message that a record of the topic holds.
+    /// The message in a record of the Kafka topic.
     pub event: MessageDescriptor,
-    /// Its operations.
+    /// The operations.
     pub operations: Vec<Operation>,
-    /// The options of fields.
+    /// The field options.
     pub options: Options,
 }
 
-/// The annotations that fields carry.
+/// The annotations of fields.
 pub struct Options {
     schema: ExtensionDescriptor,
     behavior: ExtensionDescriptor,
@@ -141,18 +142,23 @@ fn operation(
         (false, false) => Streams::Unary,
         (false, true) => Streams::Out,
         (true, true) => Streams::Both,
-        (true, false) => return Err(format!("{name}: a stream in without one out has no HTTP form").into()),
+        (true, false) => {
+            return Err(format!(
+                "{name}: a request stream without an answer stream cannot be mapped to HTTP"
+            )
+            .into());
+        }
     };
     for variable in variables(&path) {
         let field = method
             .input()
             .get_field_by_name(variable)
-            .ok_or_else(|| format!("{name}: {path} names no field of its request"))?;
+            .ok_or_else(|| format!("{name}: a variable of {path} is not a field of the request"))?;
         if field.is_list() || !matches!(field.kind(), Kind::String) {
             return Err(format!("{name}: the variable {variable} of {path} is not a string").into());
         }
         if body == Body::Message {
-            return Err(format!("{name}: a path variable beside the body '*' is not supported").into());
+            return Err(format!("{name}: a path variable together with the body '*' is not supported").into());
         }
     }
     Ok(Operation {
@@ -169,12 +175,12 @@ fn operation(
     })
 }
 
-/// The names of the variables of a path: `order_id` of `/v1/orders/{order_id}`.
+/// Returns the variables of a path: `order_id` of `/v1/orders/{order_id}`.
 pub fn variables(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
 }
 
-/// The leading comment of a declaration, one paragraph a line.
+/// Returns the leading comment of a declaration, with one line per paragraph.
 pub fn comment(file: &FileDescriptor, path: &[i32]) -> String {
     let file = file.file_descriptor_proto();
     let Some(info) = &file.source_code_info else { return String::new() };
@@ -193,32 +199,32 @@ fn strings(value: &Value) -> Vec<String> {
     value.as_list().unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// What a field may hold.
+/// The values that a field allows.
 #[derive(Debug, Default)]
 pub struct Bounds {
-    /// A regular expression of the whole value.
+    /// A regular expression that the whole value matches.
     pub pattern: Option<String>,
-    /// The smallest and the largest value.
+    /// The smallest and the largest value, inclusive.
     pub minimum: Option<i64>,
     pub maximum: Option<i64>,
-    /// How many characters.
+    /// The length in characters.
     pub min_length: Option<i64>,
     pub max_length: Option<i64>,
-    /// How many items.
+    /// The number of items.
     pub min_items: Option<i64>,
     pub max_items: Option<i64>,
-    /// No item twice.
+    /// True if the items must be unique.
     pub unique_items: bool,
-    /// A value, as JSON.
+    /// An example, in JSON.
     pub example: Option<String>,
     /// The unit of a number.
     pub unit: Option<String>,
-    /// The field must be given.
+    /// True if the field is required.
     pub required: bool,
 }
 
 impl Options {
-    /// The annotations of a field.
+    /// Returns the annotations of a field.
     pub fn bounds(&self, field: &prost_reflect::FieldDescriptor) -> Bounds {
         const REQUIRED: i32 = 2;
         let options = field.options();

@@ -1,27 +1,28 @@
-//! The OpenAPI 3.1 document of the contract. What each reason is called over
-//! HTTP is not known here: `x-reasons` names them, and
-//! `src/adapters/http/openapi.rs` writes the answers that they are.
+//! The OpenAPI 3.1 document of the contract. It lists the reasons of an operation
+//! in `x-reasons`; `src/adapters/http/openapi.rs`, which knows their HTTP
+//! statuses, replaces these by error responses.
 
 use serde_json::{Map, Value, json};
 
 use crate::contract::{Body, Contract, Operation, Streams, variables};
-use crate::schema::{Schemas, Way, in_order};
+use crate::schema::{Direction, Schemas, in_order};
 
-/// The reasons that every method may refuse with.
+/// The reasons of every method.
 const COMMON: [&str; 5] = ["VALIDATION_FAILED", "OVERLOADED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"];
 
-/// Those of a method with a body.
+/// The additional reasons of a method with a body.
 const OF_BODIES: [&str; 2] = ["TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"];
 
 const NDJSON: &str = "application/x-ndjson";
 
-const ABOUT: &str = "The REST face of the service: the same methods as over gRPC, with JSON in the proto3 \
-mapping. Names are written in lowerCamelCase and read in snake_case too; 64-bit integers are written as strings \
-and read as either; null is an absent field; unknown fields are refused. Every answer that is not a success is \
-`application/problem+json` (RFC 9457) with a machine-readable `reason`.\n\nTo repeat a request safely, give it an \
-`Idempotency-Key`: the same key with the same content gets the first answer again, and nothing happens twice.";
+const ABOUT: &str = "The REST interface of the service: the same methods as over gRPC, with JSON in the proto3 \
+mapping. Output uses lowerCamelCase names; input accepts snake_case names too. 64-bit integers are strings in output \
+and strings or numbers in input. null means that a field is absent. Unknown fields are refused. Errors are \
+`application/problem+json` (RFC 9457) with a machine-readable `reason`.\n\nTo make retries safe, send an \
+`Idempotency-Key`: a repeated request with the same key and content gets the stored answer and has no further \
+effect.";
 
-/// The document, still without the answers that refusals are.
+/// Returns the document without the error responses.
 pub fn document(contract: &Contract, version: &str) -> Value {
     let mut schemas = Schemas::default();
     let mut paths: Map<String, Value> = Map::new();
@@ -45,7 +46,7 @@ pub fn document(contract: &Contract, version: &str) -> Value {
             "description": ABOUT,
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
-        "servers": [{"url": "/", "description": "The server that serves this document."}],
+        "servers": [{"url": "/", "description": "The server of this document."}],
         "tags": tags,
         "paths": paths,
         "components": {
@@ -56,7 +57,7 @@ pub fn document(contract: &Contract, version: &str) -> Value {
     })
 }
 
-/// `orders` of `/v1/orders:issue`.
+/// Returns the tag of a path: `orders` of `/v1/orders:issue`.
 fn tag(path: &str) -> String {
     path.split(['/', ':']).nth(2).unwrap_or_default().to_owned()
 }
@@ -74,7 +75,7 @@ fn describe(operation: &Operation, tag: &str, contract: &Contract, schemas: &mut
     });
     if operation.has_etag() {
         described["responses"]["304"] = json!({
-            "description": "The caller has this version already.",
+            "description": "The entity tag in `If-None-Match` is current.",
             "headers": headers(&["x-request-id", "etag"]),
         });
     }
@@ -127,34 +128,35 @@ fn body(operation: &Operation, contract: &Contract, schemas: &mut Schemas) -> Op
     let content = match &operation.body {
         Body::None => return None,
         Body::Message => {
-            let schema = schemas.message(&operation.input, Way::In, &contract.options);
+            let schema = schemas.message(&operation.input, Direction::Request, &contract.options);
             json!({"application/json": {"schema": schema}})
         }
         Body::Field(row) => {
             let row = operation.input.get_field_by_name(row)?.kind();
-            let item = schemas.message(row.as_message()?, Way::In, &contract.options);
-            json!({NDJSON: lines(&item, "Rows, one JSON object a line; a line is at most 64 KiB.")})
+            let item = schemas.message(row.as_message()?, Direction::Request, &contract.options);
+            json!({NDJSON: lines(&item, "Rows, one JSON object per line. A line has at most 64 KiB.")})
         }
     };
     Some(json!({"required": true, "content": content}))
 }
 
-/// OpenAPI 3.1 cannot say what the lines of a text are.
+/// Returns the schema of NDJSON. OpenAPI 3.1 cannot describe the lines of a text,
+/// so their schema is in an extension.
 fn lines(item: &Value, text: &str) -> Value {
     json!({"schema": {"type": "string", "description": text, "x-item-schema": item}})
 }
 
 fn success(operation: &Operation, contract: &Contract, schemas: &mut Schemas) -> Value {
-    let item = schemas.message(&operation.output, Way::Out, &contract.options);
+    let item = schemas.message(&operation.output, Direction::Answer, &contract.options);
     let text = contract_comment(operation);
     let content = match operation.streams {
         Streams::Unary => json!({"application/json": {"schema": item}}),
         Streams::Both => {
-            json!({NDJSON: lines(&item, "Results, one JSON object a line, in any order; a stream that fails ends with one line `{\"problem\":{…}}`.")})
+            json!({NDJSON: lines(&item, "Results, one JSON object per line, in any order. A failed stream ends with a line `{\"problem\":{…}}`.")})
         }
         Streams::Out => json!({
-            NDJSON: lines(&item, "Items, one JSON object a line; an empty line every 15 s; a stream that fails ends with one line `{\"problem\":{…}}`."),
-            "text/event-stream": lines(&item, "The same as Server-Sent Events; `id` is the cursor, a comment comes every 15 s; a stream that fails ends with an event `problem`."),
+            NDJSON: lines(&item, "Items, one JSON object per line, and an empty line every 15 s. A failed stream ends with a line `{\"problem\":{…}}`."),
+            "text/event-stream": lines(&item, "The items as Server-Sent Events with the cursor as `id`, and a comment every 15 s. A failed stream ends with an event `problem`."),
         }),
     };
     let mut with = vec!["x-request-id"];
@@ -181,7 +183,7 @@ fn lower_first(name: &str) -> String {
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// An empty pattern: the header is never refused.
+/// Returns the request headers. One with an empty pattern accepts any value.
 fn request_headers() -> Value {
     let header = |name: &str, text: &str, pattern: &str, example: &str| {
         let mut schema = json!({"type": "string", "examples": [example]});
@@ -193,37 +195,37 @@ fn request_headers() -> Value {
     json!({
         "pvz-actor": header(
             "pvz-actor",
-            "Who asks, `<kind>:<id>`; absent: `operator:anonymous`. Recorded with every event.",
+            "The actor, `<kind>:<id>`; absent means `operator:anonymous`. It is recorded with every event.",
             "^(courier|operator|customer|system):[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
             "operator:anna",
         ),
         "x-request-id": header(
             "x-request-id",
-            "A correlation id, echoed in the answer and written in the log; made when absent, replaced when longer than 128 or not visible ASCII. Not the idempotency key.",
+            "The correlation id, echoed in the answer and written to the log. The server generates one if it is absent, longer than 128 characters, or not visible ASCII. It is not the idempotency key.",
             "",
             "0193a5b0-7c1e-7000-8000-000000000001",
         ),
         "traceparent": header(
             "traceparent",
-            "The trace that the call belongs to (W3C Trace Context). It goes with the events that the call makes; a malformed one counts as absent.",
+            "The trace context of the call (W3C Trace Context), published with the events of the call. A malformed one counts as absent.",
             "",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         ),
         "Idempotency-Key": header(
             "Idempotency-Key",
-            "The `requestId` of the body: the same key with the same content gets the first answer again. A value in double quotes is the string inside. Kept 7 days.",
+            "The `requestId` of the body: a repeated request with the same key and content gets the stored answer. A value in double quotes is the string inside. Stored for 7 days.",
             "^[!-~]{1,128}$",
             "5d6c1a52-accept-1",
         ),
         "If-None-Match": header(
             "If-None-Match",
-            "The `etag` that the caller has; when it is still right, the answer is 304 without a body.",
+            "The `etag` of an earlier answer. If it is current, the answer is 304 without a body.",
             "",
             "W/\"1\"",
         ),
         "Last-Event-ID": header(
             "Last-Event-ID",
-            "The cursor to go on from, as an EventSource sends it when it reconnects; goes before `after`.",
+            "The cursor to continue from, as an EventSource sends it after a reconnect. It takes precedence over `after`.",
             "^[0-9]{1,19}$",
             "1",
         ),
@@ -237,15 +239,15 @@ fn answer_headers() -> Value {
             "schema": {"type": "string"},
         },
         "idempotent-replayed": {
-            "description": "`true` when the answer is a stored one: nothing happened again.",
+            "description": "`true` if the answer is a stored one and the request had no further effect.",
             "schema": {"type": "string", "enum": ["true"]},
         },
         "etag": {
-            "description": "The tag of this version of the order.",
+            "description": "The entity tag of this version of the order.",
             "schema": {"type": "string"},
         },
         "retry-after": {
-            "description": "How long to wait before the request is repeated. Unit: s.",
+            "description": "The time to wait before the request is repeated. Unit: s.",
             "schema": {"type": "integer", "minimum": 1},
         },
     })

@@ -7,12 +7,14 @@ use serde_json::{Map, Value, json};
 
 use crate::contract::{Bounds, Options, comment};
 
-/// Which way a message goes: what is sent is closed and may say null, what is
-/// answered is open, so that fields can be added.
+/// The direction of a message. Requests are closed and allow null; answers are
+/// open, so that later releases can add fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    In,
-    Out,
+pub enum Direction {
+    /// Sent by clients.
+    Request,
+    /// Sent by the service.
+    Answer,
 }
 
 /// The schemas of messages and enums, by name.
@@ -22,8 +24,8 @@ pub struct Schemas {
 }
 
 impl Schemas {
-    /// A reference to the message, which is added with everything in it.
-    pub fn message(&mut self, message: &MessageDescriptor, way: Way, options: &Options) -> Value {
+    /// Adds a message with all its parts, and returns a reference to it.
+    pub fn message(&mut self, message: &MessageDescriptor, direction: Direction, options: &Options) -> Value {
         let name = message.name().to_owned();
         let reference = reference(&name);
         if self.named.contains_key(&name) {
@@ -35,10 +37,10 @@ impl Schemas {
         for field in in_order(message) {
             let bounds = options.bounds(&field);
             let always = field.containing_oneof().is_none();
-            if if way == Way::In { bounds.required } else { always } {
+            if if direction == Direction::Request { bounds.required } else { always } {
                 required.push(Value::from(field.json_name()));
             }
-            let schema = self.field(&field, &bounds, way, options);
+            let schema = self.field(&field, &bounds, direction, options);
             properties.insert(field.json_name().to_owned(), schema);
         }
         let mut schema = json!({
@@ -49,29 +51,41 @@ impl Schemas {
         if !required.is_empty() {
             schema["required"] = required.into();
         }
-        if way == Way::In {
+        if direction == Direction::Request {
             schema["additionalProperties"] = false.into();
         }
         self.named.insert(name, schema);
         reference
     }
 
-    /// The schema of a field.
-    fn field(&mut self, field: &FieldDescriptor, bounds: &Bounds, way: Way, options: &Options) -> Value {
+    /// Returns the schema of a field.
+    fn field(
+        &mut self,
+        field: &FieldDescriptor,
+        bounds: &Bounds,
+        direction: Direction,
+        options: &Options,
+    ) -> Value {
         let text = comment(&field.parent_message().parent_file(), field.path());
-        let mut schema = self.typed(field, bounds, way, options);
-        if way == Way::In && !bounds.required {
+        let mut schema = self.typed(field, bounds, direction, options);
+        if direction == Direction::Request && !bounds.required {
             schema = nullable(schema);
         }
         describe(&mut schema, &text, bounds);
         schema
     }
 
-    fn typed(&mut self, field: &FieldDescriptor, bounds: &Bounds, way: Way, options: &Options) -> Value {
+    fn typed(
+        &mut self,
+        field: &FieldDescriptor,
+        bounds: &Bounds,
+        direction: Direction,
+        options: &Options,
+    ) -> Value {
         if field.is_map() {
             return json!({"type": "object", "additionalProperties": {"type": "string"}});
         }
-        let mut item = self.kind(&field.kind(), way, options);
+        let mut item = self.kind(&field.kind(), direction, options);
         limit(&mut item, bounds);
         if !field.is_list() {
             return item;
@@ -85,13 +99,14 @@ impl Schemas {
         list
     }
 
-    fn kind(&mut self, kind: &Kind, way: Way, options: &Options) -> Value {
+    fn kind(&mut self, kind: &Kind, direction: Direction, options: &Options) -> Value {
         const DIGITS: &str = "^-?[0-9]{1,19}$";
         match kind {
             Kind::Bool => json!({"type": "boolean"}),
             Kind::Int32 | Kind::Sint32 | Kind::Uint32 => json!({"type": "integer", "format": "int32"}),
-            // 64 bits do not fit a double: written as text, read as either.
-            Kind::Int64 | Kind::Sint64 | Kind::Uint64 if way == Way::In => {
+            // JSON numbers are doubles, which cannot represent 64 bits: strings in
+            // output, strings or numbers in input.
+            Kind::Int64 | Kind::Sint64 | Kind::Uint64 if direction == Direction::Request => {
                 json!({"type": ["integer", "string"], "format": "int64", "pattern": DIGITS})
             }
             Kind::Int64 | Kind::Sint64 | Kind::Uint64 => {
@@ -101,7 +116,7 @@ impl Schemas {
             Kind::Message(message) if message.full_name() == "google.protobuf.Timestamp" => {
                 json!({"type": "string", "format": "date-time"})
             }
-            Kind::Message(message) => self.message(message, way, options),
+            Kind::Message(message) => self.message(message, direction, options),
             _ => json!({"type": "string"}),
         }
     }
@@ -119,24 +134,24 @@ impl Schemas {
         reference(&name)
     }
 
-    /// The parameter of a query or path that is that field.
-    pub fn parameter(&mut self, field: &FieldDescriptor, place: &str, options: &Options) -> Value {
+    /// Returns the query or path parameter of a field.
+    pub fn parameter(&mut self, field: &FieldDescriptor, location: &str, options: &Options) -> Value {
         let bounds = options.bounds(field);
-        let mut schema = self.typed(field, &bounds, Way::Out, options);
+        let mut schema = self.typed(field, &bounds, Direction::Answer, options);
         let text = comment(&field.parent_message().parent_file(), field.path());
         describe(&mut schema, "", &bounds);
-        let name = if place == "path" { field.name() } else { field.json_name() };
+        let name = if location == "path" { field.name() } else { field.json_name() };
         json!({
             "name": name,
-            "in": place,
-            "required": place == "path",
+            "in": location,
+            "required": location == "path",
             "description": text,
             "schema": schema,
         })
     }
 }
 
-/// The fields in the order of the file.
+/// Returns the fields in the order of the file.
 pub fn in_order(message: &MessageDescriptor) -> Vec<FieldDescriptor> {
     let mut fields: Vec<FieldDescriptor> = message.fields().collect();
     fields.sort_by(|one, other| one.path().cmp(other.path()));
@@ -147,7 +162,7 @@ fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-/// JSON null is an absent field.
+/// Allows null, which means that the field is absent.
 fn nullable(mut schema: Value) -> Value {
     match schema.get_mut("type") {
         Some(Value::Array(types)) => types.push("null".into()),
@@ -163,7 +178,7 @@ fn limit(schema: &mut Value, bounds: &Bounds) {
     }
     set(schema, "minLength", bounds.min_length);
     set(schema, "maxLength", bounds.max_length);
-    // Of a number that is written as text, the description tells the bounds.
+    // The bounds of a number in a string are in the description.
     let is_number = schema["type"].as_str() == Some("integer") || schema["type"].is_array();
     if is_number {
         set(schema, "minimum", bounds.minimum);
