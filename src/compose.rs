@@ -14,7 +14,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::admin;
-use crate::adapters::grpc::{self, CallContext, GrpcOptions, GrpcOrderService};
+use crate::adapters::api::{CallContext, ImportService};
+use crate::adapters::grpc::{self, GrpcOptions, GrpcOrderService};
 use crate::adapters::http::{self, HttpOptions};
 use crate::adapters::journal::JournalError;
 use crate::adapters::kafka::SecurityError;
@@ -23,8 +24,8 @@ use crate::adapters::postgres;
 use crate::adapters::sqlite::OpenError;
 use crate::adapters::system::{SystemClock, SystemIds};
 use crate::app::{
-    Maintenance, OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness, Ready, Writer,
-    WriterLimits,
+    ImportOrders, Maintenance, OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness,
+    Ready, Writer, WriterLimits,
 };
 use crate::config::Config;
 use crate::domain::Policy;
@@ -175,11 +176,14 @@ pub async fn start(
     spawn_workers(&writer, config.writer.workers.unwrap_or(store.workers), life);
     let tokens = PageTokens::new(secret);
     let operated = operate(&store, sink.as_ref(), Arc::clone(&clock), tokens.clone());
-    let service = GrpcOrderService::new(
-        CallContext::new(Arc::clone(&ids), config.server.request_timeout, life.soft().clone()),
-        writer.clone(),
-        ReadOrders::new(Arc::clone(&store.orders), Arc::clone(&clock), tokens.clone()),
-        ReadEvents::new(
+    let calls = CallContext::new(Arc::clone(&ids), config.server.request_timeout, life.soft().clone());
+    let imports = ImportService::new(calls.clone(), ImportOrders::new(writer.clone(), life.soft().clone()));
+    let service = GrpcOrderService {
+        calls,
+        writer: writer.clone(),
+        imports: imports.clone(),
+        orders: ReadOrders::new(Arc::clone(&store.orders), Arc::clone(&clock), tokens.clone()),
+        events: ReadEvents::new(
             Arc::clone(&store.log),
             Arc::clone(&store.orders),
             Arc::clone(&clock),
@@ -187,10 +191,10 @@ pub async fn start(
             writer.committed(),
             life.soft().clone(),
         ),
-        ReadStatistics::new(consumer::beside(config, life).await?, Arc::clone(&clock), tokens),
-        operated.clone(),
-        Arc::clone(&policy),
-    );
+        statistics: ReadStatistics::new(consumer::beside(config, life).await?, Arc::clone(&clock), tokens),
+        outbox: operated.clone(),
+        policy: Arc::clone(&policy),
+    };
     let readiness = Readiness::new(Arc::clone(&store.orders));
     let (grpc_ready, admin_ready) = (readiness.subscribe(), readiness.subscribe());
     life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
@@ -212,7 +216,7 @@ pub async fn start(
     life.spawn("http", async move {
         let _served = http_served;
         tokio::select! {
-            served = http::serve(sockets.http, http_service, http_options, http_soft) => served,
+            served = http::serve(sockets.http, http_service, imports, http_options, http_soft) => served,
             () = http_hard.cancelled() => Ok(()),
         }
     });

@@ -9,12 +9,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use futures::FutureExt as _;
-use pvz::adapters::grpc::{self, CallContext, GrpcOptions, GrpcOrderService};
+use pvz::adapters::api::{CallContext, ImportService};
+use pvz::adapters::grpc::{self, GrpcOptions, GrpcOrderService};
 use pvz::adapters::http::{self, HttpOptions};
 use pvz::adapters::memory::MemoryStore;
 use pvz::adapters::system::{SystemClock, SystemIds};
 use pvz::app::{
-    OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness, Writer, WriterLimits,
+    ImportOrders, OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness, Writer,
+    WriterLimits,
 };
 use pvz::domain::{PickupPointId, Policy};
 use pvz::ports::Clock;
@@ -55,7 +57,10 @@ async fn run(face: Face) -> Result<(), Failure> {
             };
             grpc::serve(listener, service, ready, ids, options, stop).await?;
         }
-        Face::Gateway => http::serve(listener, Arc::new(service), HttpOptions::new(ids), stop).await?,
+        Face::Gateway => {
+            let imports = service.imports.clone();
+            http::serve(listener, Arc::new(service), imports, HttpOptions::new(ids), stop).await?;
+        }
         Face::ByHand => {
             let routes = axum::Router::new().route("/v1/orders", post(accept)).with_state(service);
             axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await?;
@@ -80,7 +85,7 @@ fn service(
         limits,
     );
     tokio::spawn(writer.clone().work());
-    let front = CallContext::new(Arc::<SystemIds>::clone(ids), Duration::from_secs(30), stop.clone());
+    let calls = CallContext::new(Arc::<SystemIds>::clone(ids), Duration::from_secs(30), stop.clone());
     let orders =
         ReadOrders::new(Arc::<MemoryStore>::clone(store), Arc::<SystemClock>::clone(&clock), tokens.clone());
     let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));
@@ -91,7 +96,8 @@ fn service(
     let statistics = ReadStatistics::new(Box::new(nothing), Arc::clone(&told), tokens.clone());
     let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));
     let outbox = OperateOutbox::new(log, kept, told, tokens, String::new());
-    Ok(GrpcOrderService::new(front, writer, orders, events, statistics, outbox, policy))
+    let imports = ImportService::new(calls.clone(), ImportOrders::new(writer.clone(), stop.clone()));
+    Ok(GrpcOrderService { calls, writer, imports, orders, events, statistics, outbox, policy })
 }
 
 /// What one would write by hand: one route, its own types, no table.

@@ -1,6 +1,8 @@
-//! One folder per technology; nobody names another adapter.
+//! Adapters: one folder per technology. No adapter names another, and modules
+//! shared by several adapters name none.
 
 pub mod admin;
+pub mod api;
 pub mod grpc;
 pub mod http;
 pub mod journal;

@@ -1,11 +1,15 @@
-//! The one mapping of reasons to what each face calls them.
+//! The only mapping of reasons to gRPC codes, HTTP statuses and exit codes, and
+//! the way of a refusal through a `tonic::Status`.
+
+use std::error::Error as _;
 
 use http::StatusCode;
-use tonic::Code;
+use tonic::{Code, Status};
 
 pub use crate::domain::Reason;
+use crate::domain::Refusal;
 
-/// What a refusal is called on every face.
+/// The codes of a reason on each interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatusCodes {
     /// The gRPC status code.
@@ -16,10 +20,10 @@ pub struct StatusCodes {
     pub exit: u8,
 }
 
-/// The exit code of `pvz verify` when it found differences.
+/// The exit code of `pvz verify` if it found differences.
 pub const EXIT_DIFFERENCES: u8 = 7;
 
-/// The mapping of `docs/domain.md`, Refusals.
+/// Returns the codes of a reason (`docs/domain.md`, Refusals).
 pub const fn status_codes(reason: Reason) -> StatusCodes {
     use Reason as R;
     let (grpc, http, exit) = match reason {
@@ -52,8 +56,8 @@ pub const fn status_codes(reason: Reason) -> StatusCodes {
     StatusCodes { grpc, http, exit }
 }
 
-/// The reason that a bare gRPC status stands for, when it comes without
-/// details: from a proxy, a client library, or tonic itself.
+/// Returns the reason for a gRPC status without details: from a proxy, a client
+/// library, or tonic itself.
 pub const fn reason_of(code: Code) -> Reason {
     match code {
         Code::InvalidArgument | Code::Ok => Reason::ValidationFailed,
@@ -67,5 +71,19 @@ pub const fn reason_of(code: Code) -> Reason {
         Code::DeadlineExceeded | Code::Cancelled => Reason::DeadlineExceeded,
         Code::Unimplemented => Reason::RouteNotFound,
         Code::FailedPrecondition | Code::Internal | Code::Unknown | Code::DataLoss => Reason::Internal,
+    }
+}
+
+/// A refusal as the source of a `tonic::Status`. REST, which calls the service
+/// in process, reads the whole refusal from it; the details of the status are
+/// cut to fit into gRPC trailers.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.message)]
+pub struct RefusalSource(pub Refusal);
+
+impl RefusalSource {
+    /// Returns the refusal of a status that has one as its source.
+    pub fn of(status: &Status) -> Option<&Refusal> {
+        status.source()?.downcast_ref::<Self>().map(|source| &source.0)
     }
 }

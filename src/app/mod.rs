@@ -3,6 +3,7 @@
 
 mod caller;
 mod decide_batch;
+mod import_orders;
 mod ingest_events;
 mod ingest_partition;
 mod maintenance;
@@ -23,6 +24,7 @@ mod writer;
 
 pub use caller::Caller;
 pub use decide_batch::{BatchDecider, Entry};
+pub use import_orders::{ImportOrders, ImportRequest, ImportResult};
 pub use ingest_events::{IngestEvents, IngestOptions, Ingested};
 pub use maintenance::Maintenance;
 pub use notify_replicas::NotifyReplicas;

@@ -35,7 +35,7 @@ pub struct ConsumeOptions {
 
 /// An instant in RFC 3339, with an offset.
 pub fn instant(text: &str) -> Option<Timestamp> {
-    let parsed = serde_json::from_value::<crate::proto::Timestamp>(text.into()).ok()?;
+    let parsed = crate::proto::Timestamp::parse_rfc3339(text).ok()?;
     Timestamp::from_parts(parsed.seconds, parsed.nanos)
 }
 

@@ -231,6 +231,11 @@ impl Refusal {
         Self::new(Reason::Unavailable, message).retry_after(delay)
     }
 
+    /// `UNAVAILABLE` while the service stops.
+    pub fn stopping() -> Self {
+        Self::unavailable("the service is stopping", Duration::from_secs(1))
+    }
+
     /// `DEADLINE_EXCEEDED`.
     pub fn deadline_exceeded() -> Self {
         Self::new(Reason::DeadlineExceeded, "the deadline of the call passed before it was done")

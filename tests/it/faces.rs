@@ -140,14 +140,7 @@ impl Rest {
     }
 
     pub async fn ask(&mut self, ask: Ask, actor: Option<&str>, key_in_header: bool) -> Came {
-        let (builder, body) = rest_request(ask, key_in_header);
-        let mut request = builder.header("host", "pvz").body(Full::new(Bytes::from(body))).unwrap();
-        if let Some(actor) = actor {
-            request.headers_mut().insert("pvz-actor", actor.parse().unwrap());
-        }
-        self.0.ready().await.unwrap();
-        let (parts, body) = self.0.send_request(request).await.unwrap().into_parts();
-        let answer: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+        let (parts, answer) = self.send(ask, actor, key_in_header).await;
         if parts.status.is_success() {
             return Came::done(answer);
         }
@@ -159,6 +152,23 @@ impl Rest {
         let violations =
             violations.map(|one| format!("{} {}", text(&one["field"]), text(&one["description"])));
         Came::refused(text(&answer["reason"]), metadata, violations)
+    }
+
+    /// Sends a request, and returns the head and the JSON of the answer.
+    pub async fn send(
+        &mut self,
+        ask: Ask,
+        actor: Option<&str>,
+        key_in_header: bool,
+    ) -> (http::response::Parts, Value) {
+        let (builder, body) = rest_request(ask, key_in_header);
+        let mut request = builder.header("host", "pvz").body(Full::new(Bytes::from(body))).unwrap();
+        if let Some(actor) = actor {
+            request.headers_mut().insert("pvz-actor", actor.parse().unwrap());
+        }
+        self.0.ready().await.unwrap();
+        let (parts, body) = self.0.send_request(request).await.unwrap().into_parts();
+        (parts, serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
     }
 }
 

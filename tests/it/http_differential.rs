@@ -10,9 +10,12 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use prost::Message as _;
 use pvz::adapters::system::SystemClock;
 use pvz::ports::Clock as _;
+use pvz::proto::v1::order_service_client::OrderServiceClient;
 use pvz::proto::{Timestamp, v1};
+use tonic_types::pb;
 
 use crate::faces::{Ask, Came, Cli, Grpc, Rest};
 use crate::process::{Server, eventually};
@@ -325,4 +328,31 @@ fn one_key_is_one_effect_across_the_faces() {
         };
         assert_eq!(answer["events"].as_array().unwrap().len(), events);
     }
+}
+
+/// REST has no limit on the size of a refusal; gRPC details must fit into the
+/// trailers that clients accept.
+#[test]
+fn a_refused_batch_is_complete_over_rest_and_cut_over_grpc() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with(dir.path(), &["--store=memory:"]);
+    let order_ids: Vec<String> = (0..100).map(|number| format!("{}{number:03}", "x".repeat(61))).collect();
+    let issue = v1::IssueOrdersRequest { order_ids: order_ids.clone(), ..v1::IssueOrdersRequest::default() };
+    let problem = block_on(async {
+        let mut rest = Rest::connect(&server).await;
+        rest.send(Ask::issue_orders(issue.clone()), None, false).await.1
+    });
+    assert_eq!((&problem["reason"], &problem["refusedTotal"]), (&"ORDER_NOT_FOUND".into(), &100.into()));
+    let listed = problem["errors"].as_array().unwrap();
+    assert!(listed.iter().map(|error| error["orderId"].as_str().unwrap()).eq(&order_ids));
+    let status = block_on(async {
+        let mut client = OrderServiceClient::connect(format!("http://{}", server.grpc)).await.unwrap();
+        client.issue_orders(issue).await.unwrap_err()
+    });
+    assert!(status.details().len() <= 6 * 1024, "{}", status.details().len());
+    let details = pb::Status::decode(status.details()).unwrap().details;
+    let batch = details.iter().find(|any| any.type_url.ends_with("/pvz.v1.BatchRefusal")).unwrap();
+    let batch = v1::BatchRefusal::decode(batch.value.as_slice()).unwrap();
+    assert_eq!(batch.refused_total, 100);
+    assert!((10..100).contains(&batch.results.len()), "{}", batch.results.len());
 }

@@ -1,17 +1,14 @@
 //! Refusals as `application/problem+json`.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
-use prost::Message as _;
-use pvz::adapters::status::status_codes;
-use pvz::domain::Reason;
-use pvz::proto::v1;
+use pvz::adapters::status::{RefusalSource, status_codes};
+use pvz::domain::{BatchRefusal, OrderId, OrderResult, Reason, Refusal};
 use serde_json::Value;
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _, pb};
+use tonic::Status;
 
 use crate::http_support::{HttpApp, get, post};
 
@@ -19,28 +16,34 @@ fn show(problem: &Value) -> String {
     serde_json::to_string_pretty(problem).unwrap()
 }
 
+/// The status with which the service refuses a call.
+fn status(refusal: Refusal) -> Status {
+    let mut status = Status::new(status_codes(refusal.reason).grpc, refusal.message.clone());
+    status.set_source(Arc::new(RefusalSource(refusal)));
+    status
+}
+
 #[tokio::test]
-async fn every_reason_of_the_service_has_its_shape() {
+async fn every_reason_has_a_problem() {
     let app = HttpApp::start().await;
     let mut shown = String::new();
     for reason in Reason::ALL {
-        let metadata = HashMap::from([("order_id".to_owned(), "1".to_owned())]);
-        let mut details = ErrorDetails::with_error_info(reason.name(), "pvz", metadata);
-        if *reason == Reason::ValidationFailed {
-            details.add_bad_request_violation("order_ids[2]", "is required");
+        let mut refusal = match reason {
+            Reason::ValidationFailed => Refusal::invalid("order_ids[2]", "is required"),
+            _ => Refusal::new(*reason, "a sentence"),
         }
-        let waits = matches!(reason, Reason::RateLimited | Reason::Overloaded | Reason::Unavailable);
-        if waits {
-            details.set_retry_info(Some(Duration::from_millis(1200)));
+        .with("order_id", "1");
+        let retryable = matches!(reason, Reason::RateLimited | Reason::Overloaded | Reason::Unavailable);
+        if retryable {
+            refusal = refusal.retry_after(Duration::from_millis(1200));
         }
-        let status = Status::with_error_details(status_codes(*reason).grpc, "a sentence", details);
-        *app.service.refuse.lock().unwrap() = Some(status);
+        *app.service.refuse.lock().unwrap() = Some(status(refusal));
         let request = get("/v1/orders/1").header("x-request-id", "mine").body(Full::default()).unwrap();
         let answer = app.send(request).await;
         assert_eq!(answer.status, status_codes(*reason).http, "{reason:?}");
         assert_eq!(answer.reason(), reason.name());
-        assert_eq!(answer.header("retry-after"), if waits { "2" } else { "" });
-        // The page that the problem names is there.
+        assert_eq!(answer.header("retry-after"), if retryable { "2" } else { "" });
+        // The page that the problem names exists.
         let page = app.get(answer.json()["type"].as_str().unwrap()).await;
         assert_eq!(page.status, 200, "{reason:?}");
         assert!(String::from_utf8_lossy(&page.body).contains(reason.name()));
@@ -51,50 +54,19 @@ async fn every_reason_of_the_service_has_its_shape() {
 }
 
 #[tokio::test]
-async fn a_refused_batch_names_its_orders() {
+async fn a_refused_batch_lists_its_orders() {
     let app = HttpApp::start().await;
-    let refusal = v1::Refusal {
-        reason: "WRONG_CUSTOMER".to_owned(),
-        message: "order 2 belongs to another customer".to_owned(),
-        metadata: [("order_id".to_owned(), "2".to_owned())].into(),
-        field_violations: Vec::new(),
-    };
-    let batch = v1::BatchRefusal {
-        refused_total: 7,
-        results: vec![v1::OrderResult {
-            order_id: "2".to_owned(),
-            outcome: Some(v1::order_result::Outcome::Refusal(refusal)),
-        }],
-    };
-    let info = pb::ErrorInfo {
-        reason: "WRONG_CUSTOMER".to_owned(),
-        domain: "pvz".to_owned(),
-        metadata: HashMap::new(),
-    };
-    let any = |name: &str, value: Vec<u8>| prost_types::Any {
-        type_url: format!("type.googleapis.com/{name}"),
-        value,
-    };
-    let details = pb::Status {
-        code: Code::FailedPrecondition.into(),
-        message: "order 2 belongs to another customer".to_owned(),
-        details: vec![
-            any("google.rpc.ErrorInfo", info.encode_to_vec()),
-            any("pvz.v1.BatchRefusal", batch.encode_to_vec()),
-        ],
-    };
-    let status = Status::with_details(
-        Code::FailedPrecondition,
-        details.message.clone(),
-        details.encode_to_vec().into(),
-    );
-    *app.service.refuse.lock().unwrap() = Some(status);
+    let wrong_customer =
+        || Refusal::new(Reason::WrongCustomer, "order 2 belongs to another customer").with("order_id", "2");
+    let result = OrderResult { order_id: OrderId::parse("2").unwrap(), outcome: Err(wrong_customer()) };
+    let batch = Some(BatchRefusal { refused_total: 1, results: vec![result] });
+    *app.service.refuse.lock().unwrap() = Some(status(Refusal { batch, ..wrong_customer() }));
     let answer = app.post("/v1/orders:issue", r#"{"orderIds":["2"]}"#).await;
     insta::assert_snapshot!(show(&answer.json()));
 }
 
 #[tokio::test]
-async fn a_status_without_details_is_told_by_its_code() {
+async fn a_status_without_a_refusal_maps_by_its_code() {
     let app = HttpApp::start().await;
     for (status, reason) in [
         (Status::internal("SELECT * FROM orders"), "INTERNAL"),
@@ -110,7 +82,7 @@ async fn a_status_without_details_is_told_by_its_code() {
 }
 
 #[tokio::test]
-async fn a_panic_is_answered_and_hurts_nobody_else() {
+async fn a_panic_is_answered_and_affects_no_other_request() {
     let app = HttpApp::start().await;
     let answer = app.post("/v1/orders", r#"{"orderId":"panic"}"#).await;
     assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (500, "INTERNAL"));
@@ -118,7 +90,7 @@ async fn a_panic_is_answered_and_hurts_nobody_else() {
 }
 
 #[tokio::test]
-async fn what_http_itself_refuses_is_a_problem_too() {
+async fn errors_of_the_gateway_are_problems() {
     let app = HttpApp::start().await;
     let mut shown = String::new();
     for (verb, path, content_type, encoding) in [
@@ -159,10 +131,10 @@ async fn what_http_itself_refuses_is_a_problem_too() {
 }
 
 #[tokio::test]
-async fn a_correlation_id_is_echoed_or_made() {
+async fn a_correlation_id_is_echoed_or_generated() {
     let app = HttpApp::start().await;
     let long = "x".repeat(129);
-    for (sent, made) in
+    for (sent, generated) in
         [(None, true), (Some("given"), false), (Some(long.as_str()), true), (Some("a b"), true)]
     {
         let mut request = post("/v1/orders");
@@ -171,10 +143,10 @@ async fn a_correlation_id_is_echoed_or_made() {
         }
         let answer = app.send(request.body(Full::from("{}")).unwrap()).await;
         let echoed = answer.header("x-request-id");
-        assert_eq!(echoed.starts_with("fresh-"), made, "{echoed}");
+        assert_eq!(echoed.starts_with("fresh-"), generated, "{echoed}");
         assert_eq!(app.service.last().metadata.get("x-request-id").unwrap(), echoed);
     }
-    // A repeated actor reaches the service, which refuses it.
+    // The gateway passes a repeated actor on; the service refuses it.
     let request = post("/v1/orders").header("pvz-actor", "operator:a").header("pvz-actor", "operator:b");
     app.send(request.body(Full::from("{}")).unwrap()).await;
     assert_eq!(app.service.last().metadata.get_all("pvz-actor").iter().count(), 2);

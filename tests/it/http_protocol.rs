@@ -1,4 +1,4 @@
-//! HTTP as good servers speak it: methods, tags, compression, limits, slow
+//! The HTTP protocol: methods, entity tags, compression, CORS, limits, slow
 //! clients, shutdown.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use crate::http_support::{HttpApp, Scripted, get, order, post};
 
 #[tokio::test]
-async fn an_order_has_a_tag() {
+async fn an_order_has_an_entity_tag() {
     let app = HttpApp::start().await;
     let tagged = async |etag: &str| {
         let request = get("/v1/orders/1").header("if-none-match", etag).body(Full::default()).unwrap();
@@ -26,7 +26,7 @@ async fn an_order_has_a_tag() {
         assert!(again.body.is_empty());
     }
     assert_eq!(tagged("\"2\"").await.status, 200);
-    // It expires by itself, without a new version.
+    // An order expires without a new version.
     app.service.order.lock().unwrap().expired = true;
     assert_eq!(tagged("W/\"1\"").await.header("etag"), "W/\"1-expired\"");
     app.service.order.lock().unwrap().version = 2;
@@ -34,15 +34,15 @@ async fn an_order_has_a_tag() {
 }
 
 #[tokio::test]
-async fn head_and_options_are_answered() {
+async fn head_and_options_are_supported() {
     let app = HttpApp::start().await;
-    let asked = async |verb: &str, path: &str| {
+    let send = async |verb: &str, path: &str| {
         app.send(
             Request::builder().method(verb).uri(path).header("host", "pvz").body(Full::default()).unwrap(),
         )
         .await
     };
-    let head = asked("HEAD", "/v1/orders/1").await;
+    let head = send("HEAD", "/v1/orders/1").await;
     assert_eq!((head.status.as_u16(), head.body.len()), (200, 0));
     assert_eq!(head.header("content-length"), app.get("/v1/orders/1").await.body.len().to_string());
     for (path, allow) in [
@@ -51,13 +51,13 @@ async fn head_and_options_are_answered() {
         ("/v1/orders/1", "GET, HEAD, OPTIONS"),
         ("/openapi.json", "GET, HEAD, OPTIONS"),
     ] {
-        let options = asked("OPTIONS", path).await;
+        let options = send("OPTIONS", path).await;
         assert_eq!((options.status.as_u16(), options.header("allow")), (204, allow), "{path}");
     }
 }
 
 #[tokio::test]
-async fn large_answers_are_compressed_for_whoever_asks() {
+async fn large_responses_are_compressed_if_the_client_accepts_it() {
     let app = HttpApp::start().await;
     let gzip = async |path: &str| {
         app.send(get(path).header("accept-encoding", "gzip").body(Full::default()).unwrap()).await
@@ -70,7 +70,7 @@ async fn large_answers_are_compressed_for_whoever_asks() {
 }
 
 #[tokio::test]
-async fn other_origins_are_let_in_only_when_configured() {
+async fn cross_origin_requests_are_allowed_only_if_configured() {
     let preflight = || {
         Request::options("/v1/orders")
             .header("host", "pvz")
@@ -88,10 +88,10 @@ async fn other_origins_are_let_in_only_when_configured() {
     let answer = open.send(preflight()).await;
     assert_eq!(answer.header("access-control-allow-origin"), "https://shop.example");
     assert!(answer.header("access-control-allow-headers").contains("idempotency-key"));
-    let stranger =
+    let other_origin =
         get("/v1/packaging").header("origin", "https://other.example").body(Full::default()).unwrap();
-    assert_eq!(open.send(stranger).await.header("access-control-allow-origin"), "");
-    // OPTIONS of anybody else still tells the methods.
+    assert_eq!(open.send(other_origin).await.header("access-control-allow-origin"), "");
+    // An OPTIONS request that is not a preflight still lists the methods.
     let plain = Request::options("/v1/orders").header("host", "pvz").header("origin", "https://shop.example");
     assert_eq!(
         open.send(plain.body(Full::default()).unwrap()).await.header("allow"),
@@ -100,13 +100,13 @@ async fn other_origins_are_let_in_only_when_configured() {
 }
 
 #[tokio::test]
-async fn bodies_have_a_limit() {
+async fn bodies_have_a_size_limit() {
     let app = HttpApp::of(Scripted::default(), |options| options.max_body = 1000).await;
     let body = format!("{{\"orderId\":\"{}\"}}", "1".repeat(2000));
     let known = app.post("/v1/orders", body.clone()).await;
     assert_eq!((known.status.as_u16(), known.reason().as_str()), (413, "TOO_LARGE"));
     assert_eq!(known.json()["metadata"]["limit_bytes"], "1000");
-    // Without a length, in chunks.
+    // In chunks, without a content length.
     let chunks = futures::stream::iter(body.into_bytes().chunks(100).map(<[u8]>::to_vec).collect::<Vec<_>>());
     let chunks = futures::StreamExt::map(chunks, |chunk| {
         Ok::<_, std::convert::Infallible>(http_body::Frame::data(bytes::Bytes::from(chunk)))
@@ -117,7 +117,7 @@ async fn bodies_have_a_limit() {
 }
 
 #[tokio::test]
-async fn http2_without_tls_is_spoken() {
+async fn http2_without_tls_is_supported() {
     let app = HttpApp::start().await;
     let stream = TcpStream::connect(app.address).await.unwrap();
     let (mut sender, connection) =
@@ -129,7 +129,7 @@ async fn http2_without_tls_is_spoken() {
     assert!(!answer.into_body().collect().await.unwrap().to_bytes().is_empty());
 }
 
-/// Writes that, and reads until the server closes.
+/// Writes a text, and reads until the server closes the connection.
 async fn raw(app: &HttpApp, text: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.address).await.unwrap();
     // The server may close before it has read everything.
@@ -141,7 +141,7 @@ async fn raw(app: &HttpApp, text: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Whatever is refused, by whatever part, is refused with a problem.
+/// Checks that the answer is a complete problem.
 fn assert_problem(case: &str, answer: &str) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("\r\ncontent-type: application/problem+json"), "{case}: {head}");
@@ -154,7 +154,7 @@ fn assert_problem(case: &str, answer: &str) {
 }
 
 #[tokio::test]
-async fn hostile_requests_are_refused_and_hurt_nobody_else() {
+async fn malformed_and_slow_requests_are_refused_and_affect_no_other() {
     let app = HttpApp::of(Scripted::default(), |options| {
         options.header_timeout = Duration::from_millis(200);
         options.body_timeout = Duration::from_millis(200);
@@ -172,11 +172,6 @@ async fn hostile_requests_are_refused_and_hurt_nobody_else() {
         ("half a body", format!("{head}content-length: 10\r\n{close}\r\n{{\"o"), "HTTP/1.1 504"),
         ("half a chunk", format!("{head}transfer-encoding: chunked\r\n{close}\r\n5\r\n{{"), "HTTP/1.1 504"),
         ("a bad chunk", format!("{head}transfer-encoding: chunked\r\n{close}\r\nzz\r\n"), "HTTP/1.1 400"),
-        ("no HTTP", "\0\0\0\0 GARBAGE \r\n\r\n".to_owned(), "HTTP/1.1 400"),
-        ("a large header", format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(1 << 20)), "HTTP/1.1 413"),
-        ("a long address", format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000)), "HTTP/1.1 413"),
-        ("two lengths", format!("{head}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}"), "HTTP/1.1 400"),
-        ("a NUL in the path", "GET /v1/orders/\0 HTTP/1.1\r\n\r\n".to_owned(), "HTTP/1.1 400"),
         ("many fields", format!("{head}{close}content-length: {}\r\n\r\n{body}", body.len()), "HTTP/1.1 400"),
     ];
     for (case, text, expected) in cases {
@@ -190,10 +185,44 @@ async fn hostile_requests_are_refused_and_hurt_nobody_else() {
     assert_eq!(app.get("/v1/orders/1").await.status, 200);
 }
 
+/// hyper answers a request that it cannot parse before the gateway sees it.
 #[tokio::test]
-async fn a_stop_waits_for_answers_and_for_nothing_else() {
+async fn unparsable_request_heads_get_an_empty_answer() {
+    let app = HttpApp::start().await;
+    let head = "POST /v1/orders HTTP/1.1\r\nhost: pvz\r\n";
+    let cases = [
+        ("no HTTP", "\0\0\0\0 GARBAGE \r\n\r\n".to_owned(), "400 Bad Request"),
+        ("a NUL in the path", "GET /v1/orders/\0 HTTP/1.1\r\n\r\n".to_owned(), "400 Bad Request"),
+        (
+            "two lengths",
+            format!("{head}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}"),
+            "400 Bad Request",
+        ),
+        (
+            "a large header",
+            format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(1 << 20)),
+            "431 Request Header Fields Too Large",
+        ),
+        (
+            "a long path",
+            format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000)),
+            "431 Request Header Fields Too Large",
+        ),
+    ];
+    for (case, text, status) in cases {
+        let answer = raw(&app, text.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{case}: {answer:.300}");
+        assert!(answer.contains("\r\ncontent-length: 0\r\n") && answer.ends_with("\r\n\r\n"), "{case}");
+    }
+    assert!(app.service.seen.lock().unwrap().is_empty());
+    assert_eq!(app.get("/v1/orders/1").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_only_for_requests_in_progress() {
     let app = HttpApp::of(Scripted::default(), |options| options.grace = Duration::from_millis(100)).await;
-    // Half a head, half a body, and a connection that is kept alive.
+    // Half a head, half a body, a connection that is kept alive, and one without
+    // a request.
     let mut held = Vec::new();
     for text in [
         "GET /v1/or",
@@ -218,28 +247,28 @@ async fn a_stop_waits_for_answers_and_for_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_full_house_waits_at_the_door() {
+async fn connections_above_the_limit_wait() {
     let app = HttpApp::of(Scripted { order: order("1").into(), ..Scripted::default() }, |options| {
         options.max_connections = 1;
     })
     .await;
-    let mut inside = TcpStream::connect(app.address).await.unwrap();
-    inside.write_all(b"GET /v1/orders/1 HTTP/1.1\r\nhost: pvz\r\n\r\n").await.unwrap();
+    let mut first_client = TcpStream::connect(app.address).await.unwrap();
+    first_client.write_all(b"GET /v1/orders/1 HTTP/1.1\r\nhost: pvz\r\n\r\n").await.unwrap();
     let mut first = [0; 12];
-    inside.read_exact(&mut first).await.unwrap();
-    let outside = app.get("/v1/orders/1");
-    tokio::pin!(outside);
-    assert!(futures::poll!(&mut outside).is_pending());
-    drop(inside);
-    assert_eq!(outside.await.status, 200);
+    first_client.read_exact(&mut first).await.unwrap();
+    let second = app.get("/v1/orders/1");
+    tokio::pin!(second);
+    assert!(futures::poll!(&mut second).is_pending());
+    drop(first_client);
+    assert_eq!(second.await.status, 200);
 }
 
 #[tokio::test]
-async fn pages_are_there_for_people() {
+async fn pages_are_served() {
     let app = HttpApp::start().await;
-    let front = app.get("/").await;
-    assert_eq!(front.header("content-type"), "text/html; charset=utf-8");
-    let text = String::from_utf8(front.body.to_vec()).unwrap();
+    let index = app.get("/").await;
+    assert_eq!(index.header("content-type"), "text/html; charset=utf-8");
+    let text = String::from_utf8(index.body.to_vec()).unwrap();
     let links: Vec<&str> =
         text.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert_eq!(links, ["/swagger-ui/", "/openapi.json", "/problems"]);

@@ -1,17 +1,22 @@
-//! The HTTP app over a scripted service: what the gateway itself does.
+//! The HTTP server over a scripted service, for tests of the gateway itself. Only
+//! the import runs through its use case, on a memory store.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use futures::{StreamExt as _, stream};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
+use pvz::adapters::api::{CallContext, ImportService};
 use pvz::adapters::http::{HttpOptions, serve};
-use pvz::domain::{EventId, Timestamp};
+use pvz::adapters::memory::MemoryStore;
+use pvz::app::{ImportOrders, Writer, WriterLimits};
+use pvz::domain::{EventId, Policy, Timestamp};
 use pvz::ports::Ids;
 use pvz::proto::v1::order_service_server::OrderService;
 use pvz::proto::{self, v1};
@@ -22,7 +27,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status, Streaming};
 
-/// Counts instead of drawing lots.
+use crate::support::commands::point;
+use crate::support::time::{SequentialIds, TestClock};
+
+/// Correlation ids that count up.
 #[derive(Default)]
 pub struct Numbered(AtomicUsize);
 
@@ -36,7 +44,7 @@ impl Ids for Numbered {
     }
 }
 
-/// What the service was asked.
+/// A call that the service received.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub method: &'static str,
@@ -44,24 +52,20 @@ pub struct Seen {
     pub message: String,
 }
 
-/// A service that remembers what it was asked and answers what it was told.
+/// A service that records its calls and answers as the test says.
 #[derive(Default)]
 pub struct Scripted {
     pub seen: Mutex<Vec<Seen>>,
-    /// Refuses everything with that.
+    /// The status of every answer, if set.
     pub refuse: Mutex<Option<Status>>,
-    /// What a watcher is sent.
+    /// The events that a watcher receives.
     pub events: Mutex<Option<mpsc::Receiver<Result<v1::Event, Status>>>>,
-    /// The order that reads answer.
+    /// The order in the answers to reads.
     pub order: Mutex<v1::Order>,
-    /// An import waits for its first row before it answers.
-    pub slow_start: bool,
-    /// Rows that an import has taken.
-    pub rows: AtomicUsize,
 }
 
 impl Scripted {
-    fn see<T: std::fmt::Debug>(
+    fn record<T: std::fmt::Debug>(
         &self,
         method: &'static str,
         request: tonic::Request<T>,
@@ -72,7 +76,7 @@ impl Scripted {
     }
 
     pub fn last(&self) -> Seen {
-        self.seen.lock().unwrap().last().expect("the service was asked").clone()
+        self.seen.lock().unwrap().last().expect("a call").clone()
     }
 
     fn order(&self) -> v1::Order {
@@ -117,7 +121,7 @@ impl OrderService for Scripted {
     ) -> Result<Response<v1::AcceptOrderResponse>, Status> {
         let id = request.get_ref().order_id.clone();
         assert_ne!(id, "panic", "asked to");
-        self.see("AcceptOrder", request)?;
+        self.record("AcceptOrder", request)?;
         let mut response = Response::new(v1::AcceptOrderResponse { order: Some(order(&id)) });
         response.metadata_mut().insert("idempotent-replayed", "true".parse().unwrap());
         Ok(response)
@@ -127,7 +131,7 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::IssueOrdersRequest>,
     ) -> Result<Response<v1::IssueOrdersResponse>, Status> {
-        self.see("IssueOrders", request)?;
+        self.record("IssueOrders", request)?;
         Ok(Response::new(v1::IssueOrdersResponse::default()))
     }
 
@@ -135,7 +139,7 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::AcceptReturnRequest>,
     ) -> Result<Response<v1::AcceptReturnResponse>, Status> {
-        self.see("AcceptReturn", request)?;
+        self.record("AcceptReturn", request)?;
         Ok(Response::new(v1::AcceptReturnResponse { order: Some(self.order()) }))
     }
 
@@ -143,7 +147,7 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::ReturnToCourierRequest>,
     ) -> Result<Response<v1::ReturnToCourierResponse>, Status> {
-        self.see("ReturnToCourier", request)?;
+        self.record("ReturnToCourier", request)?;
         Ok(Response::new(v1::ReturnToCourierResponse::default()))
     }
 
@@ -153,27 +157,14 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<Streaming<v1::ImportOrdersRequest>>,
     ) -> Result<Response<Self::ImportOrdersStream>, Status> {
-        let (metadata, _, mut rows) = request.into_parts();
-        self.see("ImportOrders", tonic::Request::from_parts(metadata, tonic::Extensions::default(), ()))?;
-        let first = if self.slow_start { rows.message().await? } else { None };
-        let rows = stream::iter(first.map(Ok)).chain(rows).enumerate();
-        let results = rows.map(|(index, row)| {
-            let row = row?.order.unwrap_or_default();
-            let outcome = Some(v1::order_result::Outcome::Order(order(&row.order_id)));
-            Ok(v1::ImportOrdersResponse {
-                index: i64::try_from(index).unwrap(),
-                result: Some(v1::OrderResult { order_id: row.order_id, outcome }),
-                already_existed: false,
-            })
-        });
-        Ok(Response::new(results.boxed()))
+        unreachable!("REST imports through the use case, not {:?}", request.metadata())
     }
 
     async fn get_order(
         &self,
         request: tonic::Request<v1::GetOrderRequest>,
     ) -> Result<Response<v1::Order>, Status> {
-        self.see("GetOrder", request)?;
+        self.record("GetOrder", request)?;
         Ok(Response::new(self.order()))
     }
 
@@ -181,7 +172,7 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::ListOrdersRequest>,
     ) -> Result<Response<v1::ListOrdersResponse>, Status> {
-        self.see("ListOrders", request)?;
+        self.record("ListOrders", request)?;
         let orders = (0..50).map(|number| order(&number.to_string())).collect();
         Ok(Response::new(v1::ListOrdersResponse { orders, next_page_token: String::new() }))
     }
@@ -190,7 +181,7 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::GetOrderHistoryRequest>,
     ) -> Result<Response<v1::GetOrderHistoryResponse>, Status> {
-        self.see("GetOrderHistory", request)?;
+        self.record("GetOrderHistory", request)?;
         Ok(Response::new(v1::GetOrderHistoryResponse::default()))
     }
 
@@ -198,7 +189,7 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::ListReturnsRequest>,
     ) -> Result<Response<v1::ListReturnsResponse>, Status> {
-        self.see("ListReturns", request)?;
+        self.record("ListReturns", request)?;
         Ok(Response::new(v1::ListReturnsResponse::default()))
     }
 
@@ -206,7 +197,7 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::ListEventsRequest>,
     ) -> Result<Response<v1::ListEventsResponse>, Status> {
-        self.see("ListEvents", request)?;
+        self.record("ListEvents", request)?;
         Ok(Response::new(v1::ListEventsResponse::default()))
     }
 
@@ -216,7 +207,7 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        self.see("WatchEvents", request)?;
+        self.record("WatchEvents", request)?;
         let events = self.events.lock().unwrap().take().expect("events to watch");
         Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(events).boxed()))
     }
@@ -225,7 +216,7 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::ListPackagingRequest>,
     ) -> Result<Response<v1::ListPackagingResponse>, Status> {
-        self.see("ListPackaging", request)?;
+        self.record("ListPackaging", request)?;
         Ok(Response::new(v1::ListPackagingResponse::default()))
     }
 
@@ -233,7 +224,7 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::GetStatisticsRequest>,
     ) -> Result<Response<v1::GetStatisticsResponse>, Status> {
-        self.see("GetStatistics", request)?;
+        self.record("GetStatistics", request)?;
         Ok(Response::new(v1::GetStatisticsResponse::default()))
     }
 
@@ -241,7 +232,7 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::GetOutboxRequest>,
     ) -> Result<Response<v1::Outbox>, Status> {
-        self.see("GetOutbox", request)?;
+        self.record("GetOutbox", request)?;
         Ok(Response::new(v1::Outbox::default()))
     }
 
@@ -249,7 +240,7 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::ListDeadLettersRequest>,
     ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
-        self.see("ListDeadLetters", request)?;
+        self.record("ListDeadLetters", request)?;
         Ok(Response::new(v1::ListDeadLettersResponse::default()))
     }
 
@@ -257,7 +248,7 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::RetryDeadLetterRequest>,
     ) -> Result<Response<v1::RetryDeadLetterResponse>, Status> {
-        self.see("RetryDeadLetter", request)?;
+        self.record("RetryDeadLetter", request)?;
         Ok(Response::new(v1::RetryDeadLetterResponse::default()))
     }
 
@@ -265,12 +256,26 @@ impl OrderService for Scripted {
         &self,
         request: tonic::Request<v1::DropDeadLetterRequest>,
     ) -> Result<Response<v1::DropDeadLetterResponse>, Status> {
-        self.see("DropDeadLetter", request)?;
+        self.record("DropDeadLetter", request)?;
         Ok(Response::new(v1::DropDeadLetterResponse::default()))
     }
 }
 
-/// A server on a port of its own.
+/// The import over a memory store, at the pickup point `main`.
+fn imports(drain: CancellationToken) -> ImportService {
+    let writer = Writer::new(
+        Arc::new(MemoryStore::new([7; 32])),
+        Arc::new(TestClock::default()),
+        Arc::new(SequentialIds::default()),
+        Arc::new(Policy::standard(point("main"))),
+        WriterLimits { queue: 1_000, batch: 100, retry_budget: Duration::from_secs(1) },
+    );
+    tokio::spawn(writer.clone().work());
+    let calls = CallContext::new(Arc::new(Numbered::default()), Duration::from_secs(30), drain.clone());
+    ImportService::new(calls, ImportOrders::new(writer, drain))
+}
+
+/// A server on a free port.
 pub struct HttpApp {
     pub address: SocketAddr,
     pub service: Arc<Scripted>,
@@ -278,7 +283,7 @@ pub struct HttpApp {
     pub served: JoinHandle<std::io::Result<()>>,
 }
 
-/// An answer, read to its end.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -295,7 +300,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The reason of a problem, after a look at what every problem has.
+    /// Checks the members that every problem has, and returns its reason.
     pub fn reason(&self) -> String {
         let problem = self.json();
         assert_eq!(self.header("content-type"), "application/problem+json");
@@ -317,7 +322,8 @@ impl HttpApp {
         let shutdown = CancellationToken::new();
         let mut options = HttpOptions::new(Arc::new(Numbered::default()));
         change(&mut options);
-        let served = tokio::spawn(serve(listener, service.clone(), options, shutdown.clone()));
+        let imports = imports(shutdown.clone());
+        let served = tokio::spawn(serve(listener, service.clone(), imports, options, shutdown.clone()));
         Self { address, service, shutdown, served }
     }
 
@@ -327,8 +333,7 @@ impl HttpApp {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
-    /// Sends a request on a connection of its own; the answer's body is still
-    /// to be read.
+    /// Sends a request on a new connection. The body of the answer is not read.
     pub async fn open<B>(&self, request: Request<B>) -> hyper::Response<hyper::body::Incoming>
     where
         B: http_body::Body + Send + 'static,

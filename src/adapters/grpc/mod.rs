@@ -1,17 +1,13 @@
-//! The gRPC face: the service, health, reflection.
+//! gRPC: the service, health and reflection.
 
-mod bare_status;
-mod call_context;
-mod direct;
-mod ending;
-mod import;
-mod operate;
+mod error_details;
+mod outbox;
 mod preface_timeout;
-mod request;
+mod respond;
 mod server;
 mod service;
 mod status;
+mod stream_cutoff;
 
-pub use call_context::CallContext;
 pub use server::{GrpcOptions, serve};
 pub use service::GrpcOrderService;

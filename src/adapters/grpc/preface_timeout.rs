@@ -1,5 +1,6 @@
-//! Connections that never became one. A client that connects and says nothing
-//! is waited for, also when the service stops; so its silence is ended then.
+//! Connections without an HTTP/2 preface. The shutdown of the server waits for
+//! every open connection, also for a client that connected and sent nothing, so
+//! such connections end when the service stops.
 
 use std::io;
 use std::pin::Pin;
@@ -12,20 +13,26 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::adapters::write_coalescing::WriteCoalescing;
 
-/// What a client of HTTP/2 says first, in bytes.
+/// The length of the client preface of HTTP/2, in bytes.
 const PREFACE: usize = 24;
 
-/// A connection that ends with the service as long as it has not said hello.
+/// A connection that ends when the service stops before the preface has
+/// arrived.
 pub struct PrefaceTimeout {
     stream: WriteCoalescing<TcpStream>,
-    heard: usize,
-    end: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Bytes received, up to the preface.
+    received: usize,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl PrefaceTimeout {
-    /// Waits for the client's first bytes until `end` is cancelled.
-    pub fn new(stream: TcpStream, end: &CancellationToken) -> Self {
-        Self { stream: WriteCoalescing::new(stream), heard: 0, end: Box::pin(end.clone().cancelled_owned()) }
+    /// Wraps a connection. `stop` is cancelled when the service stops.
+    pub fn new(stream: TcpStream, stop: &CancellationToken) -> Self {
+        Self {
+            stream: WriteCoalescing::new(stream),
+            received: 0,
+            stop: Box::pin(stop.clone().cancelled_owned()),
+        }
     }
 }
 
@@ -37,12 +44,12 @@ impl AsyncRead for PrefaceTimeout {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if self.heard >= PREFACE {
+        if self.received >= PREFACE {
             return read;
         }
-        self.heard += buffer.filled().len() - before;
-        if read.is_pending() && self.end.as_mut().poll(context).is_ready() {
-            // Nothing was read: the end of the stream.
+        self.received += buffer.filled().len() - before;
+        if read.is_pending() && self.stop.as_mut().poll(context).is_ready() {
+            // A read of zero bytes is the end of the stream.
             return Poll::Ready(Ok(()));
         }
         read

@@ -14,11 +14,10 @@ use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
 
-use super::bare_status::BareStatusLayer;
-use super::direct::DirectLayer;
-use super::ending::EndingLayer;
+use super::error_details::ErrorDetailsLayer;
 use super::preface_timeout::PrefaceTimeout;
 use super::service::GrpcOrderService;
+use super::stream_cutoff::StreamCutoffLayer;
 use crate::app::Ready;
 use crate::ports::Ids;
 use crate::proto;
@@ -29,17 +28,17 @@ use crate::proto::v1::order_service_server::{OrderServiceServer, SERVICE_NAME};
 pub struct GrpcOptions {
     /// The largest message, in bytes, in either direction.
     pub max_message: usize,
-    /// How long a call without a deadline may take.
+    /// Timeout of a call without a deadline.
     pub request_timeout: Duration,
-    /// How many calls one connection may have under way.
+    /// The most calls in progress on one connection.
     pub max_concurrent_streams: u32,
-    /// How often a silent connection is asked whether it is alive, and how
-    /// long it may take to say so.
+    /// The interval of HTTP/2 keepalive pings, and the timeout for their
+    /// acknowledgement.
     pub keep_alive: Duration,
 }
 
-/// Tells health checks whether the service takes work, for the server as a
-/// whole and for the service, until nobody sets it any more.
+/// Reports readiness to the health service, for the server as a whole and for
+/// the order service. Returns when readiness has its final value.
 async fn report(reporter: HealthReporter, mut ready: Ready) {
     loop {
         let status =
@@ -52,7 +51,7 @@ async fn report(reporter: HealthReporter, mut ready: Ready) {
     }
 }
 
-/// Serves until `shutdown` is cancelled and what was under way is done.
+/// Serves until `shutdown` is cancelled and the calls in progress are done.
 ///
 /// # Errors
 /// The listener failed.
@@ -81,31 +80,31 @@ pub async fn serve(
     };
     let reflection_v1 = reflection().build_v1().map_err(io::Error::other)?;
     let reflection_v1alpha = reflection().build_v1alpha().map_err(io::Error::other)?;
-    let told = CancellationToken::new();
-    let ending = || tower::ServiceBuilder::new().layer(EndingLayer(told.clone()));
-    let end = shutdown.clone();
-    // Not left to tonic, which sets this only on connections that it accepts.
+    let stopped_reporting = CancellationToken::new();
+    let cutoff = || tower::ServiceBuilder::new().layer(StreamCutoffLayer(stopped_reporting.clone()));
+    let stop = shutdown.clone();
     let incoming = TcpListenerStream::new(listener).map(move |stream| {
         let stream = stream?;
-        // Fails when the client has gone already, which reading will tell.
+        // tonic sets this only on connections that it accepts itself. It fails
+        // if the client has disconnected, which the first read reports.
         let _ = stream.set_nodelay(true);
-        Ok::<_, io::Error>(PrefaceTimeout::new(stream, &end))
+        Ok::<_, io::Error>(PrefaceTimeout::new(stream, &stop))
     });
     let served = Server::builder()
         .http2_keepalive_interval(Some(options.keep_alive))
         .http2_keepalive_timeout(Some(options.keep_alive))
         .max_concurrent_streams(options.max_concurrent_streams)
         .http2_max_header_list_size(16 * 1024)
-        .layer(BareStatusLayer { ids, timeout: options.request_timeout })
-        .layer(DirectLayer(orders))
-        .add_service(ending().named_layer(health))
-        .add_service(ending().named_layer(reflection_v1))
-        .add_service(ending().named_layer(reflection_v1alpha))
+        .layer(ErrorDetailsLayer { ids, timeout: options.request_timeout })
+        .add_service(orders)
+        .add_service(cutoff().named_layer(health))
+        .add_service(cutoff().named_layer(reflection_v1))
+        .add_service(cutoff().named_layer(reflection_v1alpha))
         .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned());
     tokio::select! {
         served = served => served.map_err(io::Error::other),
-        // Readiness has fallen for good and was reported: the service stops,
-        // and whoever watches its health has heard of it.
-        () = async { report(reporter, ready).await; told.cancel(); std::future::pending().await } => Ok(()),
+        // Once the final readiness is reported, watchers of the health service
+        // have been notified and their streams can end.
+        () = async { report(reporter, ready).await; stopped_reporting.cancel(); std::future::pending().await } => Ok(()),
     }
 }

@@ -1,57 +1,52 @@
-//! The service of the contract: requests become commands and queries, answers
-//! become messages. REST calls this same implementation in process.
+//! The `OrderService` of the contract: requests become commands and queries,
+//! answers become messages. REST calls the same implementation in process.
 
 use std::sync::Arc;
 
-use futures::TryStreamExt as _;
-use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::call_context::{Answered, Call, CallContext, Refused, decorate, failed};
-use super::import::Importer;
-use super::{operate, request};
+use super::respond::{self, Messages, unary};
+use super::{outbox, status};
+use crate::adapters::api::{Answered, Call, CallContext, ImportService, Refused, import_request, requests};
 use crate::adapters::proto_mapping;
 use crate::app::{
     Admission, OperateOutbox, OrderPage, ReadEvents, ReadOrders, ReadStatistics, StatisticsFound, Writer,
 };
-use crate::domain::{Answer, Command, Policy, Refusal, RequestId};
+use crate::domain::{Answer, Command, Form, Policy, Refusal, RequestId};
 use crate::ports::{Outcome, Resolution};
 use crate::proto::v1::{self, order_service_server::OrderService};
 
-/// The service over the use cases. Clones share it.
+/// The service over the use cases. Clones share them.
 #[derive(Clone)]
 pub struct GrpcOrderService {
-    pub(super) call_context: CallContext,
-    pub(super) writer: Writer,
-    pub(super) orders: ReadOrders,
-    pub(super) events: ReadEvents,
-    pub(super) statistics: ReadStatistics,
-    pub(super) outbox: OperateOutbox,
-    pub(super) policy: Arc<Policy>,
+    /// Call context.
+    pub calls: CallContext,
+    /// Commands.
+    pub writer: Writer,
+    /// The import.
+    pub imports: ImportService,
+    /// Queries of orders.
+    pub orders: ReadOrders,
+    /// Queries of events.
+    pub events: ReadEvents,
+    /// Queries of statistics.
+    pub statistics: ReadStatistics,
+    /// State and dead letters of the outbox.
+    pub outbox: OperateOutbox,
+    /// The rules of the pickup point; the packaging catalogue is read from it.
+    pub policy: Arc<Policy>,
 }
 
 impl GrpcOrderService {
-    /// The service.
-    pub fn new(
-        call_context: CallContext,
-        writer: Writer,
-        orders: ReadOrders,
-        events: ReadEvents,
-        statistics: ReadStatistics,
-        outbox: OperateOutbox,
-        policy: Arc<Policy>,
-    ) -> Self {
-        Self { call_context, writer, orders, events, statistics, outbox, policy }
-    }
-
-    /// Runs a command of the counter.
+    /// Runs a command.
     async fn change(
         &self,
         command: Command,
         request_id: Option<RequestId>,
         call: &Call,
     ) -> Result<Answered<Answer>, Refused> {
-        // `CallContext` counts down to the deadline.
+        // The call context enforces the deadline.
         let outcome = self.writer.enter(command, &call.caller(), request_id, Admission::Immediate).await?;
         let Outcome { answer, replayed } = outcome;
         match answer {
@@ -61,7 +56,7 @@ impl GrpcOrderService {
     }
 }
 
-/// The order of an answer to a command on one order.
+/// Returns the order in the answer to a command on one order.
 fn one(answer: Answered<Answer>) -> Result<Answered<v1::Order>, Refused> {
     let Answered { message, replayed } = answer;
     match message {
@@ -72,7 +67,7 @@ fn one(answer: Answered<Answer>) -> Result<Answered<v1::Order>, Refused> {
     }
 }
 
-/// The results of an answer to a batch.
+/// Returns the results in the answer to a batch.
 fn many(answer: Answered<Answer>) -> Result<Answered<Vec<v1::OrderResult>>, Refused> {
     let Answered { message, replayed } = answer;
     match message {
@@ -84,14 +79,8 @@ fn many(answer: Answered<Answer>) -> Result<Answered<Vec<v1::OrderResult>>, Refu
 }
 
 fn mismatch() -> Refused {
-    tracing::error!("a command was answered with another command's kind of answer");
+    tracing::error!("a command was answered with the answer type of another command");
     Refusal::internal().into()
-}
-
-impl<T> Answered<T> {
-    fn map<U>(self, message: impl FnOnce(T) -> U) -> Answered<U> {
-        Answered { message: message(self.message), replayed: self.replayed }
-    }
 }
 
 #[tonic::async_trait]
@@ -101,11 +90,11 @@ impl OrderService for GrpcOrderService {
         request: Request<v1::AcceptOrderRequest>,
     ) -> Result<Response<v1::AcceptOrderResponse>, Status> {
         let handle = |message, form, call: Call| async move {
-            let (accept, key) = request::accept(form, &message)?;
+            let (accept, key) = requests::accept(form, &message)?;
             let order = one(self.change(Command::Accept(accept), key, &call).await?)?;
             Ok(order.map(|order| v1::AcceptOrderResponse { order: Some(order) }))
         };
-        self.call_context.unary("AcceptOrder", request, handle).await
+        unary(&self.calls, "AcceptOrder", request, handle).await
     }
 
     async fn issue_orders(
@@ -113,11 +102,11 @@ impl OrderService for GrpcOrderService {
         request: Request<v1::IssueOrdersRequest>,
     ) -> Result<Response<v1::IssueOrdersResponse>, Status> {
         let handle = |message, form, call: Call| async move {
-            let (issue, key) = request::issue(form, &message)?;
+            let (issue, key) = requests::issue(form, &message)?;
             let results = many(self.change(Command::Issue(issue), key, &call).await?)?;
             Ok(results.map(|results| v1::IssueOrdersResponse { results }))
         };
-        self.call_context.unary("IssueOrders", request, handle).await
+        unary(&self.calls, "IssueOrders", request, handle).await
     }
 
     async fn accept_return(
@@ -125,11 +114,11 @@ impl OrderService for GrpcOrderService {
         request: Request<v1::AcceptReturnRequest>,
     ) -> Result<Response<v1::AcceptReturnResponse>, Status> {
         let handle = |message, form, call: Call| async move {
-            let (accept_return, key) = request::accept_return(form, &message)?;
+            let (accept_return, key) = requests::accept_return(form, &message)?;
             let order = one(self.change(Command::AcceptReturn(accept_return), key, &call).await?)?;
             Ok(order.map(|order| v1::AcceptReturnResponse { order: Some(order) }))
         };
-        self.call_context.unary("AcceptReturn", request, handle).await
+        unary(&self.calls, "AcceptReturn", request, handle).await
     }
 
     async fn return_to_courier(
@@ -137,30 +126,34 @@ impl OrderService for GrpcOrderService {
         request: Request<v1::ReturnToCourierRequest>,
     ) -> Result<Response<v1::ReturnToCourierResponse>, Status> {
         let handle = |message, form, call: Call| async move {
-            let (to_courier, key) = request::return_to_courier(form, &message)?;
+            let (to_courier, key) = requests::return_to_courier(form, &message)?;
             let results = many(self.change(Command::ReturnToCourier(to_courier), key, &call).await?)?;
             Ok(results.map(|results| v1::ReturnToCourierResponse { results }))
         };
-        self.call_context.unary("ReturnToCourier", request, handle).await
+        unary(&self.calls, "ReturnToCourier", request, handle).await
     }
 
-    type ImportOrdersStream = BoxStream<'static, Result<v1::ImportOrdersResponse, Status>>;
+    type ImportOrdersStream = Messages<v1::ImportOrdersResponse>;
 
     async fn import_orders(
         &self,
         request: Request<Streaming<v1::ImportOrdersRequest>>,
     ) -> Result<Response<Self::ImportOrdersStream>, Status> {
         let (metadata, _, rows) = request.into_parts();
-        let rows = rows.map_ok(|row| row.order.unwrap_or_default());
-        Importer::new(self, &metadata).run(rows)
+        let call = self.imports.begin(metadata.as_ref());
+        let rows = rows.map(|row| match row {
+            Ok(row) => Ok(import_request(&row.order.unwrap_or_default())),
+            Err(error) => Err(status::broken_stream(&error)),
+        });
+        respond::stream(&call, self.imports.run(&call, rows))
     }
 
     async fn get_order(&self, request: Request<v1::GetOrderRequest>) -> Result<Response<v1::Order>, Status> {
         let handle = |message: v1::GetOrderRequest, form, _| async move {
-            let order_id = request::order_id(form, &message.order_id)?;
+            let order_id = requests::order_id(form, &message.order_id)?;
             Ok(proto_mapping::order(self.orders.get(&order_id).await?).into())
         };
-        self.call_context.unary("GetOrder", request, handle).await
+        unary(&self.calls, "GetOrder", request, handle).await
     }
 
     async fn list_orders(
@@ -168,12 +161,12 @@ impl OrderService for GrpcOrderService {
         request: Request<v1::ListOrdersRequest>,
     ) -> Result<Response<v1::ListOrdersResponse>, Status> {
         let handle = |message, form, _| async move {
-            let list = request::list_orders(form, message)?;
+            let list = requests::list_orders(form, message)?;
             let OrderPage { orders, next_page_token } = self.orders.list(&list).await?;
             let orders = orders.into_iter().map(proto_mapping::order).collect();
             Ok(v1::ListOrdersResponse { orders, next_page_token }.into())
         };
-        self.call_context.unary("ListOrders", request, handle).await
+        unary(&self.calls, "ListOrders", request, handle).await
     }
 
     async fn get_order_history(
@@ -181,13 +174,13 @@ impl OrderService for GrpcOrderService {
         request: Request<v1::GetOrderHistoryRequest>,
     ) -> Result<Response<v1::GetOrderHistoryResponse>, Status> {
         let handle = |message, form, _| async move {
-            let (order_id, limit, token) = request::history(form, message)?;
+            let (order_id, limit, token) = requests::history(form, message)?;
             let page = self.events.history(&order_id, limit, &token).await?;
-            // A history is one order's; a place in the feed is not part of it.
+            // The history of one order carries no cursors of the feed.
             let events = page.events.iter().map(|logged| proto_mapping::event(&logged.event)).collect();
             Ok(v1::GetOrderHistoryResponse { events, next_page_token: page.next }.into())
         };
-        self.call_context.unary("GetOrderHistory", request, handle).await
+        unary(&self.calls, "GetOrderHistory", request, handle).await
     }
 
     async fn list_returns(
@@ -195,12 +188,12 @@ impl OrderService for GrpcOrderService {
         request: Request<v1::ListReturnsRequest>,
     ) -> Result<Response<v1::ListReturnsResponse>, Status> {
         let handle = |message, form, _| async move {
-            let list = request::list_returns(form, message)?;
+            let list = requests::list_returns(form, message)?;
             let OrderPage { orders, next_page_token } = self.orders.returns(&list).await?;
             let orders = orders.into_iter().map(proto_mapping::order).collect();
             Ok(v1::ListReturnsResponse { orders, next_page_token }.into())
         };
-        self.call_context.unary("ListReturns", request, handle).await
+        unary(&self.calls, "ListReturns", request, handle).await
     }
 
     async fn list_events(
@@ -208,50 +201,45 @@ impl OrderService for GrpcOrderService {
         request: Request<v1::ListEventsRequest>,
     ) -> Result<Response<v1::ListEventsResponse>, Status> {
         let handle = |message, form, _| async move {
-            let (after, limit) = request::list_events(form, &message)?;
+            let (after, limit) = requests::list_events(form, &message)?;
             let page = self.events.feed(after, limit).await?;
             let events = page.events.iter().map(proto_mapping::logged_event).collect();
             Ok(v1::ListEventsResponse { events, next_cursor: page.next }.into())
         };
-        self.call_context.unary("ListEvents", request, handle).await
+        unary(&self.calls, "ListEvents", request, handle).await
     }
 
-    type WatchEventsStream = BoxStream<'static, Result<v1::Event, Status>>;
+    type WatchEventsStream = Messages<v1::Event>;
 
     async fn watch_events(
         &self,
         request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let (metadata, _, message) = request.into_parts();
-        let call = self.call_context.begin("WatchEvents", &metadata);
+        let call = self.calls.begin("WatchEvents", metadata.as_ref());
+        drop(metadata);
         let opened = async {
-            self.call_context.admit()?;
-            let after = request::watch_events(call.form(), &message)?;
+            self.calls.admit()?;
+            let after = requests::watch_events(call.form(), &message)?;
             self.events.watch(after).await
         };
         let opened: Result<_, Refusal> = opened.await;
         call.log(opened.as_ref().err());
-        match opened {
-            Err(refusal) => Err(failed(&refusal, &call.correlation)),
-            Ok(events) => {
-                let events = events.map_ok(|logged| proto_mapping::logged_event(&logged));
-                let mut response = Response::new(call.bound(events));
-                decorate(response.metadata_mut(), &call.correlation, false);
-                Ok(response)
-            }
-        }
+        let events = opened
+            .map(|events| call.with_deadline(events.map_ok(|logged| proto_mapping::logged_event(&logged))));
+        respond::stream(&call, events)
     }
 
     async fn list_packaging(
         &self,
         request: Request<v1::ListPackagingRequest>,
     ) -> Result<Response<v1::ListPackagingResponse>, Status> {
-        let handle = |_, form: crate::domain::Form, _| async move {
+        let handle = |_, form: Form, _| async move {
             form.finish(Some(()))?;
             let kinds = self.policy.catalogue.kinds().iter().map(proto_mapping::packaging_kind).collect();
             Ok(v1::ListPackagingResponse { kinds }.into())
         };
-        self.call_context.unary("ListPackaging", request, handle).await
+        unary(&self.calls, "ListPackaging", request, handle).await
     }
 
     async fn get_statistics(
@@ -259,24 +247,24 @@ impl OrderService for GrpcOrderService {
         request: Request<v1::GetStatisticsRequest>,
     ) -> Result<Response<v1::GetStatisticsResponse>, Status> {
         let handle = |message, form, _| async move {
-            let (filter, limit, token) = request::statistics(form, message)?;
+            let (filter, limit, token) = requests::statistics(form, message)?;
             let StatisticsFound { days, next_page_token } =
                 self.statistics.page(&filter, limit, &token).await?;
             let days = days.iter().map(proto_mapping::day_statistics).collect();
             Ok(v1::GetStatisticsResponse { days, next_page_token }.into())
         };
-        self.call_context.unary("GetStatistics", request, handle).await
+        unary(&self.calls, "GetStatistics", request, handle).await
     }
 
     async fn get_outbox(
         &self,
         request: Request<v1::GetOutboxRequest>,
     ) -> Result<Response<v1::Outbox>, Status> {
-        let handle = |_, form: crate::domain::Form, _| async move {
+        let handle = |_, form: Form, _| async move {
             form.finish(Some(()))?;
-            Ok(operate::outbox(self.outbox.report().await?).into())
+            Ok(outbox::message(self.outbox.report().await?).into())
         };
-        self.call_context.unary("GetOutbox", request, handle).await
+        unary(&self.calls, "GetOutbox", request, handle).await
     }
 
     async fn list_dead_letters(
@@ -284,13 +272,13 @@ impl OrderService for GrpcOrderService {
         request: Request<v1::ListDeadLettersRequest>,
     ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
         let handle = |message, form, _| async move {
-            let (limit, token) = request::dead_letters(form, message)?;
+            let (limit, token) = requests::dead_letters(form, message)?;
             let page = self.outbox.letters(limit, &token).await?;
             let letters = page.letters.iter().map(proto_mapping::dead_letter).collect();
             let next_page_token = page.next_page_token;
             Ok(v1::ListDeadLettersResponse { letters, next_page_token }.into())
         };
-        self.call_context.unary("ListDeadLetters", request, handle).await
+        unary(&self.calls, "ListDeadLetters", request, handle).await
     }
 
     async fn retry_dead_letter(
@@ -298,11 +286,11 @@ impl OrderService for GrpcOrderService {
         request: Request<v1::RetryDeadLetterRequest>,
     ) -> Result<Response<v1::RetryDeadLetterResponse>, Status> {
         let handle = |message: v1::RetryDeadLetterRequest, form, _| async move {
-            let order_id = request::order_id(form, &message.order_id)?;
+            let order_id = requests::order_id(form, &message.order_id)?;
             self.outbox.resolve(&order_id, Resolution::Retry).await?;
             Ok(v1::RetryDeadLetterResponse {}.into())
         };
-        self.call_context.unary("RetryDeadLetter", request, handle).await
+        unary(&self.calls, "RetryDeadLetter", request, handle).await
     }
 
     async fn drop_dead_letter(
@@ -310,10 +298,10 @@ impl OrderService for GrpcOrderService {
         request: Request<v1::DropDeadLetterRequest>,
     ) -> Result<Response<v1::DropDeadLetterResponse>, Status> {
         let handle = |message: v1::DropDeadLetterRequest, form, _| async move {
-            let order_id = request::order_id(form, &message.order_id)?;
+            let order_id = requests::order_id(form, &message.order_id)?;
             self.outbox.resolve(&order_id, Resolution::Drop).await?;
             Ok(v1::DropDeadLetterResponse {}.into())
         };
-        self.call_context.unary("DropDeadLetter", request, handle).await
+        unary(&self.calls, "DropDeadLetter", request, handle).await
     }
 }

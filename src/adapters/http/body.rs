@@ -1,4 +1,4 @@
-//! Request bodies: their type, their size, and how long they may take.
+//! Request bodies: media type, size limit and timeout.
 
 use std::time::Duration;
 
@@ -12,18 +12,19 @@ use tokio_util::sync::CancellationToken;
 use super::HttpOptions;
 use crate::domain::{Reason, Refusal};
 
-/// How long a body may still take once the service stops.
+/// The time that a body may still take after the service begins to stop.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How much of a body that is too large is read and thrown away, in bytes, and
-/// for how long, so that a client that is still sending reads the answer.
+/// The limits up to which the rest of a body that is too large is read and
+/// discarded, in bytes and time. A client that is still sending would otherwise
+/// not read the answer.
 const DISCARD: usize = 16 * 1024 * 1024;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 
-/// How long a caller should wait for a service that stops.
-pub const RESTART: Duration = Duration::from_secs(1);
+/// The delay after which a client should retry an interrupted request.
+pub const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Checks the type of a body.
+/// Checks the media type of a body, and that it is not compressed.
 ///
 /// # Errors
 /// `UNSUPPORTED_MEDIA_TYPE`.
@@ -52,11 +53,11 @@ pub fn check_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Refusal>
     }
 }
 
-/// A whole body.
+/// Reads a whole body.
 ///
 /// # Errors
-/// `TOO_LARGE`; `DEADLINE_EXCEEDED` when it takes too long; `UNAVAILABLE` when
-/// the service stops first; `VALIDATION_FAILED` when it breaks off.
+/// `TOO_LARGE`; `DEADLINE_EXCEEDED` after the timeout; `UNAVAILABLE` if the
+/// service stops first; `VALIDATION_FAILED` if the body is interrupted.
 pub async fn read(
     headers: &HeaderMap,
     body: Body,
@@ -75,7 +76,7 @@ pub async fn read(
     let collected = tokio::select! {
         collected = collect(&mut data, limit) => collected,
         () = tokio::time::sleep(options.body_timeout) => return Err(too_slow(options.body_timeout)),
-        () = stopped(shutdown) => return Err(stopping()),
+        () = stopped(shutdown) => return Err(Refusal::stopping()),
     };
     match collected {
         Ok(Some(text)) => Ok(text),
@@ -83,17 +84,17 @@ pub async fn read(
             discard(data).await;
             Err(too_large(limit))
         }
-        Err(_) => Err(Refusal::new(Reason::ValidationFailed, "the body broke off before its end")),
+        Err(_) => Err(Refusal::new(Reason::ValidationFailed, "the body ended before it was complete")),
     }
 }
 
-/// The whole of a body; `None` when it is larger than the limit.
+/// Reads a whole body; `None` if it is larger than the limit.
 async fn collect(data: &mut BodyDataStream, limit: usize) -> Result<Option<Bytes>, axum::Error> {
     let first = data.next().await.transpose()?.unwrap_or_default();
     if first.len() > limit {
         return Ok(None);
     }
-    // Most bodies are one chunk, which needs no copy.
+    // Most bodies are a single chunk, which is not copied.
     let Some(second) = data.next().await.transpose()? else { return Ok(Some(first)) };
     let mut text = BytesMut::from(first);
     let mut chunk = second;
@@ -109,7 +110,7 @@ async fn collect(data: &mut BodyDataStream, limit: usize) -> Result<Option<Bytes
     }
 }
 
-/// When the service has been stopping for a moment.
+/// Waits until the service has been stopping for [`GRACE`].
 async fn stopped(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     tokio::time::sleep(GRACE).await;
@@ -125,7 +126,7 @@ async fn discard(mut data: BodyDataStream) {
             }
         }
     };
-    // Whoever sends no more within the time gets the answer all the same.
+    // The answer is sent even if the client is still sending.
     let _elapsed = tokio::time::timeout(DISCARD_TIME, read).await;
 }
 
@@ -134,17 +135,12 @@ fn too_large(limit: usize) -> Refusal {
         .with("limit_bytes", limit)
 }
 
-/// `DEADLINE_EXCEEDED`: a body did not arrive in time.
+/// Returns `DEADLINE_EXCEEDED` for a body that did not arrive in time.
 pub fn too_slow(timeout: Duration) -> Refusal {
     let seconds = timeout.as_secs();
     Refusal::new(
         Reason::DeadlineExceeded,
-        format!("the body did not arrive within {seconds} s; nothing was done"),
+        format!("the body did not arrive within {seconds} s; the request had no effect"),
     )
     .with("limit_seconds", seconds)
-}
-
-/// `UNAVAILABLE`: the service stops.
-pub fn stopping() -> Refusal {
-    Refusal::unavailable("the service is stopping", RESTART)
 }

@@ -1,10 +1,10 @@
-//! From an HTTP request to a call of the service, and back.
+//! HTTP requests as calls of the service, and answers as HTTP responses.
 
 use axum::extract::{FromRequestParts as _, RawPathParams};
 use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::metadata::MetadataMap;
@@ -12,39 +12,21 @@ use tonic::{Extensions, Request};
 
 use super::parameters::Parameters;
 use super::problem::Failure;
+use crate::adapters::api::CORRELATION_ID;
 use crate::domain::{Reason, Refusal, echo};
-use crate::ports::Ids;
 use crate::proto::json::{self, JsonFault};
 
-/// The correlation id of a request and its answer.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The longest correlation id that is taken from a caller, in characters.
-const MAX_CORRELATION_ID: usize = 128;
-
-/// The caller's correlation id, or a fresh one when it is absent, too long or
-/// not visible ASCII.
-pub fn correlation_id(headers: &HeaderMap, ids: &dyn Ids) -> HeaderValue {
-    if let Some(given) = headers.get(REQUEST_ID) {
-        let bytes = given.as_bytes();
-        if (1..=MAX_CORRELATION_ID).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic) {
-            return given.clone();
-        }
-    }
-    HeaderValue::try_from(ids.correlation_id()).unwrap_or(HeaderValue::from_static("unknown"))
+/// Returns the correlation id that the router set for a request.
+pub fn correlation_id(headers: &HeaderMap) -> String {
+    headers.get(CORRELATION_ID).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
-/// The correlation id that [`correlation_id`] settled for a request.
-pub fn settled(headers: &HeaderMap) -> String {
-    headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-}
-
-/// The call of the service, with the caller's headers as its metadata.
+/// Returns the call of the service. The headers become its metadata.
 pub fn request<T>(headers: HeaderMap, message: T) -> Request<T> {
     Request::from_parts(MetadataMap::from_headers(headers), Extensions::default(), message)
 }
 
-/// The message of a request without a body, from its path and its query.
+/// Returns the message of a request without a body, from its path and query.
 ///
 /// # Errors
 /// `VALIDATION_FAILED`.
@@ -59,7 +41,7 @@ pub async fn bind<T: DeserializeOwned>(parts: &mut Parts) -> Result<T, Refusal> 
     json::read(parameters).map_err(|fault| refusal(fault, "the query"))
 }
 
-/// The variables of the path; `None` when it has none.
+/// Returns the variables of the path; `None` if the route has none.
 async fn variables(parts: &mut Parts) -> Result<Option<RawPathParams>, Refusal> {
     use axum::extract::rejection::RawPathParamsRejection as Rejection;
     match RawPathParams::from_request_parts(parts, &()).await {
@@ -70,7 +52,7 @@ async fn variables(parts: &mut Parts) -> Result<Option<RawPathParams>, Refusal> 
     }
 }
 
-/// Refuses query parameters where the whole message is the body.
+/// Refuses query parameters, for methods whose message is the body.
 ///
 /// # Errors
 /// `VALIDATION_FAILED`.
@@ -82,7 +64,7 @@ pub fn no_query(parts: &Parts) -> Result<(), Refusal> {
     }
 }
 
-/// What is wrong with a text, as a refusal.
+/// Returns the refusal for a text that is not a valid message.
 pub fn refusal(fault: JsonFault, whole: &str) -> Refusal {
     let sentence = format!("{whole} {}", fault.description);
     match fault.position {
@@ -94,18 +76,18 @@ pub fn refusal(fault: JsonFault, whole: &str) -> Refusal {
     }
 }
 
-/// The tag of a version: an order changes with its version, and, without one,
-/// when it expires.
+/// Returns the entity tag of an order. Expiry is part of it, because it changes
+/// the order without a new version.
 pub fn etag(version: i64, expired: bool) -> String {
     format!("W/\"{version}{}\"", if expired { "-expired" } else { "" })
 }
 
-/// The answer of the service as HTTP. With a tag that the caller has already,
-/// the body is left out.
+/// Returns the answer of the service as HTTP. If the request names the current
+/// entity tag, the answer is 304 without a body.
 pub fn answer<T: Serialize>(
     reply: tonic::Response<T>,
     etag: Option<fn(&T) -> String>,
-    asked: &HeaderMap,
+    request_headers: &HeaderMap,
 ) -> Result<Response, Failure> {
     let (metadata, message, _) = reply.into_parts();
     let mut response = Response::default();
@@ -116,13 +98,13 @@ pub fn answer<T: Serialize>(
         .insert(CACHE_CONTROL, HeaderValue::from_static(if tag.is_some() { "no-cache" } else { "no-store" }));
     if let Some(tag) = tag {
         headers.insert(ETAG, tag.clone());
-        if matches(asked, &tag) {
+        if matches(request_headers, &tag) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
         }
     }
     let body = serde_json::to_vec(&message).map_err(|error| {
-        tracing::error!(%error, "an answer cannot be written as JSON");
+        tracing::error!(%error, "cannot write an answer as JSON");
         Refusal::internal()
     })?;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -130,14 +112,14 @@ pub fn answer<T: Serialize>(
     Ok(response)
 }
 
-/// Whether `If-None-Match` names the tag. The comparison is weak (RFC 9110,
-/// 13.1.2).
-pub fn matches(asked: &HeaderMap, tag: &HeaderValue) -> bool {
+/// Returns true if `If-None-Match` names the entity tag, by weak comparison (RFC
+/// 9110, 13.1.2).
+pub fn matches(request_headers: &HeaderMap, tag: &HeaderValue) -> bool {
     fn opaque(tag: &str) -> &str {
         tag.strip_prefix("W/").unwrap_or(tag)
     }
     let Ok(tag) = tag.to_str() else { return false };
-    asked
+    request_headers
         .get_all(IF_NONE_MATCH)
         .iter()
         .filter_map(|value| value.to_str().ok())

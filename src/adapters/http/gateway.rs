@@ -1,5 +1,5 @@
-//! The handlers behind the route table: they turn a request into a message,
-//! call the service in process, and turn what it answers into HTTP.
+//! Handlers of unary methods: request into message, call of the service in
+//! process, answer into HTTP.
 
 use std::sync::Arc;
 
@@ -13,32 +13,36 @@ use tonic::Status;
 
 use super::problem::Failure;
 use super::{HttpOptions, body, call, idempotency};
+use crate::adapters::api::ImportService;
 use crate::proto::json;
 
-/// What every handler shares.
+/// State shared by all handlers.
 pub struct Gateway<S> {
-    /// The service, the same that gRPC serves.
+    /// The same service that gRPC serves.
     pub service: Arc<S>,
-    /// Limits and time-outs.
+    /// The import.
+    pub imports: ImportService,
+    /// Limits and timeouts.
     pub options: HttpOptions,
     /// Cancelled when the service begins to stop.
     pub shutdown: CancellationToken,
 }
 
-/// The handlers' hold on it.
+/// The shared state, as handlers hold it.
 pub type Shared<S> = Arc<Gateway<S>>;
 
-/// What the contract says about a method of one request and one answer.
+/// The properties of a unary method in the contract.
 pub struct Unary<Q, A> {
-    /// The body is the message; otherwise path and query are.
+    /// True if the body is the message. Otherwise path and query are.
     pub has_body: bool,
-    /// The place of the idempotency key, of a method that changes orders.
+    /// The field of the idempotency key, for a method that changes orders.
     pub request_id: Option<fn(&mut Q) -> &mut Option<String>>,
-    /// The tag of the answer, of a method that reads one versioned thing.
+    /// The entity tag of the answer, for a method that reads a versioned
+    /// resource.
     pub etag: Option<fn(&A) -> String>,
 }
 
-/// Handles a method of one request and one answer.
+/// Handles a unary method.
 pub async fn unary<S, Q, A, F, R>(
     shared: Shared<S>,
     request: Request,
@@ -51,12 +55,12 @@ where
     F: FnOnce(Arc<S>, tonic::Request<Q>) -> R,
     R: Future<Output = Result<tonic::Response<A>, Status>>,
 {
-    let correlation_id = call::settled(request.headers());
+    let correlation_id = call::correlation_id(request.headers());
     let answered = async {
         let (headers, message) = read(&shared, request, &rules).await?;
-        let asked = if rules.etag.is_some() { headers.clone() } else { HeaderMap::new() };
+        let conditional = if rules.etag.is_some() { headers.clone() } else { HeaderMap::new() };
         let reply = method(shared.service.clone(), call::request(headers, message)).await?;
-        call::answer(reply, rules.etag, &asked)
+        call::answer(reply, rules.etag, &conditional)
     };
     answered.await.unwrap_or_else(|failure| failure.into_response(&correlation_id))
 }

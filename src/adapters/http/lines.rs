@@ -1,47 +1,47 @@
-//! Lines of a body, as they come, each at most so long.
+//! The lines of a body, each of limited length, as they arrive.
 
 use axum::body::BodyDataStream;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures::StreamExt as _;
 
-/// A line without its end.
+/// A line without its line end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NdjsonLine {
-    /// A line with something in it.
+    /// A line that is not blank.
     Text(Bytes),
-    /// A line that is too long; it was thrown away.
+    /// A line that exceeds the limit. Its text was discarded.
     TooLong,
 }
 
-/// The body broke off.
-#[derive(Debug, thiserror::Error)]
-#[error("the body broke off before its end")]
-pub struct BrokenOff;
+/// The body was interrupted: the connection failed before its end.
+#[derive(Debug)]
+pub struct Interrupted;
 
-/// Cuts a body into lines. Holds one line at most, and a chunk of the body.
+/// Splits a body into lines. It buffers at most one line and one chunk of the
+/// body.
 pub struct Lines {
     body: BodyDataStream,
     limit: usize,
-    held: BytesMut,
-    /// How much of `held` is known to have no line end.
+    buffer: BytesMut,
+    /// The length of the prefix of `buffer` without a line end.
     searched: usize,
-    /// The line is too long; its rest is thrown away.
-    skipping: bool,
+    /// True while the rest of a line that is too long is discarded.
+    discarding: bool,
     ended: bool,
 }
 
 impl Lines {
-    /// Lines of at most `limit` bytes.
+    /// Creates a splitter for lines of at most `limit` bytes.
     pub fn new(body: BodyDataStream, limit: usize) -> Self {
-        Self { body, limit, held: BytesMut::new(), searched: 0, skipping: false, ended: false }
+        Self { body, limit, buffer: BytesMut::new(), searched: 0, discarding: false, ended: false }
     }
 
-    /// The next line that is not blank; `None` at the end. Cancelling loses
-    /// nothing.
+    /// Returns the next line that is not blank; `None` at the end. It is
+    /// cancellation-safe.
     ///
     /// # Errors
-    /// When the body broke off; what was read of the last line is lost.
-    pub async fn next(&mut self) -> Result<Option<NdjsonLine>, BrokenOff> {
+    /// The body was interrupted. The incomplete line is lost.
+    pub async fn next(&mut self) -> Result<Option<NdjsonLine>, Interrupted> {
         loop {
             if let Some(line) = self.take() {
                 return Ok(Some(line));
@@ -50,37 +50,37 @@ impl Lines {
                 return Ok(None);
             }
             match self.body.next().await {
-                Some(Ok(chunk)) => self.held.extend_from_slice(&chunk),
+                Some(Ok(chunk)) => self.buffer.extend_from_slice(&chunk),
                 Some(Err(_)) => {
                     self.ended = true;
-                    self.held.clear();
-                    return Err(BrokenOff);
+                    self.buffer.clear();
+                    return Err(Interrupted);
                 }
                 None => self.ended = true,
             }
         }
     }
 
-    /// The next line of what is held.
+    /// Takes the next line from the buffer.
     fn take(&mut self) -> Option<NdjsonLine> {
         loop {
-            let end = self.held[self.searched..].iter().position(|byte| *byte == b'\n');
+            let end = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
             let Some(end) = end.map(|end| end + self.searched) else {
                 if self.ended {
                     return self.last();
                 }
-                self.searched = self.held.len();
-                if self.held.len() > self.limit {
-                    self.skipping = true;
+                self.searched = self.buffer.len();
+                if self.buffer.len() > self.limit {
+                    self.discarding = true;
                 }
-                if self.skipping {
-                    self.held.clear();
+                if self.discarding {
+                    self.buffer.clear();
                     self.searched = 0;
                 }
                 return None;
             };
-            let line = self.held.split_to(end).freeze();
-            self.held.advance(1);
+            let line = self.buffer.split_to(end).freeze();
+            self.buffer.advance(1);
             self.searched = 0;
             if let Some(line) = self.line(line) {
                 return Some(line);
@@ -88,15 +88,15 @@ impl Lines {
         }
     }
 
-    /// What stands after the last line end.
+    /// Takes the text after the last line end.
     fn last(&mut self) -> Option<NdjsonLine> {
-        let rest = self.held.split().freeze();
+        let rest = self.buffer.split().freeze();
         self.searched = 0;
         self.line(rest)
     }
 
     fn line(&mut self, text: Bytes) -> Option<NdjsonLine> {
-        if std::mem::take(&mut self.skipping) || text.len() > self.limit {
+        if std::mem::take(&mut self.discarding) || text.len() > self.limit {
             return Some(NdjsonLine::TooLong);
         }
         if text.iter().all(u8::is_ascii_whitespace) { None } else { Some(NdjsonLine::Text(text)) }

@@ -1,14 +1,14 @@
-//! REST: the gateway that `proto/` describes, over the same service as gRPC.
+//! REST: a gateway in front of the same service as gRPC.
 //!
-//! The routes are written at build time from the `google.api.http` annotations
-//! (`build/routes.rs`), and the OpenAPI document with them. A handler turns a
-//! request into a message, calls the service in process, and turns the answer
-//! or the refusal into HTTP; what the service does is not repeated here.
+//! The routes and the OpenAPI document are generated at build time from the
+//! `google.api.http` annotations in `proto/` (`build/routes.rs`,
+//! `build/openapi.rs`). A handler converts a request into a message, calls the
+//! service in process, and converts the answer or the refusal into HTTP. It
+//! contains no rule of the service.
 
 mod body;
 mod call;
 mod gateway;
-mod hyper_errors;
 mod idempotency;
 mod import;
 mod lines;
@@ -30,43 +30,48 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::adapters::api::ImportService;
 use crate::ports::Ids;
 use crate::proto::v1::order_service_server::OrderService;
 
 pub use problem::Problem;
 
-/// Limits and time-outs of the HTTP face.
+/// Limits and timeouts of the HTTP server.
 #[derive(Clone)]
 pub struct HttpOptions {
     /// Makes correlation ids for requests without one.
     pub ids: Arc<dyn Ids>,
     /// The largest body of a request that is not a stream, in bytes.
     pub max_body: usize,
-    /// The most connections at once; others wait.
+    /// The most connections at once. Further connections wait in the accept
+    /// queue of the kernel.
     pub max_connections: usize,
-    /// How long the head of a request may take, counted over HTTP/1.1 from the
-    /// answer before it: a connection is kept alive no longer than this.
+    /// Timeout for the head of a request. Over HTTP/1.1 it starts with the
+    /// previous answer, so it also limits how long a connection is kept alive.
     pub header_timeout: Duration,
-    /// How long a body that is not a stream may take.
+    /// Timeout for a body that is not a stream.
     pub body_timeout: Duration,
-    /// How long a stream of rows may pause.
+    /// Timeout for the next row of a stream of rows.
     pub stream_timeout: Duration,
-    /// How long a client may take nothing of an answer that waits for it.
+    /// Write timeout: the longest time that a client may stop reading.
     pub write_timeout: Duration,
-    /// How long a connection may stay without a request.
+    /// The longest time that a connection may stay open without a request.
     pub idle_timeout: Duration,
-    /// How often a stream of events shows that it is alive.
+    /// The interval of heartbeats on an idle event stream.
     pub heartbeat: Duration,
-    /// How long a connection without a request stays once the service stops.
+    /// The time that a connection without a request stays open after the service
+    /// begins to stop.
     pub grace: Duration,
-    /// How long requests may still take once the service stops.
+    /// Drain deadline: the time that requests may still take after the service
+    /// begins to stop.
     pub drain_deadline: Duration,
-    /// The origins whose pages may ask; `*` is all, none is off.
+    /// The allowed origins of cross-origin requests. `*` allows all; empty turns
+    /// CORS off.
     pub cors_origins: Vec<String>,
 }
 
 impl HttpOptions {
-    /// What fits most installations.
+    /// Returns defaults that fit most installations.
     pub fn new(ids: Arc<dyn Ids>) -> Self {
         Self {
             ids,
@@ -85,25 +90,26 @@ impl HttpOptions {
     }
 }
 
-/// Serves the HTTP face of a service, HTTP/1.1 and HTTP/2 without TLS, until
-/// the token is cancelled and what was asked before is answered.
+/// Serves HTTP/1.1 and HTTP/2 without TLS until the token is cancelled and the
+/// requests in progress are answered.
 ///
 /// # Errors
-/// When the listener has no address, because it is closed.
+/// The listener is closed.
 pub async fn serve<S: OrderService>(
     listener: TcpListener,
     service: Arc<S>,
+    imports: ImportService,
     options: HttpOptions,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    tracing::debug!(%address, "HTTP is served");
-    let gateway = gateway::Gateway { service, options: options.clone(), shutdown: shutdown.clone() };
+    tracing::debug!(%address, "serving HTTP");
+    let gateway = gateway::Gateway { service, imports, options: options.clone(), shutdown: shutdown.clone() };
     server::serve(listener, router::HttpService::new(gateway), &options, &shutdown).await;
     Ok(())
 }
 
-/// The OpenAPI 3.1 document, as it is served at `/openapi.json`.
+/// Returns the OpenAPI 3.1 document, as served at `/openapi.json`.
 pub fn openapi_document() -> &'static str {
     std::str::from_utf8(&openapi::document().text).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
-//! The OpenAPI document: written at build time from `proto/`
-//! (`build/openapi.rs`), completed here with the answers that refusals are, so
-//! that what a reason is called over HTTP stands in one place.
+//! The OpenAPI document. It is generated at build time from `proto/`
+//! (`build/openapi.rs`); this module adds the error responses, so that the
+//! mapping of reasons to HTTP exists only once.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -14,17 +14,17 @@ use super::reasons::explain;
 use crate::adapters::status::status_codes;
 use crate::domain::Reason;
 
-const WRITTEN: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
+const GENERATED: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 
-/// The document as it is served.
+/// The document as served.
 pub struct Document {
-    /// JSON.
+    /// The JSON text.
     pub text: Bytes,
-    /// Its tag.
+    /// Its entity tag.
     pub etag: HeaderValue,
 }
 
-/// The document.
+/// Returns the document.
 pub fn document() -> &'static Document {
     static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
         let text = complete().to_string();
@@ -39,9 +39,9 @@ pub fn document() -> &'static Document {
     &DOCUMENT
 }
 
-/// The written document with the answers of every operation.
+/// Returns the generated document with the error responses of every operation.
 fn complete() -> Value {
-    let mut document: Value = serde_json::from_str(WRITTEN).unwrap_or_default();
+    let mut document: Value = serde_json::from_str(GENERATED).unwrap_or_default();
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for operation in paths.flat_map(|(_, path)| path.as_object_mut().into_iter().flatten()) {
         let reasons = operation.1.as_object_mut().and_then(|operation| operation.remove("x-reasons"));
@@ -52,7 +52,7 @@ fn complete() -> Value {
             }
         }
         for (status, reasons) in by_status {
-            operation.1["responses"][status.to_string()] = refusal(status, &reasons);
+            operation.1["responses"][status.to_string()] = error_response(status, &reasons);
         }
     }
     let schemas = &mut document["components"]["schemas"];
@@ -61,14 +61,14 @@ fn complete() -> Value {
     document
 }
 
-/// The answer that refusals with one status are.
-fn refusal(status: u16, reasons: &[Reason]) -> Value {
+/// Returns the response of all reasons with one status.
+fn error_response(status: u16, reasons: &[Reason]) -> Value {
     let lines: Vec<String> =
         reasons.iter().map(|reason| format!("- `{}`: {}", reason.name(), explain(*reason).meaning)).collect();
     let names: Vec<&str> = reasons.iter().map(|reason| reason.name()).collect();
     let mut headers = json!({"x-request-id": {"$ref": "#/components/headers/x-request-id"}});
-    let waits = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
-    if waits.iter().any(|one| one.as_u16() == status) {
+    let retryable = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+    if retryable.iter().any(|one| one.as_u16() == status) {
         headers["retry-after"] = json!({"$ref": "#/components/headers/retry-after"});
     }
     json!({
@@ -85,36 +85,36 @@ fn problem() -> Value {
     let names: Vec<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
     json!({
         "type": "object",
-        "description": "Why a request was refused (RFC 9457).",
+        "description": "A refused request (RFC 9457).",
         "required": ["type", "title", "status", "detail", "instance", "reason", "metadata", "fieldViolations"],
         "properties": {
             "type": {
                 "type": "string", "format": "uri-reference", "examples": ["/problems/order-not-found"],
-                "description": "A page that says what the reason means and what to do.",
+                "description": "The path of a page that explains the reason and what to do.",
             },
-            "title": {"type": "string", "description": "A few words, the same for every problem of the reason."},
+            "title": {"type": "string", "description": "A short summary, the same for every problem with this reason."},
             "status": {"type": "integer", "description": "The HTTP status."},
-            "detail": {"type": "string", "description": "A sentence for a person."},
+            "detail": {"type": "string", "description": "A human-readable explanation."},
             "instance": {
                 "type": "string", "format": "uri", "examples": ["urn:pvz:request:5d6c1a52"],
                 "description": "The correlation id of the request, `urn:pvz:request:` and the `x-request-id`, percent-encoded.",
             },
-            "reason": {"type": "string", "enum": names, "description": "The machine-readable name of the refusal."},
+            "reason": {"type": "string", "enum": names, "description": "The machine-readable reason."},
             "metadata": {
                 "type": "object", "additionalProperties": {"type": "string"},
-                "description": "Everything that the sentence mentions; keys in snake_case.",
+                "description": "The values in the explanation, for programs. Keys are in snake_case.",
             },
             "fieldViolations": {
                 "type": "array", "items": {"$ref": "#/components/schemas/FieldViolation"},
-                "description": "The fields at fault, all at once.",
+                "description": "The invalid fields, all of them.",
             },
             "refusedTotal": {
                 "type": "integer",
-                "description": "How many orders of a batch were refused, also those that `errors` has no room for.",
+                "description": "The number of refused orders of a batch.",
             },
             "errors": {
                 "type": "array", "items": {"$ref": "#/components/schemas/BatchError"},
-                "description": "Why each refused order of a batch was, in the order asked.",
+                "description": "The refused orders of a batch, in the order of the request.",
             },
         },
     })
@@ -123,19 +123,19 @@ fn problem() -> Value {
 fn batch_error() -> Value {
     json!({
         "type": "object",
-        "description": "Why one order of a batch was refused.",
+        "description": "The refusal of one order of a batch.",
         "required": ["orderId", "reason", "message", "metadata", "fieldViolations"],
         "properties": {
-            "orderId": {"type": "string", "description": "The order."},
-            "reason": {"type": "string", "description": "The machine-readable name of the refusal."},
-            "message": {"type": "string", "description": "A sentence for a person."},
+            "orderId": {"type": "string", "description": "The id of the order."},
+            "reason": {"type": "string", "description": "The machine-readable reason."},
+            "message": {"type": "string", "description": "A human-readable explanation."},
             "metadata": {
                 "type": "object", "additionalProperties": {"type": "string"},
-                "description": "Everything that the sentence mentions; keys in snake_case.",
+                "description": "The values in the explanation, for programs. Keys are in snake_case.",
             },
             "fieldViolations": {
                 "type": "array", "items": {"$ref": "#/components/schemas/FieldViolation"},
-                "description": "The fields at fault.",
+                "description": "The invalid fields.",
             },
         },
     })

@@ -1,4 +1,4 @@
-//! Pages for people: the front page, what each reason means, Swagger UI.
+//! Pages for people: the index, the explanation of each reason, and Swagger UI.
 
 use axum::Router;
 use axum::extract::Path;
@@ -12,34 +12,34 @@ use super::{call, openapi, refuse, swagger_ui};
 use crate::adapters::status::status_codes;
 use crate::domain::Reason;
 
-/// Where the document is.
-pub const OPENAPI: &str = "/openapi.json";
+/// The path of the OpenAPI document.
+const OPENAPI: &str = "/openapi.json";
 
 const SWAGGER: &str = "/swagger-ui/";
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem;color:#222}\
 code{background:#f2f2f2;padding:.1em .3em;border-radius:3px}dt{font-weight:600;margin-top:.7em}dd{margin:0}";
 
-/// The routes of the pages.
+/// Returns the routes of the pages.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
-        .route("/", page_of(get(async || html(&front()))))
-        .route("/problems", page_of(get(async || html(&problems()))))
-        .route("/problems/{slug}", page_of(get(problem)))
-        .route(OPENAPI, page_of(get(document)))
-        .route("/swagger-ui", page_of(get(async || Redirect::permanent(SWAGGER))))
-        .route(SWAGGER, page_of(get(async |headers: HeaderMap| swagger("", &headers))))
+        .route("/", read_only(get(async || html(&index()))))
+        .route("/problems", read_only(get(async || html(&problems()))))
+        .route("/problems/{slug}", read_only(get(problem)))
+        .route(OPENAPI, read_only(get(document)))
+        .route("/swagger-ui", read_only(get(async || Redirect::permanent(SWAGGER))))
+        .route(SWAGGER, read_only(get(async |headers: HeaderMap| swagger("", &headers))))
         .route(
             "/swagger-ui/{*path}",
-            page_of(get(async |Path(path): Path<String>, headers: HeaderMap| swagger(&path, &headers))),
+            read_only(get(async |Path(path): Path<String>, headers: HeaderMap| swagger(&path, &headers))),
         )
 }
 
-/// A page is read and nothing else.
-fn page_of<S: Clone + Send + Sync + 'static>(
+/// Allows a page to be read only.
+fn read_only<S: Clone + Send + Sync + 'static>(
     route: axum::routing::MethodRouter<S>,
 ) -> axum::routing::MethodRouter<S> {
-    super::router::with_options_and_405(route, "GET, HEAD, OPTIONS")
+    refuse::other_methods(route, "GET, HEAD, OPTIONS")
 }
 
 async fn document(headers: HeaderMap) -> Response {
@@ -71,10 +71,10 @@ fn swagger(path: &str, headers: &HeaderMap) -> Response {
     response
 }
 
-async fn problem(Path(asked): Path<String>, headers: HeaderMap) -> Response {
-    match Reason::ALL.iter().find(|reason| slug(**reason) == asked) {
+async fn problem(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    match Reason::ALL.iter().find(|reason| slug(**reason) == name) {
         Some(reason) => html(&explanation(*reason)),
-        None => refuse::unknown_route(&headers, &format!("/problems/{asked}")),
+        None => refuse::unknown_route(&headers, &format!("/problems/{name}")),
     }
 }
 
@@ -92,12 +92,12 @@ fn html(body: &str) -> Response {
     response
 }
 
-fn front() -> String {
+fn index() -> String {
     format!(
-        "<h1>pvz</h1>\n<p>Order management for pick-up points, version {}.</p>\n<ul>\n\
-         <li><a href=\"{SWAGGER}\">Swagger UI</a>: read about the API and try it out\n\
-         <li><a href=\"{OPENAPI}\">{OPENAPI}</a>: the OpenAPI 3.1 document, to generate clients from\n\
-         <li><a href=\"/problems\">/problems</a>: why requests are refused, and what to do\n</ul>\n",
+        "<h1>pvz</h1>\n<p>Order management for pickup points, version {}.</p>\n<ul>\n\
+         <li><a href=\"{SWAGGER}\">Swagger UI</a>: explore and try the API\n\
+         <li><a href=\"{OPENAPI}\">{OPENAPI}</a>: the OpenAPI 3.1 document, for generating clients\n\
+         <li><a href=\"/problems\">/problems</a>: the reasons for refused requests, and what to do\n</ul>\n",
         env!("CARGO_PKG_VERSION")
     )
 }
@@ -108,14 +108,14 @@ fn problems() -> String {
         format!("<li><a href=\"{address}\"><code>{name}</code></a>: {title}\n")
     };
     let items = Reason::ALL.iter().map(item).collect::<Vec<_>>().concat();
-    format!("<h1>Why requests are refused</h1>\n<ul>\n{items}</ul>\n")
+    format!("<h1>Reasons for refused requests</h1>\n<ul>\n{items}</ul>\n")
 }
 
 fn explanation(reason: Reason) -> String {
     let text = explain(reason);
     let codes = status_codes(reason);
     format!(
-        "<h1>{}</h1>\n<p><code>{}</code></p>\n<dl>\n<dt>What it means<dd>{}\n<dt>What to do<dd>{}\n\
+        "<h1>{}</h1>\n<p><code>{}</code></p>\n<dl>\n<dt>Meaning<dd>{}\n<dt>What to do<dd>{}\n\
          <dt>HTTP<dd>{}\n<dt>gRPC<dd>{:?}\n<dt>Exit code of the CLI<dd>{}\n</dl>\n<p><a href=\"/problems\">All reasons</a></p>\n",
         text.title,
         reason.name(),

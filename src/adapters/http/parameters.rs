@@ -1,4 +1,4 @@
-//! Query parameters and path variables as a source of messages.
+//! Query parameters and path variables as a serde deserializer for messages.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use serde::forward_to_deserialize_any;
 
 use crate::domain::{Refusal, echo};
 
-/// Names with their values, in the order in which they came first.
+/// Names with their values, in the order of first occurrence.
 #[derive(Debug, Default)]
 pub struct Parameters<'q> {
     entries: Vec<(Cow<'q, str>, Values<'q>)>,
@@ -20,10 +20,10 @@ pub struct Parameters<'q> {
 struct Values<'q>(Vec<Cow<'q, str>>);
 
 impl<'q> Parameters<'q> {
-    /// Reads the query of an address.
+    /// Parses the query of a URI.
     ///
     /// # Errors
-    /// `VALIDATION_FAILED` when it is not percent-encoded UTF-8.
+    /// `VALIDATION_FAILED` if it is not percent-encoded UTF-8.
     pub fn parse(query: &'q str) -> Result<Self, Refusal> {
         let mut parameters = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -43,7 +43,7 @@ impl<'q> Parameters<'q> {
         self.entries.insert(0, (Cow::Owned(name.to_owned()), Values(vec![Cow::Owned(value.to_owned())])));
     }
 
-    /// The first name.
+    /// Returns the first name.
     pub fn first_name(&self) -> Option<&str> {
         self.entries.first().map(|(name, _)| name.as_ref())
     }
@@ -53,13 +53,13 @@ fn undecodable(name: &str) -> Refusal {
     Refusal::invalid(echo(name), "is not percent-encoded UTF-8")
 }
 
-/// The text behind a percent-encoding; in a query `+` is a space. `None` when a
+/// Decodes a percent-encoded text, in which `+` is a space. Returns `None` if a
 /// `%` is not followed by two hexadecimal digits, or the text is not UTF-8.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
     let bytes = text.as_bytes();
-    let stray = bytes.iter().enumerate().any(|(place, byte)| {
+    let stray = bytes.iter().enumerate().any(|(index, byte)| {
         *byte == b'%'
-            && !bytes.get(place + 1..place + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+            && !bytes.get(index + 1..index + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     });
     if stray {
         return None;

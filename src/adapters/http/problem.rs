@@ -1,4 +1,4 @@
-//! Every answer that is not a success: `application/problem+json` (RFC 9457).
+//! Error responses: `application/problem+json` (RFC 9457).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,23 +6,20 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use prost::Message as _;
 use serde::Serialize;
-use tonic_types::{StatusExt as _, pb};
 
 use super::reasons;
-use crate::adapters::status::{reason_of, status_codes};
-use crate::domain::{Reason, Refusal};
+use crate::adapters::proto_mapping;
+use crate::adapters::status::{RefusalSource, reason_of, status_codes};
+use crate::domain::{OrderResult, Reason, Refusal};
 use crate::proto::v1;
 
 /// The media type of a problem.
-pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-const DOMAIN: &str = "pvz";
-
-/// What a URN does not hold as it is (RFC 8141), of visible ASCII.
+/// The visible ASCII characters that a URN must percent-encode (RFC 8141).
 const NOT_IN_URN: &AsciiSet = &CONTROLS
     .add(b'"')
     .add(b'#')
@@ -39,12 +36,11 @@ const NOT_IN_URN: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// A refusal as REST tells it. The members are those of `docs/api.md`,
-/// Problems.
+/// A refusal over REST. The members are those of `docs/api.md`, Problems.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// The page that explains the reason.
+    /// The path of the page that explains the reason.
     #[serde(rename = "type")]
     kind: String,
     title: &'static str,
@@ -54,28 +50,27 @@ pub struct Problem {
     reason: &'static str,
     metadata: BTreeMap<String, String>,
     field_violations: Vec<v1::FieldViolation>,
-    /// How many orders of a batch were refused, also those that `errors` has no
-    /// room for.
+    /// The number of refused orders of a batch.
     #[serde(skip_serializing_if = "Option::is_none")]
-    refused_total: Option<i32>,
+    refused_total: Option<usize>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<BatchError>,
     #[serde(skip)]
     retry_after: Option<Duration>,
 }
 
-/// Why one order of a batch was refused.
+/// The refusal of one order of a batch.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct BatchError {
     order_id: String,
-    reason: String,
+    reason: &'static str,
     message: String,
     metadata: BTreeMap<String, String>,
     field_violations: Vec<v1::FieldViolation>,
 }
 
-/// Why a request is not answered: refused by the gateway, or by the service.
+/// A failed request: refused by the gateway, or by the service.
 #[derive(Debug)]
 pub enum Failure {
     /// By the gateway.
@@ -97,122 +92,79 @@ impl From<tonic::Status> for Failure {
 }
 
 impl Failure {
-    /// The answer to the request with that correlation id.
+    /// Returns the answer to the request with this correlation id.
     pub fn into_response(self, correlation_id: &str) -> Response {
-        match self {
-            Self::Refused(refusal) => Problem::of_refusal(*refusal, correlation_id).into_response(),
-            Self::Status(status) => {
-                let (problem, headers) = Problem::of_status(&status, correlation_id);
-                let mut response = problem.into_response();
-                for (name, value) in &headers {
-                    response.headers_mut().insert(name, value.clone());
-                }
-                response
-            }
+        let metadata = match &self {
+            Self::Refused(_) => None,
+            Self::Status(status) => Some(status.metadata().clone().into_headers()),
+        };
+        let mut response = self.into_problem(correlation_id).into_response();
+        for (name, value) in metadata.iter().flatten() {
+            response.headers_mut().insert(name, value.clone());
         }
+        response
     }
 
-    /// The problem, where no status line can be sent any more.
+    /// Returns the problem without a response, for a stream whose status line is
+    /// already sent.
     pub fn into_problem(self, correlation_id: &str) -> Problem {
-        match self {
-            Self::Refused(refusal) => Problem::of_refusal(*refusal, correlation_id),
-            Self::Status(status) => Problem::of_status(&status, correlation_id).0,
-        }
+        let refusal = match self {
+            Self::Refused(refusal) => *refusal,
+            Self::Status(status) => match RefusalSource::of(&status) {
+                Some(refusal) => refusal.clone(),
+                None => without_source(&status),
+            },
+        };
+        Problem::new(refusal, correlation_id)
+    }
+}
+
+/// Returns the refusal for a status that does not come from a refusal. Its
+/// message is a library's, and is not shown for an internal error.
+fn without_source(status: &tonic::Status) -> Refusal {
+    match reason_of(status.code()) {
+        Reason::Internal => Refusal::internal(),
+        reason => Refusal::new(reason, status.message()),
     }
 }
 
 impl Problem {
-    fn new(reason: Reason, detail: String, correlation_id: &str) -> Self {
+    /// Returns the problem for a refusal.
+    pub fn new(refusal: Refusal, correlation_id: &str) -> Self {
+        let Refusal { reason, message, metadata, violations, batch, retry_after } = refusal;
+        let (refused_total, results) = match batch {
+            Some(batch) => (Some(batch.refused_total), batch.results),
+            None => (None, Vec::new()),
+        };
         Self {
             kind: reasons::page(reason),
             title: reasons::explain(reason).title,
             status: status_codes(reason).http.as_u16(),
-            detail,
+            detail: message,
             instance: format!("urn:pvz:request:{}", utf8_percent_encode(correlation_id, NOT_IN_URN)),
             reason: reason.name(),
-            metadata: BTreeMap::new(),
-            field_violations: Vec::new(),
-            refused_total: None,
-            errors: Vec::new(),
-            retry_after: None,
+            metadata,
+            field_violations: violations.iter().map(proto_mapping::violation).collect(),
+            refused_total,
+            errors: results.into_iter().filter_map(batch_error).collect(),
+            retry_after,
         }
     }
 
-    /// Of a refusal that arose in HTTP itself.
-    pub fn of_refusal(refusal: Refusal, correlation_id: &str) -> Self {
-        let mut problem = Self::new(refusal.reason, refusal.message, correlation_id);
-        problem.metadata = refusal.metadata;
-        problem.field_violations = refusal
-            .violations
-            .into_iter()
-            .map(|violation| v1::FieldViolation {
-                field: violation.field,
-                description: violation.description,
-            })
-            .collect();
-        problem.retry_after = refusal.retry_after;
-        problem
-    }
-
-    /// The status that it is answered with.
-    pub fn status(&self) -> StatusCode {
+    fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
-
-    /// Of a status of the service, with the headers that came with it. A status
-    /// without details is told by its code alone.
-    fn of_status(status: &tonic::Status, correlation_id: &str) -> (Self, HeaderMap) {
-        let details = status.get_error_details();
-        let info = details.error_info().filter(|info| info.domain == DOMAIN);
-        let known = info.and_then(|info| Reason::parse(&info.reason));
-        let reason = known.unwrap_or_else(|| reason_of(status.code()));
-        // Without our own details the text is a library's, and nobody's business.
-        let detail = if known.is_none() && reason == Reason::Internal {
-            Refusal::internal().message
-        } else {
-            status.message().to_owned()
-        };
-        let mut problem = Self::new(reason, detail, correlation_id);
-        problem.metadata = info.map(|info| info.metadata.clone().into_iter().collect()).unwrap_or_default();
-        problem.field_violations = details
-            .bad_request()
-            .into_iter()
-            .flat_map(|bad_request| &bad_request.field_violations)
-            .map(|violation| v1::FieldViolation {
-                field: violation.field.clone(),
-                description: violation.description.clone(),
-            })
-            .collect();
-        problem.retry_after = details.retry_info().and_then(|retry| retry.retry_delay);
-        if let Some(batch) = batch_refusal(status) {
-            problem.refused_total = Some(batch.refused_total);
-            problem.errors = batch.results.into_iter().map(BatchError::from).collect();
-        }
-        (problem, status.metadata().clone().into_headers())
-    }
 }
 
-/// The refused orders of a batch, which the standard details do not know.
-fn batch_refusal(status: &tonic::Status) -> Option<v1::BatchRefusal> {
-    let details = pb::Status::decode(status.details()).ok()?.details;
-    let batch = details.iter().find(|detail| detail.type_url.ends_with("/pvz.v1.BatchRefusal"))?;
-    v1::BatchRefusal::decode(batch.value.as_slice()).ok()
-}
-
-impl From<v1::OrderResult> for BatchError {
-    fn from(result: v1::OrderResult) -> Self {
-        let refusal = match result.outcome {
-            Some(v1::order_result::Outcome::Refusal(refusal)) => refusal,
-            Some(v1::order_result::Outcome::Order(_)) | None => v1::Refusal::default(),
-        };
-        Self {
-            order_id: result.order_id,
-            reason: refusal.reason,
-            message: refusal.message,
-            metadata: refusal.metadata,
-            field_violations: refusal.field_violations,
-        }
-    }
+fn batch_error(result: OrderResult) -> Option<BatchError> {
+    let Refusal { reason, message, metadata, violations, .. } = result.outcome.err()?;
+    Some(BatchError {
+        order_id: result.order_id.to_string(),
+        reason: reason.name(),
+        message,
+        metadata,
+        field_violations: violations.iter().map(proto_mapping::violation).collect(),
+    })
 }
 
 impl IntoResponse for Problem {

@@ -1,40 +1,53 @@
-//! Refusals that no handler makes: of addresses and methods.
+//! Refusals outside of handlers: unknown paths and methods.
 
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use http::HeaderMap;
-use http::header::{ALLOW, HeaderValue};
+use axum::routing::{MethodFilter, MethodRouter};
+use http::header::ALLOW;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::call::settled;
+use super::call::correlation_id;
 use super::problem::Problem;
 use crate::domain::{Reason, Refusal, echo};
 
-/// `ROUTE_NOT_FOUND`.
+/// Returns `ROUTE_NOT_FOUND`.
 pub fn unknown_route(headers: &HeaderMap, path: &str) -> Response {
     let refusal =
-        Refusal::new(Reason::RouteNotFound, format!("there is nothing at {}", echo(path))).with("path", path);
-    Problem::of_refusal(refusal, &settled(headers)).into_response()
+        Refusal::new(Reason::RouteNotFound, format!("no route matches {}", echo(path))).with("path", path);
+    Problem::new(refusal, &correlation_id(headers)).into_response()
 }
 
-/// `ROUTE_NOT_FOUND` for whatever no route takes.
+/// Answers requests without a route with `ROUTE_NOT_FOUND`.
 pub async fn fallback(request: Request) -> Response {
     unknown_route(request.headers(), request.uri().path())
 }
 
-/// `METHOD_NOT_ALLOWED`, with what is.
-pub fn wrong_method(request: &Request, allow: &'static str) -> Response {
+/// Adds OPTIONS to a route, and `METHOD_NOT_ALLOWED` for its other methods.
+pub fn other_methods<S: Clone + Send + Sync + 'static>(
+    route: MethodRouter<S>,
+    allow: &'static str,
+) -> MethodRouter<S> {
+    route
+        .on(MethodFilter::OPTIONS, move || async move {
+            (StatusCode::NO_CONTENT, [(ALLOW, HeaderValue::from_static(allow))])
+        })
+        .fallback(move |request: Request| async move { wrong_method(&request, allow) })
+}
+
+/// Returns `METHOD_NOT_ALLOWED`, with the allowed methods.
+fn wrong_method(request: &Request, allow: &'static str) -> Response {
     let (method, path) = (request.method(), request.uri().path());
-    let sentence = format!("{} does not take {}, only {allow}", echo(path), echo(method.as_str()));
+    let sentence = format!("{} does not allow {}, only {allow}", echo(path), echo(method.as_str()));
     let refusal = Refusal::new(Reason::MethodNotAllowed, sentence)
         .with("path", path)
         .with("method", method)
         .with("allow", allow);
-    let mut response = Problem::of_refusal(refusal, &settled(request.headers())).into_response();
+    let mut response = Problem::new(refusal, &correlation_id(request.headers())).into_response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
 }
 
-/// `INTERNAL`.
+/// Returns `INTERNAL`.
 pub fn internal(correlation_id: &str) -> Response {
-    Problem::of_refusal(Refusal::internal(), correlation_id).into_response()
+    Problem::new(Refusal::internal(), correlation_id).into_response()
 }

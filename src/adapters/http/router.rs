@@ -1,4 +1,5 @@
-//! All routes, and what every request and answer goes through.
+//! All routes, and the processing common to all requests and responses:
+//! correlation id, compression, CORS, panics.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,60 +10,49 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter};
 use futures::FutureExt as _;
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, Uri};
 use tower::{Layer as _, Service as _};
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 
-use super::call::{self, REQUEST_ID, etag};
+use super::call::etag;
 use super::gateway::{Gateway, Shared, Unary, unary};
-use super::import::{Import, import};
+use super::import::import;
 use super::watch::{Watch, watch};
 use super::{HttpOptions, pages, refuse};
+use crate::adapters::api::{CORRELATION_ID, correlation_id};
 use crate::ports::Ids;
 use crate::proto::v1;
 use crate::proto::v1::order_service_server::OrderService;
 
 include!(concat!(env!("OUT_DIR"), "/routes.rs"));
 
-/// The smallest answer that is compressed, in bytes.
+/// The smallest response that is compressed, in bytes.
 const COMPRESS_ABOVE: u64 = 1024;
 
-/// The methods of a path, and what to say to others.
+/// Returns the route of a path, to which the table adds the methods.
 fn resource<S: OrderService>(allow: &'static str) -> MethodRouter<Shared<S>> {
-    with_options_and_405(MethodRouter::new(), allow)
+    refuse::other_methods(MethodRouter::new(), allow)
 }
 
-/// OPTIONS, and a problem for other methods.
-pub fn with_options_and_405<S: Clone + Send + Sync + 'static>(
-    route: MethodRouter<S>,
-    allow: &'static str,
-) -> MethodRouter<S> {
-    route
-        .on(MethodFilter::OPTIONS, move || async move {
-            (StatusCode::NO_CONTENT, [(ALLOW, HeaderValue::from_static(allow))])
-        })
-        .fallback(move |request: Request| async move { refuse::wrong_method(&request, allow) })
-}
-
-/// What every request goes through before its route, and every answer after it.
+/// The HTTP service: the routes with their common processing.
 #[derive(Clone)]
 pub struct HttpService {
     router: Router,
-    /// The same for browsers of other sites, when that is allowed.
+    /// The router with CORS, if any origin is allowed.
     cors: Option<Cors<Router>>,
     ids: Arc<dyn Ids>,
 }
 
 impl HttpService {
-    /// The whole of the HTTP face over one service.
+    /// Creates the HTTP service.
     pub fn new<S: OrderService>(gateway: Gateway<S>) -> Self {
         let ids = gateway.options.ids.clone();
         let cors = cors(&gateway.options);
-        // Streams and what is compressed already are left alone.
+        // Streams and compressed media are not compressed.
         let compressible = SizeAbove::new(COMPRESS_ABOVE)
             .and(NotForContentType::new("application/x-ndjson"))
             .and(NotForContentType::SSE)
@@ -76,41 +66,37 @@ impl HttpService {
         Self { router, cors, ids }
     }
 
-    /// Makes correlation ids for requests without one.
-    pub fn ids(&self) -> &Arc<dyn Ids> {
-        &self.ids
-    }
-
-    /// The answer to a request. A panic is answered too.
+    /// Answers a request. A panic is answered with `INTERNAL`.
     pub async fn answer(&mut self, mut request: Request<Body>) -> Response {
-        let correlation_id = call::correlation_id(request.headers(), self.ids.as_ref());
-        request.headers_mut().insert(REQUEST_ID, correlation_id.clone());
+        let correlation_id = correlation_id(request.headers(), self.ids.as_ref());
+        let header = HeaderValue::try_from(&correlation_id).unwrap_or(HeaderValue::from_static("unknown"));
+        request.headers_mut().insert(CORRELATION_ID, header.clone());
         normalize(request.uri_mut());
-        let of_browser = request.headers().contains_key(ORIGIN)
+        let cross_origin = request.headers().contains_key(ORIGIN)
             && (request.method() != Method::OPTIONS
                 || request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD));
-        let answered = async {
+        let response = async {
             match &mut self.cors {
-                Some(cors) if of_browser => cors.call(request).await,
+                Some(cors) if cross_origin => cors.call(request).await,
                 _ => self.router.call(request).await,
             }
         };
-        let mut response = match AssertUnwindSafe(answered).catch_unwind().await {
+        let mut response = match AssertUnwindSafe(response).catch_unwind().await {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(_panic) => {
-                tracing::error!(request_id = ?correlation_id, "a handler panicked");
-                refuse::internal(correlation_id.to_str().unwrap_or_default())
+                tracing::error!(request_id = correlation_id, "a handler panicked");
+                refuse::internal(&correlation_id)
             }
         };
         let headers = response.headers_mut();
-        headers.insert(REQUEST_ID, correlation_id);
+        headers.insert(CORRELATION_ID, header);
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }
 }
 
-/// Cross-origin requests, from the origins that are allowed.
+/// Returns the CORS layer for the allowed origins; `None` if there are none.
 fn cors(options: &HttpOptions) -> Option<CorsLayer> {
     if options.cors_origins.is_empty() {
         return None;
@@ -120,12 +106,12 @@ fn cors(options: &HttpOptions) -> Option<CorsLayer> {
     } else {
         AllowOrigin::list(options.cors_origins.iter().filter_map(|origin| origin.parse().ok()))
     };
-    let named =
+    let headers =
         |names: &[&'static str]| names.iter().copied().map(HeaderName::from_static).collect::<Vec<_>>();
     let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
-        .allow_headers(named(&[
+        .allow_headers(headers(&[
             "authorization",
             "content-type",
             "idempotency-key",
@@ -135,14 +121,14 @@ fn cors(options: &HttpOptions) -> Option<CorsLayer> {
             "traceparent",
             "x-request-id",
         ]))
-        .expose_headers(named(&["etag", "idempotent-replayed", "retry-after", "x-request-id"]))
+        .expose_headers(headers(&["etag", "idempotent-replayed", "retry-after", "x-request-id"]))
         .max_age(std::time::Duration::from_hours(1));
     Some(layer)
 }
 
-/// Writes the path in the way that routes are written: `%6F` is the letter that
-/// it says, and `%3A` the colon of a verb (RFC 3986, 6.2.2.2). `%2F` stays, it
-/// is part of an id.
+/// Decodes percent-encoded unreserved characters and colons in the path, because
+/// routes are matched as text (RFC 3986, 6.2.2.2). Other characters stay encoded:
+/// `%2F` is part of an id.
 fn normalize(uri: &mut Uri) {
     let Some(path) = plain(uri.path()) else { return };
     let path_and_query = match uri.query() {
@@ -156,7 +142,8 @@ fn normalize(uri: &mut Uri) {
     }
 }
 
-/// The path without needless percent-encoding; `None` when it has none.
+/// Returns the path without needless percent-encoding; `None` if there is no
+/// percent sign.
 fn plain(path: &str) -> Option<String> {
     if !path.contains('%') {
         return None;

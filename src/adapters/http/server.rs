@@ -1,4 +1,4 @@
-//! Connections: accepting them, bounding them, and letting them go.
+//! Connections: accept, limits, and shutdown.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,50 +21,49 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::HttpOptions;
-use super::hyper_errors::HyperErrors;
 use super::router::HttpService;
 
-/// The most bytes of a request's head.
+/// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// The most requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 
-/// How long to wait after an accept that failed: the usual cause is that there
-/// are no file descriptors left.
+/// The pause after a failed accept. The usual cause is a lack of file
+/// descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until the token is cancelled, and then until every request is
-/// answered, or the drain deadline.
+/// answered or the drain deadline passes.
 pub async fn serve(
     listener: TcpListener,
-    front: HttpService,
+    service: HttpService,
     options: &HttpOptions,
     shutdown: &CancellationToken,
 ) {
     let builder = Arc::new(builder(options));
-    let places = Arc::new(Semaphore::new(options.max_connections));
+    let permits = Arc::new(Semaphore::new(options.max_connections));
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     loop {
-        // Taking the place first leaves whoever is too many in the kernel's
-        // queue.
+        // The permit is taken before the accept, so that connections above the
+        // limit stay in the queue of the kernel.
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
         };
-        let (stream, place) = match accepted {
+        let (stream, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let connection = Connection {
             builder: builder.clone(),
-            front: front.clone(),
+            service: service.clone(),
             shutdown: shutdown.clone(),
             write_timeout: options.write_timeout,
             idle: options.idle_timeout,
@@ -73,13 +72,13 @@ pub async fn serve(
         let cut = cut.clone();
         connections.spawn(async move {
             cut.run_until_cancelled(connection.run(stream)).await;
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);
     connections.close();
     if tokio::time::timeout(options.drain_deadline, connections.wait()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "connections are cut at the drain deadline");
+        tracing::warn!(connections = connections.len(), "closing connections at the drain deadline");
         cut.cancel();
         connections.wait().await;
     }
@@ -87,12 +86,12 @@ pub async fn serve(
 
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, permit))
 }
 
 fn builder(options: &HttpOptions) -> Builder<TokioExecutor> {
@@ -114,7 +113,7 @@ fn builder(options: &HttpOptions) -> Builder<TokioExecutor> {
 
 struct Connection {
     builder: Arc<Builder<TokioExecutor>>,
-    front: HttpService,
+    service: HttpService,
     shutdown: CancellationToken,
     write_timeout: Duration,
     idle: Duration,
@@ -125,18 +124,18 @@ impl Connection {
     async fn run(self, stream: TcpStream) {
         let (open, mut requests) = watch::channel(0_usize);
         let open = Arc::new(open);
-        let (ids, front) = (self.front.ids().clone(), self.front);
+        let service = self.service;
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let counted = Counted::new(open.clone());
-            let mut front = front.clone();
+            let mut service = service.clone();
             async move {
-                let response = front.answer(request.map(Body::new)).await;
+                let response = service.answer(request.map(Body::new)).await;
                 Ok::<_, Infallible>(response.map(|body| CountedBody { body, _counted: counted }))
             }
         });
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.write_timeout));
-        let io = TokioIo::new(HyperErrors::new(Box::pin(stream), ids));
+        let io = TokioIo::new(Box::pin(stream));
         let mut connection = pin!(self.builder.serve_connection(io, service));
         tokio::select! {
             ended = connection.as_mut() => return log(ended),
@@ -144,7 +143,7 @@ impl Connection {
             () = idle(&mut requests, self.idle) => {}
         }
         connection.as_mut().graceful_shutdown();
-        // hyper waits for a head that was begun; nobody else should.
+        // hyper would wait for the rest of an incomplete head.
         tokio::select! {
             ended = connection.as_mut() => log(ended),
             () = idle(&mut requests, self.grace) => {}
@@ -154,11 +153,11 @@ impl Connection {
 
 fn log(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = ended {
-        tracing::debug!(error, "a connection ended in an error");
+        tracing::debug!(error, "connection failed");
     }
 }
 
-/// When there was no request for that long.
+/// Waits until there was no request for `time`.
 async fn idle(requests: &mut watch::Receiver<usize>, time: Duration) {
     loop {
         // The sender lives as long as the connection.
@@ -170,7 +169,7 @@ async fn idle(requests: &mut watch::Receiver<usize>, time: Duration) {
     }
 }
 
-/// A request that is not answered yet.
+/// A request in progress.
 struct Counted(Arc<watch::Sender<usize>>);
 
 impl Counted {
@@ -186,7 +185,7 @@ impl Drop for Counted {
     }
 }
 
-/// The body of an answer, which counts until its end.
+/// The body of a response. The request is in progress until its end.
 struct CountedBody {
     body: Body,
     _counted: Counted,

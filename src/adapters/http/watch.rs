@@ -1,4 +1,4 @@
-//! A stream out: NDJSON, or Server-Sent Events for whoever accepts them.
+//! Event streams: NDJSON, or Server-Sent Events if the client accepts them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::call;
 use super::gateway::Shared;
 use super::problem::{Failure, Problem};
-use super::{body, call};
 use crate::domain::{Refusal, echo};
 
-/// What the contract says about a stream out.
+/// The properties of a method that answers with a stream.
 pub struct Watch<Q, T> {
-    /// The place of the cursor to go on from.
+    /// The field of the cursor to continue from.
     pub after: fn(&mut Q) -> &mut Option<String>,
     /// The cursor of an item.
     pub cursor: fn(&T) -> Option<&str>,
 }
 
-/// Which way the stream is written.
+/// The format of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Ndjson,
@@ -74,7 +74,7 @@ impl Format {
     }
 }
 
-/// The last line of a stream that failed.
+/// Returns the last line of a failed stream.
 pub fn problem_line(problem: &Problem) -> Bytes {
     #[derive(Serialize)]
     struct ProblemLine<'p> {
@@ -85,7 +85,7 @@ pub fn problem_line(problem: &Problem) -> Bytes {
     text.into()
 }
 
-/// Handles a method with a stream out.
+/// Handles a method that answers with a stream.
 pub async fn watch<S, Q, T, St, F, R>(
     shared: Shared<S>,
     request: Request,
@@ -99,7 +99,7 @@ where
     F: FnOnce(Arc<S>, tonic::Request<Q>) -> R,
     R: Future<Output = Result<tonic::Response<St>, Status>>,
 {
-    let correlation_id = call::settled(request.headers());
+    let correlation_id = call::correlation_id(request.headers());
     let format = format(request.headers());
     let started = async {
         let (mut parts, _) = request.into_parts();
@@ -113,7 +113,7 @@ where
         Err(failure) => return failure.into_response(&correlation_id),
     };
     let (metadata, items, _) = reply.into_parts();
-    let written = Written {
+    let events = EventStream {
         items: Box::pin(items),
         format,
         cursor: rules.cursor,
@@ -122,7 +122,7 @@ where
         shutdown: shared.shutdown.clone(),
         correlation_id,
     };
-    let chunks = stream::unfold(Some(written), |written| async move { written?.next().await });
+    let chunks = stream::unfold(Some(events), |events| async move { events?.next().await });
     let mut response = Response::new(Body::from_stream(chunks.map(Ok::<_, std::convert::Infallible>)));
     let headers = response.headers_mut();
     *headers = metadata.into_headers();
@@ -132,7 +132,7 @@ where
     response
 }
 
-/// What keeps caches and proxies from holding a stream back.
+/// Adds headers that keep caches and proxies from buffering a stream.
 pub fn stream_headers(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
@@ -142,16 +142,17 @@ fn format(headers: &HeaderMap) -> Format {
     let accepts_sse = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| {
         value.split(',').any(|range| {
             let (essence, parameters) = range.split_once(';').unwrap_or((range, ""));
-            let refused = parameters.replace(' ', "").split(';').any(|one| {
+            let rejected = parameters.replace(' ', "").split(';').any(|one| {
                 one.strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok()).is_some_and(|q| q <= 0.0)
             });
-            essence.trim().eq_ignore_ascii_case("text/event-stream") && !refused
+            essence.trim().eq_ignore_ascii_case("text/event-stream") && !rejected
         })
     });
     if accepts_sse { Format::Sse } else { Format::Ndjson }
 }
 
-/// A client that reconnects says where it was; that is newer than the address.
+/// Replaces the cursor by that of `Last-Event-ID`: a client that reconnects
+/// repeats the original query, so the header is newer.
 fn resume(headers: &HeaderMap, after: &mut Option<String>) -> Result<(), Refusal> {
     if let Some(last) = headers.get("last-event-id") {
         let last = last.to_str().map_err(|_| Refusal::invalid("Last-Event-ID", "must be a cursor"))?;
@@ -168,8 +169,8 @@ fn resume(headers: &HeaderMap, after: &mut Option<String>) -> Result<(), Refusal
     Ok(())
 }
 
-/// The stream as it is written.
-struct Written<T> {
+/// An event stream in progress.
+struct EventStream<T> {
     items: Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>,
     format: Format,
     cursor: fn(&T) -> Option<&str>,
@@ -179,14 +180,14 @@ struct Written<T> {
     correlation_id: String,
 }
 
-impl<T: Serialize> Written<T> {
-    /// The next piece; with `None` in the second place it is the last one. An
-    /// item is only taken when the client has room for it, so a slow reader
-    /// slows this stream and no other.
+impl<T: Serialize> EventStream<T> {
+    /// Returns the next chunk, and the stream unless the chunk is the last. An
+    /// item is taken only when the client can receive it, so a slow client slows
+    /// only its own stream.
     async fn next(mut self) -> Option<(Bytes, Option<Self>)> {
         let failure = tokio::select! {
             biased;
-            () = self.shutdown.cancelled() => Failure::from(body::stopping()),
+            () = self.shutdown.cancelled() => Failure::from(Refusal::stopping()),
             item = self.items.next() => match item {
                 Some(Ok(item)) => match self.format.item(&item, (self.cursor)(&item)) {
                     Ok(bytes) => {
@@ -194,7 +195,7 @@ impl<T: Serialize> Written<T> {
                         return Some((bytes, Some(self)));
                     }
                     Err(error) => {
-                        tracing::error!(%error, "an item of a stream cannot be written as JSON");
+                        tracing::error!(%error, "cannot write an item of a stream as JSON");
                         Failure::from(Refusal::internal())
                     }
                 },

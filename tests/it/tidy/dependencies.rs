@@ -9,9 +9,10 @@ use super::source::{code_of, paths};
 use super::{root, sources};
 
 /// Dependencies that no source names, with the reason why they are needed.
-const UNNAMED: [(&str, &str); 2] = [
+const UNNAMED: [(&str, &str); 3] = [
     ("libsqlite3-sys", "its feature `bundled` compiles SQLite into diesel's driver"),
     ("pbjson", "the JSON mapping that build.rs generates names it"),
+    ("tonic-prost", "the gRPC service that build.rs generates names it"),
 ];
 
 /// The kinds of dependency, and the folders and files whose code may name them.

@@ -1,12 +1,12 @@
-//! What operators see, as messages.
+//! The state of the outbox as a message.
 
 use crate::adapters::proto_mapping;
 use crate::app::OutboxReport;
 use crate::ports::Position;
 use crate::proto::v1;
 
-/// How far events were published.
-pub(super) fn outbox(report: OutboxReport) -> v1::Outbox {
+/// Returns the message for a report.
+pub fn message(report: OutboxReport) -> v1::Outbox {
     let lag_events = report.lag_events();
     let OutboxReport { sink, head, lag_seconds, status } = report;
     let cursor = status.as_ref().map_or(Position(0), |status| status.cursor);

@@ -1,4 +1,5 @@
-//! Requests as commands: every field is read, every fault noted.
+//! Requests as commands and queries. All fields are checked, and all violations
+//! are reported at once.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +12,10 @@ use crate::domain::{
 use crate::ports::{Position, StatisticsFilter};
 use crate::proto::{self, v1};
 
-/// A command and its key.
+/// A command and its `request_id`.
 pub type Keyed<C> = (C, Option<RequestId>);
 
-/// An empty optional string counts as absent.
+/// Returns an optional string. An empty one counts as absent.
 fn given(text: Option<&String>) -> Option<&str> {
     text.map(String::as_str).filter(|text| !text.is_empty())
 }
@@ -29,10 +30,10 @@ fn request_id(form: &mut Form, text: Option<&String>) -> Option<Option<RequestId
 
 fn instant(value: Option<&proto::Timestamp>) -> Result<Timestamp, &'static str> {
     let value = value.ok_or("is required")?;
-    Timestamp::from_parts(value.seconds, value.nanos).ok_or("must be an instant of the years 1 to 9999")
+    Timestamp::from_parts(value.seconds, value.nanos).ok_or("must be between the years 1 and 9999")
 }
 
-/// `AcceptOrder`, and a row of `ImportOrders`.
+/// Reads `AcceptOrder`, and a row of `ImportOrders`.
 pub fn accept(mut form: Form, request: &v1::AcceptOrderRequest) -> Result<Keyed<Accept>, Refusal> {
     let order_id = form.field("order_id", OrderId::parse(&request.order_id));
     let customer_id = form.field("customer_id", CustomerId::parse(&request.customer_id));
@@ -56,13 +57,12 @@ pub fn accept(mut form: Form, request: &v1::AcceptOrderRequest) -> Result<Keyed<
     form.finish(command.zip(key))
 }
 
-/// `IssueOrders`.
+/// Reads `IssueOrders`.
 pub fn issue(mut form: Form, request: &v1::IssueOrdersRequest) -> Result<Keyed<Issue>, Refusal> {
     let order_ids = OrderIds::parse(&mut form, &request.order_ids);
     let customer = form.optional("customer_id", given(request.customer_id.as_ref()).map(CustomerId::parse));
     let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
-    let mode =
-        form.field("mode", proto_mapping::batch_mode(request.mode).ok_or("is not a mode that there is"));
+    let mode = form.field("mode", proto_mapping::batch_mode(request.mode).ok_or("is not a known batch mode"));
     let key = request_id(&mut form, request.request_id.as_ref());
     let command = (|| {
         Some(Issue {
@@ -75,7 +75,7 @@ pub fn issue(mut form: Form, request: &v1::IssueOrdersRequest) -> Result<Keyed<I
     form.finish(command.zip(key))
 }
 
-/// `AcceptReturn`.
+/// Reads `AcceptReturn`.
 pub fn accept_return(
     mut form: Form,
     request: &v1::AcceptReturnRequest,
@@ -94,15 +94,14 @@ pub fn accept_return(
     form.finish(command.zip(key))
 }
 
-/// `ReturnToCourier`.
+/// Reads `ReturnToCourier`.
 pub fn return_to_courier(
     mut form: Form,
     request: &v1::ReturnToCourierRequest,
 ) -> Result<Keyed<ReturnToCourier>, Refusal> {
     let order_ids = OrderIds::parse(&mut form, &request.order_ids);
     let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
-    let mode =
-        form.field("mode", proto_mapping::batch_mode(request.mode).ok_or("is not a mode that there is"));
+    let mode = form.field("mode", proto_mapping::batch_mode(request.mode).ok_or("is not a known batch mode"));
     let key = request_id(&mut form, request.request_id.as_ref());
     let command =
         (|| Some(ReturnToCourier { order_ids: order_ids?, pickup_point_id: pickup_point_id?, mode: mode? }))(
@@ -110,13 +109,13 @@ pub fn return_to_courier(
     form.finish(command.zip(key))
 }
 
-/// The field `order_id` of a read.
+/// Reads a request whose only field is `order_id`.
 pub fn order_id(mut form: Form, text: &str) -> Result<OrderId, Refusal> {
     let order_id = form.field("order_id", OrderId::parse(text));
     form.finish(order_id)
 }
 
-/// `ListOrders`.
+/// Reads `ListOrders`.
 pub fn list_orders(mut form: Form, request: v1::ListOrdersRequest) -> Result<ListOrders, Refusal> {
     let customer = form.optional("customer_id", given(request.customer_id.as_ref()).map(CustomerId::parse));
     let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
@@ -137,7 +136,7 @@ pub fn list_orders(mut form: Form, request: v1::ListOrdersRequest) -> Result<Lis
     form.finish(list)
 }
 
-/// `ListReturns`.
+/// Reads `ListReturns`.
 pub fn list_returns(mut form: Form, request: v1::ListReturnsRequest) -> Result<ListReturns, Refusal> {
     let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
     let page = page(&mut form, request.page_size, request.page_token);
@@ -145,7 +144,7 @@ pub fn list_returns(mut form: Form, request: v1::ListReturnsRequest) -> Result<L
     form.finish(list)
 }
 
-/// `GetOrderHistory`: whose, how many, and after which token.
+/// Reads `GetOrderHistory`: order id, page size and page token.
 pub fn history(
     mut form: Form,
     request: v1::GetOrderHistoryRequest,
@@ -156,7 +155,7 @@ pub fn history(
     form.finish(page)
 }
 
-/// `ListEvents`: after which cursor, and how many.
+/// Reads `ListEvents`: cursor and page size.
 pub fn list_events(
     mut form: Form,
     request: &v1::ListEventsRequest,
@@ -166,13 +165,13 @@ pub fn list_events(
     form.finish(after.zip(limit))
 }
 
-/// `WatchEvents`: after which cursor.
+/// Reads `WatchEvents`: cursor.
 pub fn watch_events(mut form: Form, request: &v1::WatchEventsRequest) -> Result<Option<Position>, Refusal> {
     let after = cursor(&mut form, request.after.as_ref());
     form.finish(after)
 }
 
-/// `GetStatistics`: which, how many, and after which token.
+/// Reads `GetStatistics`: filter, page size and page token.
 pub fn statistics(
     mut form: Form,
     request: v1::GetStatisticsRequest,
@@ -191,7 +190,7 @@ pub fn statistics(
     form.finish(filter.zip(limit).map(|(filter, limit)| (filter, limit, request.page_token)))
 }
 
-/// `ListDeadLetters`: how many, and after which token.
+/// Reads `ListDeadLetters`: page size and page token.
 pub fn dead_letters(mut form: Form, request: v1::ListDeadLettersRequest) -> Result<(usize, String), Refusal> {
     let limit = form.field("page_size", page_limit(request.page_size));
     form.finish(limit.map(|limit| (limit, request.page_token)))
@@ -201,7 +200,7 @@ fn cursor(form: &mut Form, text: Option<&String>) -> Option<Option<Position>> {
     let parse = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let position = if digits { text.parse().ok() } else { None };
-        position.map(Position).ok_or("is not a cursor that the feed gave out")
+        position.map(Position).ok_or("is not a valid cursor")
     };
     form.optional("after", given(text).map(parse))
 }
@@ -214,7 +213,7 @@ fn states(form: &mut Form, numbers: &[i32]) -> BTreeSet<StateName> {
             Some(name) => {
                 states.insert(name);
             }
-            None => form.fault(format!("states[{index}]"), "is not a state that there is"),
+            None => form.fault(format!("states[{index}]"), "is not a known state"),
         }
     }
     states
@@ -227,7 +226,7 @@ fn page(form: &mut Form, page_size: i32, token: String) -> Option<PageSpec> {
 
 fn last(form: &mut Form, last_n: i32, page_size: i32, token: &str) -> Option<PageSpec> {
     if page_size != 0 || !token.is_empty() {
-        form.fault("last_n", "cannot be joined with page_size or page_token");
+        form.fault("last_n", "cannot be combined with page_size or page_token");
     }
     let range = "must be 1 to 1000";
     let limit = usize::try_from(last_n).ok().filter(|last_n| (1..=1_000).contains(last_n)).ok_or(range);

@@ -1,0 +1,67 @@
+//! The import in messages of the contract, over the use case.
+
+use futures::stream::BoxStream;
+use futures::{Stream, TryStreamExt as _};
+use http::HeaderMap;
+
+use super::call_context::{Call, CallContext};
+use super::requests;
+use crate::adapters::proto_mapping;
+use crate::app::{ImportOrders, ImportRequest, ImportResult};
+use crate::domain::{Form, Refusal, echo};
+use crate::proto::v1::{self, order_result::Outcome};
+
+/// Results of an import.
+pub type ImportResponses = BoxStream<'static, Result<v1::ImportOrdersResponse, Refusal>>;
+
+/// The import with its call context. Clones share both.
+#[derive(Clone)]
+pub struct ImportService {
+    calls: CallContext,
+    orders: ImportOrders,
+}
+
+impl ImportService {
+    /// Creates the service.
+    pub fn new(calls: CallContext, orders: ImportOrders) -> Self {
+        Self { calls, orders }
+    }
+
+    /// Starts a call.
+    pub fn begin(&self, headers: &HeaderMap) -> Call {
+        self.calls.begin("ImportOrders", headers)
+    }
+
+    /// Imports rows. The stream of results ends with an error if the rows end
+    /// with one, the service drains, the store fails, or the deadline of the
+    /// caller passes; see [`ImportOrders::run`].
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` while the service drains; `VALIDATION_FAILED` for a
+    /// malformed header. No row has been read.
+    pub fn run(
+        &self,
+        call: &Call,
+        rows: impl Stream<Item = Result<ImportRequest, Refusal>> + Send + 'static,
+    ) -> Result<ImportResponses, Refusal> {
+        let opened = self.calls.admit().and_then(|()| call.form().finish(Some(())));
+        call.log(opened.as_ref().err());
+        opened?;
+        Ok(call.with_deadline(self.orders.run(call.caller(), rows).map_ok(response)))
+    }
+}
+
+/// Reads a row.
+pub fn import_request(row: &v1::AcceptOrderRequest) -> ImportRequest {
+    ImportRequest { order_id: echo(&row.order_id), accept: requests::accept(Form::default(), row) }
+}
+
+fn response(result: ImportResult) -> v1::ImportOrdersResponse {
+    let ImportResult { index, order_id, outcome, already_existed } = result;
+    let outcome = match outcome {
+        Ok(view) => Outcome::Order(proto_mapping::order(view)),
+        Err(refusal) => Outcome::Refusal(proto_mapping::refusal(&refusal)),
+    };
+    let result = Some(v1::OrderResult { order_id, outcome: Some(outcome) });
+    v1::ImportOrdersResponse { index, result, already_existed }
+}
