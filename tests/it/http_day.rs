@@ -1,4 +1,4 @@
-//! The whole import of a day over REST gives what the command line gives.
+//! The import of a day over REST has the same results as over the CLI.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::day::generate::Day;
 use crate::process::{Server, file};
 use crate::support::world::block_on;
 
-/// What came of the rows, by name: `accepted`, `already there`, or the reason.
+/// The number of rows per result: `accepted`, `already there`, or the reason.
 type Counts = BTreeMap<String, usize>;
 
 async fn import(server: &Server, text: &str) -> (Counts, Vec<Value>) {
@@ -53,7 +53,7 @@ async fn import(server: &Server, text: &str) -> (Counts, Vec<Value>) {
     (counts, results)
 }
 
-fn by_cli(server: &Server, path: &str) -> Counts {
+fn import_with_cli(server: &Server, path: &str) -> Counts {
     let output = server.cli(&["import", path, "--output=json"]).output().unwrap();
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     let reasons = summary["refusedByReason"].as_object().unwrap().iter();
@@ -65,7 +65,7 @@ fn by_cli(server: &Server, path: &str) -> Counts {
 }
 
 #[test]
-fn a_day_imported_over_rest_is_the_day_imported_by_the_command_line() {
+fn an_import_over_rest_has_the_results_of_the_cli() {
     let now = DateTime::from_timestamp_micros(SystemClock.now().micros()).unwrap();
     let day = Day::generate(20_261_231, now);
     let text = day.ndjson();
@@ -79,14 +79,14 @@ fn a_day_imported_over_rest_is_the_day_imported_by_the_command_line() {
     let path = file(dir.path(), "day.ndjson", &text);
     for _ in 0..2 {
         let (counts, results) = block_on(import(&rest, &text));
-        assert_eq!(counts, by_cli(&cli, &path));
+        assert_eq!(counts, import_with_cli(&cli, &path));
         // Every row has one result, under its own index.
         assert_eq!(results.len(), day.rows.len());
         for result in results {
             let index: usize = result["index"].as_str().unwrap().parse().unwrap();
-            let told = result["result"]["orderId"].as_str().unwrap();
-            // Of a row that is no message nothing is told but the reason.
-            assert!(told.is_empty() || day.rows[index].order_id.starts_with(told), "{result}");
+            let order_id = result["result"]["orderId"].as_str().unwrap();
+            // The result of a malformed row has no order id.
+            assert!(order_id.is_empty() || day.rows[index].order_id.starts_with(order_id), "{result}");
             assert_eq!(result["result"]["refusal"].is_object(), day.rows[index].bad.is_some(), "{result}");
         }
     }

@@ -1,4 +1,4 @@
-//! One request, one answer.
+//! Unary methods over REST.
 
 use http_body_util::Full;
 use serde_json::json;
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use crate::http_support::{HttpApp, get, post};
 
 #[tokio::test]
-async fn an_order_is_accepted_and_shown_in_the_json_mapping() {
+async fn an_order_is_accepted_and_returned_in_the_json_mapping() {
     let app = HttpApp::start().await;
     let request = post("/v1/orders")
         .header("pvz-actor", "courier:7")
@@ -39,7 +39,7 @@ async fn an_order_is_accepted_and_shown_in_the_json_mapping() {
 }
 
 #[tokio::test]
-async fn every_method_has_its_route() {
+async fn every_method_has_a_route() {
     let app = HttpApp::start().await;
     let calls = [
         ("POST", "/v1/orders", "AcceptOrder"),
@@ -67,27 +67,27 @@ async fn every_method_has_its_route() {
 }
 
 #[tokio::test]
-async fn path_and_query_make_a_message() {
+async fn path_and_query_are_read_into_the_message() {
     let app = HttpApp::start().await;
-    let asked = async |path: &str| {
+    let received = async |path: &str| {
         let answer = app.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         app.service.last().message
     };
     insta::assert_snapshot!(
-        asked("/v1/orders?states=ORDER_STATE_STORED&expired=false&states=ORDER_STATE_ISSUED&pageSize=5&customer_id=%31+2&page_token=a%2Bb").await,
+        received("/v1/orders?states=ORDER_STATE_STORED&expired=false&states=ORDER_STATE_ISSUED&pageSize=5&customer_id=%31+2&page_token=a%2Bb").await,
         @r#"ListOrdersRequest { customer_id: Some("1 2"), pickup_point_id: None, states: [Stored, Issued], expired: Some(false), last_n: None, page_size: 5, page_token: "a+b" }"#
     );
-    insta::assert_snapshot!(asked("/v1/orders/a%2Fb%20%F0%9F%93%A6+").await, @r#"GetOrderRequest { order_id: "a/b 📦+" }"#);
-    insta::assert_snapshot!(asked("/v1/orders/..%2f").await, @r#"GetOrderRequest { order_id: "../" }"#);
+    insta::assert_snapshot!(received("/v1/orders/a%2Fb%20%F0%9F%93%A6+").await, @r#"GetOrderRequest { order_id: "a/b 📦+" }"#);
+    insta::assert_snapshot!(received("/v1/orders/..%2f").await, @r#"GetOrderRequest { order_id: "../" }"#);
     insta::assert_snapshot!(
-        asked("/v1/orders/x/history?page_size=-1&&pageToken=").await,
+        received("/v1/orders/x/history?page_size=-1&&pageToken=").await,
         @r#"GetOrderHistoryRequest { order_id: "x", page_size: -1, page_token: "" }"#
     );
 }
 
 #[tokio::test]
-async fn what_is_no_message_is_refused_with_the_field() {
+async fn an_invalid_body_is_refused_with_the_field() {
     let app = HttpApp::start().await;
     let long = format!(r#"{{"{}":1}}"#, "x".repeat(100_000));
     let deep = format!(r#"{{"packaging":{}}}"#, "[".repeat(100_000));
@@ -132,7 +132,7 @@ async fn what_is_no_message_is_refused_with_the_field() {
 }
 
 #[tokio::test]
-async fn what_is_no_query_is_refused_with_the_parameter() {
+async fn an_invalid_query_is_refused_with_the_parameter() {
     let app = HttpApp::start().await;
     let mut shown = String::new();
     for path in [
@@ -165,7 +165,7 @@ async fn what_is_no_query_is_refused_with_the_parameter() {
 #[tokio::test]
 async fn an_idempotency_key_is_the_request_id() {
     let app = HttpApp::start().await;
-    let keys = async |keys: &[&[u8]], body: &'static str| {
+    let send = async |keys: &[&[u8]], body: &'static str| {
         let mut request = post("/v1/orders");
         for key in keys {
             request = request.header("Idempotency-Key", http::HeaderValue::from_bytes(key).unwrap());
@@ -180,11 +180,11 @@ async fn an_idempotency_key_is_the_request_id() {
         (vec![], r#"{"requestId":"k"}"#, "Some(\"k\")"),
         (vec![], "{}", "None"),
     ] {
-        let answer = keys(&sent, body).await;
+        let answer = send(&sent, body).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!(app.service.last().message.ends_with(&format!("request_id: {used} }}")));
     }
-    let asked = app.service.seen.lock().unwrap().len();
+    let calls = app.service.seen.lock().unwrap().len();
     let mut shown = String::new();
     for (sent, body) in [
         (vec![b"".as_slice()], "{}"),
@@ -194,13 +194,13 @@ async fn an_idempotency_key_is_the_request_id() {
         (vec![b"a", b"a"], "{}"),
         (vec![b"a"], r#"{"requestId":"b"}"#),
     ] {
-        let answer = keys(&sent, body).await;
+        let answer = send(&sent, body).await;
         assert_eq!(answer.reason(), "VALIDATION_FAILED");
         writeln!(shown, "{}", answer.json()["detail"].as_str().unwrap()).unwrap();
     }
     insta::assert_snapshot!(shown);
-    assert_eq!(app.service.seen.lock().unwrap().len(), asked);
-    // A read has no key; a stream of rows has one a row.
+    assert_eq!(app.service.seen.lock().unwrap().len(), calls);
+    // A read ignores the header.
     let read = get("/v1/orders/1").header("idempotency-key", "").body(Full::default()).unwrap();
     assert_eq!(app.send(read).await.status, 200);
 }

@@ -16,6 +16,8 @@ mod cli_server;
 #[cfg(test)]
 mod cli_text;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod contract;
@@ -25,8 +27,6 @@ mod day;
 mod domain;
 #[cfg(test)]
 mod errors;
-#[cfg(test)]
-mod faces;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]

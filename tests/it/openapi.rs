@@ -1,5 +1,5 @@
-//! The OpenAPI document: what is committed is what is served, and it covers
-//! the whole of the contract.
+//! The OpenAPI document: the committed one is the served one, and it covers the
+//! whole contract.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn document() -> Value {
     serde_json::from_str(openapi_document()).unwrap()
 }
 
-/// The document without its texts, which may change.
+/// Returns the document without its texts, which may change.
 pub fn without_texts(mut value: Value) -> Value {
     fn strip(value: &mut Value) {
         match value {
@@ -32,28 +32,28 @@ pub fn without_texts(mut value: Value) -> Value {
     value
 }
 
-/// What a client of the old document could trip over in the new one.
+/// Collects the changes that can break a client of the old document.
 pub fn breaking(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {
             for (key, value) in old {
-                let place = format!("{path}/{key}");
+                let member = format!("{path}/{key}");
                 match new.get(key) {
-                    Some(now) => breaking(value, now, &place, found),
-                    None => found.push(format!("gone: {place}")),
+                    Some(now) => breaking(value, now, &member, found),
+                    None => found.push(format!("removed: {member}")),
                 }
             }
         }
-        // Sets: values may be added to an answer, never removed.
+        // Lists are sets: values may be added, but not removed.
         (Value::Array(old), Value::Array(new)) => {
             for value in old {
                 if !new.contains(value) {
-                    found.push(format!("gone: {path}: {value}"));
+                    found.push(format!("removed: {path}: {value}"));
                 }
             }
             if path.ends_with("/required") {
                 for value in new.iter().filter(|value| !old.contains(value)) {
-                    found.push(format!("required now: {path}: {value}"));
+                    found.push(format!("newly required: {path}: {value}"));
                 }
             }
         }
@@ -65,7 +65,7 @@ pub fn breaking(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
 }
 
 #[test]
-fn the_committed_document_is_the_one_that_is_served() {
+fn the_committed_document_is_the_served_one() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/openapi.json");
     let served = format!("{}\n", serde_json::to_string_pretty(&document()).unwrap());
     if std::env::var_os("PVZ_UPDATE").is_some() {
@@ -78,12 +78,12 @@ fn the_committed_document_is_the_one_that_is_served() {
     assert!(found.is_empty(), "breaking changes:\n{}", found.join("\n"));
     assert!(
         committed == served,
-        "tests/openapi.json is not what is served; if the change is meant, run the test with PVZ_UPDATE=1"
+        "tests/openapi.json is not the served document; if the change is intended, run the test with PVZ_UPDATE=1"
     );
 }
 
 #[test]
-fn a_breaking_change_is_noticed() {
+fn a_breaking_change_is_detected() {
     let changes: [fn(&mut Value); 4] = [
         |document| drop(document["paths"].as_object_mut().unwrap().remove("/v1/returns")),
         |document| {
@@ -106,7 +106,6 @@ fn a_breaking_change_is_noticed() {
     }
 }
 
-/// Every annotated method of the contract, with the reasons that it names.
 #[test]
 fn the_document_covers_every_method_with_its_reasons() {
     let document = document();
@@ -134,21 +133,19 @@ fn the_document_covers_every_method_with_its_reasons() {
     }
 }
 
-/// Every field has a description, and whoever reads the document needs nothing
-/// else.
 #[test]
-fn everything_is_described() {
+fn every_field_has_a_description() {
     let document = document();
-    let mut bare = BTreeSet::new();
+    let mut undescribed = BTreeSet::new();
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
         for (field, property) in schema["properties"].as_object().into_iter().flatten() {
             if property["description"].as_str().is_none_or(str::is_empty) {
-                bare.insert(format!("{name}.{field}"));
+                undescribed.insert(format!("{name}.{field}"));
             }
         }
         if schema["description"].as_str().is_none_or(str::is_empty) {
-            bare.insert(name.clone());
+            undescribed.insert(name.clone());
         }
     }
-    assert_eq!(bare, BTreeSet::new());
+    assert_eq!(undescribed, BTreeSet::new());
 }

@@ -1,4 +1,4 @@
-//! Many at once ask for the same (`docs/reliability.md`, T5).
+//! Many identical requests at once (`docs/reliability.md`, T5).
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -12,8 +12,7 @@ use crate::faults::service::{Client, Service, assert_verified};
 use crate::postgres::cluster::cluster;
 use crate::process::pvz;
 
-/// Asks the same of every one of these connections, so many times in all, at
-/// once.
+/// Sends the same request `times` times at once, spread over connections.
 async fn at_once(clients: &[Client], ask: &Ask, times: usize) -> Vec<Heard> {
     let asks = (0..times).map(|n| ask.send(&clients[n % clients.len()]));
     join_all(asks).await.into_iter().map(Result::unwrap).collect()
@@ -23,7 +22,7 @@ async fn connections(service: &Service, count: usize) -> Vec<Client> {
     join_all((0..count).map(|_| service.client())).await
 }
 
-/// Connections to all of these, one after the other in turns.
+/// Opens connections to the services in turn.
 async fn spread(services: &[Service], count: usize) -> Vec<Client> {
     join_all((0..count).map(|n| services[n % services.len()].client())).await
 }
@@ -33,7 +32,7 @@ fn keyed(order_id: &str, request_id: &str) -> v1::AcceptOrderRequest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_accepts_of_one_order_are_one_accept() {
+async fn fifty_accepts_of_one_order_have_one_effect() {
     let dir = tempfile::tempdir().unwrap();
     let service = Service::start(dir.path(), "");
     let clients = connections(&service, 10).await;
@@ -41,21 +40,21 @@ async fn fifty_accepts_of_one_order_are_one_accept() {
     let heard = at_once(&clients, &ask, 50).await;
     let (done, refused): (Vec<_>, Vec<_>) = heard.iter().partition(|heard| heard.answer.is_ok());
     assert_eq!(done.len(), 1);
-    let same = |heard: &&Heard| {
+    let is_identical = |heard: &&Heard| {
         let refused = heard.answer.as_ref().unwrap_err();
         refused.reason == "ORDER_ALREADY_EXISTS" && refused.metadata["identical"] == "true"
     };
-    assert!(refused.iter().all(same), "{refused:?}");
+    assert!(refused.iter().all(is_identical), "{refused:?}");
     let other = Ask::Accept(v1::AcceptOrderRequest { weight_grams: Some(5), ..parcel("1", "7") });
     let heard = at_once(&clients, &other, 50).await;
     assert!(heard.iter().all(|heard| heard.answer.as_ref().unwrap_err().metadata["field"] == "weight_grams"));
-    assert_eq!(get(&clients[0], "1").await.as_ref(), Some(done[0].order()), "the row is as it was");
+    assert_eq!(get(&clients[0], "1").await.as_ref(), Some(done[0].order()), "the order is unchanged");
     assert_eq!(events(&clients[0]).await.len(), 1);
     service.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_issues_of_one_order_are_one_issue() {
+async fn fifty_issues_of_one_order_have_one_effect() {
     let dir = tempfile::tempdir().unwrap();
     let service = Service::start(dir.path(), "");
     let clients = connections(&service, 10).await;
@@ -70,17 +69,17 @@ async fn fifty_issues_of_one_order_are_one_issue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_has_one_answer_whoever_asks_and_whatever_falls_over() {
+async fn a_key_has_one_answer_across_connections_and_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let service = Service::start(dir.path(), "");
     let clients = connections(&service, 16).await;
     let ask = Ask::Accept(keyed("1", "key"));
     let heard = at_once(&clients, &ask, 64).await;
-    assert_eq!(heard.iter().filter(|heard| !heard.replayed).count(), 1, "one is the first");
+    assert_eq!(heard.iter().filter(|heard| !heard.replayed).count(), 1, "one is not a replay");
     assert!(heard.iter().all(|other| other.answer == heard[0].answer), "{heard:?}");
     assert_eq!(events(&clients[0]).await.len(), 1);
 
-    // Another content under the key, in each of its fields.
+    // The same key with a change in each field.
     let first = || keyed("1", "key");
     let changed = [
         ("order_id", v1::AcceptOrderRequest { order_id: "2".to_owned(), ..first() }),
@@ -115,9 +114,8 @@ async fn a_key_has_one_answer_whoever_asks_and_whatever_falls_over() {
     service.stop();
 }
 
-/// A refusal is an answer too, and stays when its ground is gone.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kept_refusal_outlives_its_ground() {
+async fn a_stored_refusal_outlives_its_cause() {
     let dir = tempfile::tempdir().unwrap();
     let service = Service::start(dir.path(), "");
     let clients = connections(&service, 8).await;
@@ -138,7 +136,7 @@ async fn a_kept_refusal_outlives_its_ground() {
     service.stop();
 }
 
-/// T5: 2,000 keys, each asked for 2, 8 or 64 times at once.
+/// T5: 2,000 keys, each sent 2, 8 or 64 times at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_keys_at_two_eight_and_sixty_four() {
     let dir = tempfile::tempdir().unwrap();
@@ -155,8 +153,8 @@ async fn five_hundred_keys_on_two_replicas() {
     storm(500, || dirs.iter().map(|dir| Service::start(dir.path(), &config)).collect()).await;
 }
 
-/// So many keys, each asked for 2, 8 or 64 times at once, all over the
-/// services; then of other services on the same store.
+/// Sends each key 2, 8 or 64 times at once, spread over the services, and again
+/// after they were killed and restarted on the same store.
 async fn storm(keys: usize, start: impl Fn() -> Vec<Service>) {
     let services = start();
     let clients = spread(&services, 32).await;
@@ -195,7 +193,7 @@ async fn storm(keys: usize, start: impl Fn() -> Vec<Service>) {
     services.into_iter().for_each(Service::stop);
 }
 
-/// An answer over REST: the body, and whether it is a stored one.
+/// Accepts over REST. Returns the body, and whether it is a stored answer.
 fn over_rest(addr: &str, ask: &v1::AcceptOrderRequest) -> (serde_json::Value, bool) {
     let body = serde_json::to_string(ask).unwrap();
     let mut stream = std::net::TcpStream::connect(addr).unwrap();
@@ -213,7 +211,7 @@ fn over_rest(addr: &str, ask: &v1::AcceptOrderRequest) -> (serde_json::Value, bo
     (serde_json::from_str(body).unwrap(), head.to_lowercase().contains("idempotent-replayed: true"))
 }
 
-/// An answer over the command line, which does not say whether it is stored.
+/// Accepts over the CLI, which does not show whether the answer is stored.
 fn over_cli(addr: &str, ask: &v1::AcceptOrderRequest) -> serde_json::Value {
     let until = chrono::DateTime::from_timestamp(ask.storage_until.unwrap().seconds, 0).unwrap();
     let output = pvz()
@@ -226,10 +224,8 @@ fn over_cli(addr: &str, ask: &v1::AcceptOrderRequest) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// One key over gRPC, REST and the command line at once: one effect, and equal
-/// answers.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_has_one_answer_over_every_face() {
+async fn a_key_has_one_answer_across_interfaces() {
     let dir = tempfile::tempdir().unwrap();
     let service = Service::start(dir.path(), "");
     let clients = connections(&service, 4).await;
@@ -254,7 +250,7 @@ async fn a_key_has_one_answer_over_every_face() {
             assert_eq!(body, expected);
             first += usize::from(!replayed);
         }
-        assert!(first <= 1, "the first may have been the command line's");
+        assert!(first <= 1, "the first answer may have been that of the CLI");
     }
     assert_eq!(events(&clients[0]).await.len(), 20);
     service.stop();

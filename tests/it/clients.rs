@@ -1,5 +1,5 @@
-//! One server behind each face: the same request over gRPC, REST and the
-//! command line, and what came of it, in a form that can be compared.
+//! Clients of each interface: the same call over gRPC, REST and the CLI, with
+//! replies in a comparable form.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +17,18 @@ use tonic_types::StatusExt as _;
 
 use crate::process::{Server, pvz};
 
-/// What came of a request, without what differs from server to server: instants
-/// of now, ids of events, page tokens.
+/// The reply to a call, without values that differ between servers: current
+/// times, event ids, page tokens.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Came {
-    Done(Value),
+pub enum Reply {
+    Success(Value),
     Refused { reason: String, metadata: BTreeMap<String, String>, violations: Vec<String> },
 }
 
-impl Came {
-    fn done(mut answer: Value) -> Self {
+impl Reply {
+    fn success(mut answer: Value) -> Self {
         mask(&mut answer);
-        Self::Done(answer)
+        Self::Success(answer)
     }
 
     fn refused(
@@ -36,25 +36,26 @@ impl Came {
         metadata: impl IntoIterator<Item = (String, String)>,
         violations: impl IntoIterator<Item = String>,
     ) -> Self {
-        let metadata = metadata.into_iter().map(|(key, value)| (key, without_now(&value))).collect();
-        let violations = violations.into_iter().map(|violation| without_now(&violation)).collect();
+        let metadata =
+            metadata.into_iter().map(|(key, value)| (key, without_current_times(&value))).collect();
+        let violations = violations.into_iter().map(|violation| without_current_times(&violation)).collect();
         Self::Refused { reason, metadata, violations }
     }
 }
 
-/// The text without instants of the server's clock, which are not whole seconds.
-fn without_now(text: &str) -> String {
-    let is_now = |word: &&str| {
+/// Removes the current times, which have fractions of a second, from a text.
+fn without_current_times(text: &str) -> String {
+    let is_current_time = |word: &&str| {
         word.trim_end_matches([')', ',']).ends_with('Z') && word.contains('T') && word.contains('.')
     };
-    text.split(' ').filter(|word| !is_now(word)).collect::<Vec<_>>().join(" ")
+    text.split(' ').filter(|word| !is_current_time(word)).collect::<Vec<_>>().join(" ")
 }
 
 fn mask(value: &mut Value) {
     match value {
         Value::Object(members) => {
-            // The command line makes a key where none was given.
-            // A sentence tells the time.
+            // The CLI generates a request_id if none is given, and messages contain
+            // the current time.
             members.retain(|name, _| name != "requestId" && name != "message");
             for (name, member) in members {
                 if name == "eventId" || name == "now" || name.ends_with("At") || name.ends_with("_at") {
@@ -71,25 +72,25 @@ fn mask(value: &mut Value) {
     }
 }
 
-/// Over gRPC.
+/// A gRPC client.
 pub struct Grpc(OrderServiceClient<Channel>);
 
 macro_rules! calls {
     ($($method:ident: $request:ident;)*) => {
-        /// A request of one answer.
+        /// A call of a unary method.
         #[derive(Debug, Clone)]
-        #[expect(non_camel_case_types, reason = "named as the methods that they call")]
-        pub enum Ask { $($method(v1::$request),)* }
+        #[expect(non_camel_case_types, reason = "named like the methods")]
+        pub enum ApiCall { $($method(v1::$request),)* }
 
         impl Grpc {
-            pub async fn ask(&mut self, ask: Ask, actor: Option<&str>) -> Came {
-                match ask {
-                    $(Ask::$method(message) => {
+            pub async fn call(&mut self, call: ApiCall, actor: Option<&str>) -> Reply {
+                match call {
+                    $(ApiCall::$method(message) => {
                         let mut request = tonic::Request::new(message);
                         if let Some(actor) = actor {
                             request.metadata_mut().insert("pvz-actor", actor.parse().unwrap());
                         }
-                        came(self.0.$method(request).await)
+                        reply(self.0.$method(request).await)
                     })*
                 }
             }
@@ -109,15 +110,15 @@ calls! {
     list_packaging: ListPackagingRequest;
 }
 
-fn came<T: Serialize>(answered: Result<tonic::Response<T>, tonic::Status>) -> Came {
+fn reply<T: Serialize>(answered: Result<tonic::Response<T>, tonic::Status>) -> Reply {
     match answered {
-        Ok(answer) => Came::done(serde_json::to_value(answer.into_inner()).unwrap()),
+        Ok(answer) => Reply::success(serde_json::to_value(answer.into_inner()).unwrap()),
         Err(status) => {
             let info = status.get_details_error_info().unwrap_or_else(|| panic!("no details: {status:?}"));
             let violations = status.get_details_bad_request().map(|request| request.field_violations);
             let violations = violations.unwrap_or_default().into_iter();
             let violations = violations.map(|one| format!("{} {}", one.field, one.description));
-            Came::refused(info.reason, info.metadata, violations)
+            Reply::refused(info.reason, info.metadata, violations)
         }
     }
 }
@@ -128,7 +129,7 @@ impl Grpc {
     }
 }
 
-/// Over REST.
+/// A REST client.
 pub struct Rest(SendRequest<Full<Bytes>>);
 
 impl Rest {
@@ -139,10 +140,10 @@ impl Rest {
         Self(sender)
     }
 
-    pub async fn ask(&mut self, ask: Ask, actor: Option<&str>, key_in_header: bool) -> Came {
-        let (parts, answer) = self.send(ask, actor, key_in_header).await;
+    pub async fn call(&mut self, call: ApiCall, actor: Option<&str>, key_in_header: bool) -> Reply {
+        let (parts, answer) = self.send(call, actor, key_in_header).await;
         if parts.status.is_success() {
-            return Came::done(answer);
+            return Reply::success(answer);
         }
         assert_eq!(parts.headers["content-type"], "application/problem+json");
         let metadata = answer["metadata"].as_object().unwrap().iter();
@@ -151,17 +152,17 @@ impl Rest {
         let violations = answer["fieldViolations"].as_array().unwrap().iter();
         let violations =
             violations.map(|one| format!("{} {}", text(&one["field"]), text(&one["description"])));
-        Came::refused(text(&answer["reason"]), metadata, violations)
+        Reply::refused(text(&answer["reason"]), metadata, violations)
     }
 
     /// Sends a request, and returns the head and the JSON of the answer.
     pub async fn send(
         &mut self,
-        ask: Ask,
+        call: ApiCall,
         actor: Option<&str>,
         key_in_header: bool,
     ) -> (http::response::Parts, Value) {
-        let (builder, body) = rest_request(ask, key_in_header);
+        let (builder, body) = rest_request(call, key_in_header);
         let mut request = builder.header("host", "pvz").body(Full::new(Bytes::from(body))).unwrap();
         if let Some(actor) = actor {
             request.headers_mut().insert("pvz-actor", actor.parse().unwrap());
@@ -172,7 +173,7 @@ impl Rest {
     }
 }
 
-fn rest_request(ask: Ask, key_in_header: bool) -> (http::request::Builder, Vec<u8>) {
+fn rest_request(call: ApiCall, key_in_header: bool) -> (http::request::Builder, Vec<u8>) {
     let post = |path: &str, message: &dyn erased::Json, key: Option<String>| {
         let request = Request::post(path).header("content-type", "application/json");
         let request = match key {
@@ -182,38 +183,42 @@ fn rest_request(ask: Ask, key_in_header: bool) -> (http::request::Builder, Vec<u
         (request, message.json())
     };
     let take = |key: &mut Option<String>| if key_in_header { key.take() } else { None };
-    match ask {
-        Ask::accept_order(mut message) => {
+    match call {
+        ApiCall::accept_order(mut message) => {
             let key = take(&mut message.request_id);
             post("/v1/orders", &message, key)
         }
-        Ask::issue_orders(mut message) => {
+        ApiCall::issue_orders(mut message) => {
             let key = take(&mut message.request_id);
             post("/v1/orders:issue", &message, key)
         }
-        Ask::accept_return(mut message) => {
+        ApiCall::accept_return(mut message) => {
             let key = take(&mut message.request_id);
             post("/v1/orders:acceptReturn", &message, key)
         }
-        Ask::return_to_courier(mut message) => {
+        ApiCall::return_to_courier(mut message) => {
             let key = take(&mut message.request_id);
             post("/v1/orders:returnToCourier", &message, key)
         }
-        Ask::get_order(message) => {
+        ApiCall::get_order(message) => {
             (Request::get(format!("/v1/orders/{}", encode(&message.order_id))), Vec::new())
         }
-        Ask::get_order_history(message) => {
+        ApiCall::get_order_history(message) => {
             let path = format!("/v1/orders/{}/history", encode(&message.order_id));
             (Request::get(format!("{path}?pageSize={}", message.page_size)), Vec::new())
         }
-        Ask::list_orders(message) => (Request::get(format!("/v1/orders?{}", query(&message))), Vec::new()),
-        Ask::list_returns(message) => (Request::get(format!("/v1/returns?{}", query(&message))), Vec::new()),
-        Ask::list_packaging(_) => (Request::get("/v1/packaging"), Vec::new()),
+        ApiCall::list_orders(message) => {
+            (Request::get(format!("/v1/orders?{}", query(&message))), Vec::new())
+        }
+        ApiCall::list_returns(message) => {
+            (Request::get(format!("/v1/returns?{}", query(&message))), Vec::new())
+        }
+        ApiCall::list_packaging(_) => (Request::get("/v1/packaging"), Vec::new()),
     }
 }
 
 mod erased {
-    /// A message as JSON.
+    /// A message that can be written as JSON.
     pub trait Json {
         fn json(&self) -> Vec<u8>;
     }
@@ -225,12 +230,12 @@ mod erased {
     }
 }
 
-/// Everything but letters and digits, percent-encoded.
+/// Percent-encodes everything except letters and digits.
 pub fn encode(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// A message as query parameters.
+/// Returns a message as query parameters.
 fn query(message: &impl Serialize) -> String {
     let mut pairs = Vec::new();
     for (name, value) in serde_json::to_value(message).unwrap().as_object().unwrap() {
@@ -243,23 +248,23 @@ fn query(message: &impl Serialize) -> String {
     pairs.join("&")
 }
 
-/// Through the command line.
+/// The CLI as a client.
 pub struct Cli<'s>(pub &'s Server);
 
 impl Cli<'_> {
-    pub fn ask(&self, ask: Ask, actor: Option<&str>) -> Came {
+    pub fn call(&self, call: ApiCall, actor: Option<&str>) -> Reply {
         let mut command = pvz();
-        command.env("PVZ_SERVER", &self.0.grpc).args(cli_arguments(ask)).arg("--output=json");
+        command.env("PVZ_SERVER", &self.0.grpc).args(cli_arguments(call)).arg("--output=json");
         if let Some(actor) = actor {
             command.arg(format!("--actor={actor}"));
         }
         let output = command.output().unwrap();
         if let Ok(answer) = serde_json::from_slice(&output.stdout) {
-            return Came::done(answer);
+            return Reply::success(answer);
         }
         let text = String::from_utf8(output.stderr).unwrap();
         let mut lines = text.lines();
-        let first = lines.next().unwrap_or_else(|| panic!("{command:?} said nothing"));
+        let first = lines.next().unwrap_or_else(|| panic!("{command:?} printed no error"));
         let reason =
             first.strip_prefix("error: ").and_then(|line| line.split(':').next()).unwrap_or_default();
         let (mut metadata, mut violations) = (Vec::new(), Vec::new());
@@ -273,15 +278,15 @@ impl Cli<'_> {
                 metadata.push((key.to_owned(), value.to_owned()));
             }
         }
-        Came::refused(reason.to_owned(), metadata, violations)
+        Reply::refused(reason.to_owned(), metadata, violations)
     }
 }
 
-/// What the command line is given for a message.
-fn cli_arguments(ask: Ask) -> Vec<String> {
+/// Returns the arguments of the CLI for a call.
+fn cli_arguments(call: ApiCall) -> Vec<String> {
     let mut arguments = Arguments(Vec::new());
-    match ask {
-        Ask::accept_order(message) => {
+    match call {
+        ApiCall::accept_order(message) => {
             arguments.begin("accept").flag("order-id", Some(message.order_id));
             arguments.flag("customer-id", Some(message.customer_id));
             let until = message.storage_until.map(|until| serde_json::to_value(until).unwrap());
@@ -296,11 +301,11 @@ fn cli_arguments(ask: Ask) -> Vec<String> {
             arguments.flag("packaging", packaging);
             arguments.flag("pickup-point", message.pickup_point_id).flag("request-id", message.request_id);
         }
-        Ask::issue_orders(message) => {
+        ApiCall::issue_orders(message) => {
             arguments.begin("issue").batch(&message.order_ids, message.mode, message.pickup_point_id);
             arguments.flag("customer-id", message.customer_id).flag("request-id", message.request_id);
         }
-        Ask::return_to_courier(message) => {
+        ApiCall::return_to_courier(message) => {
             arguments.begin("return-to-courier").batch(
                 &message.order_ids,
                 message.mode,
@@ -308,19 +313,19 @@ fn cli_arguments(ask: Ask) -> Vec<String> {
             );
             arguments.flag("request-id", message.request_id);
         }
-        Ask::accept_return(message) => {
+        ApiCall::accept_return(message) => {
             arguments.begin("accept-return").flag("order-id", Some(message.order_id));
             arguments.flag("customer-id", Some(message.customer_id));
             arguments.flag("pickup-point", message.pickup_point_id).flag("request-id", message.request_id);
         }
-        Ask::get_order(message) => {
+        ApiCall::get_order(message) => {
             arguments.begin("get").flag("order-id", Some(message.order_id));
         }
-        Ask::get_order_history(message) => {
+        ApiCall::get_order_history(message) => {
             arguments.begin("history").flag("order-id", Some(message.order_id));
             arguments.flag("page-size", Some(message.page_size));
         }
-        Ask::list_orders(message) => {
+        ApiCall::list_orders(message) => {
             arguments.begin("list").flag("customer-id", message.customer_id);
             arguments.flag("pickup-point", message.pickup_point_id).flag("expired", message.expired);
             arguments.flag("last-n", message.last_n).flag("page-size", Some(message.page_size));
@@ -332,11 +337,11 @@ fn cli_arguments(ask: Ask) -> Vec<String> {
                 .collect();
             arguments.flag("states", Some(names.join(",")).filter(|names| !names.is_empty()));
         }
-        Ask::list_returns(message) => {
+        ApiCall::list_returns(message) => {
             arguments.begin("returns").flag("pickup-point", message.pickup_point_id);
             arguments.flag("page-size", Some(message.page_size));
         }
-        Ask::list_packaging(_) => {
+        ApiCall::list_packaging(_) => {
             arguments.begin("packaging");
         }
     }
