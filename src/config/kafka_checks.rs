@@ -31,10 +31,10 @@ pub(super) fn check(events: &Events, url: &KafkaUrl, faults: &mut Vec<Fault>, wa
     }
     match (&events.kafka_client_cert_file, &events.kafka_client_key_file) {
         (Some(_), None) => {
-            fault("kafka_client_key_file", "must be set together with events.kafka_client_cert_file")
+            fault("kafka_client_key_file", "must be set together with events.kafka_client_cert_file");
         }
         (None, Some(_)) => {
-            fault("kafka_client_cert_file", "must be set together with events.kafka_client_key_file")
+            fault("kafka_client_cert_file", "must be set together with events.kafka_client_key_file");
         }
         _ => {}
     }

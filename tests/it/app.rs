@@ -31,7 +31,7 @@ async fn issue(client: &mut OrderServiceClient<Channel>, order_id: &str) -> Resu
 }
 
 /// The reason of a refusal.
-fn reason(refused: Status) -> String {
+fn reason(refused: &Status) -> String {
     refused.get_details_error_info().expect("a refusal has details").reason
 }
 
@@ -48,7 +48,7 @@ fn storage_ends_at_the_deadline_to_the_microsecond() {
         let expired = ListOrdersRequest { expired: Some(true), ..Default::default() };
         assert_eq!(client.list_orders(expired.clone()).await.unwrap().into_inner().orders, []);
         app.clock.set(START + DAY);
-        assert_eq!(reason(issue(&mut client, "late").await.unwrap_err()), "STORAGE_EXPIRED");
+        assert_eq!(reason(&issue(&mut client, "late").await.unwrap_err()), "STORAGE_EXPIRED");
         let late = GetOrderRequest { order_id: "late".to_owned() };
         assert!(client.get_order(late).await.unwrap().into_inner().expired);
         let listed = client.list_orders(expired).await.unwrap().into_inner().orders;
@@ -74,7 +74,7 @@ fn the_return_window_closes_48_hours_after_issue_to_the_microsecond() {
         client.accept_return(bring_back("in-time")).await.unwrap();
         app.clock.set(START + 48 * HOUR);
         let refused = client.accept_return(bring_back("late")).await.unwrap_err();
-        assert_eq!(reason(refused), "RETURN_WINDOW_CLOSED");
+        assert_eq!(reason(&refused), "RETURN_WINDOW_CLOSED");
     });
 }
 
