@@ -1,5 +1,5 @@
-//! The composition root: configuration → adapters → use cases → servers. The
-//! only place that knows them all.
+//! The composition root: configuration → adapters → use cases → servers. No
+//! other module knows all of them.
 
 mod consumer;
 mod events;
@@ -38,70 +38,70 @@ pub use consumer::{ConsumeOptions, Consumed, consume, follow, instant};
 use events::{sink, spawn_publishing};
 pub use store::{SchemaStep, Store, migrate, postgres_client, schema};
 
-/// Why the service did not start.
+/// An error that keeps the service from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The data directory could not be made.
-    #[error("cannot make the data directory {}", path.display())]
+    /// The data directory could not be created.
+    #[error("cannot create the data directory {} (data_dir)", path.display())]
     DataDir {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: io::Error,
     },
-    /// The store could not be opened.
+    /// The SQLite store could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The database of the store could not be opened.
+    /// The PostgreSQL store could not be opened.
     #[error(transparent)]
     Postgres(#[from] postgres::OpenError),
-    /// The store was opened, but does not answer.
-    #[error("the store does not answer")]
+    /// The store was opened, but a request to it failed.
+    #[error("the store does not answer (store.url)")]
     Store(#[from] PortError),
     /// The journal could not be opened.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// TLS to Kafka cannot be spoken as configured.
+    /// The TLS or login settings of Kafka are invalid.
     #[error(transparent)]
     Kafka(#[from] SecurityError),
-    /// There is nothing to consume.
-    #[error("events are sent nowhere (events.url is none:), so there are none to consume")]
+    /// No event sink is configured, so the consumer has no source.
+    #[error("events are not published (events.url is none:), so there is nothing to consume")]
     NoSource,
-    /// The place that events are sent to cannot be read.
-    #[error("the events cannot be read")]
+    /// The event source cannot be read.
+    #[error("events cannot be read (events.url)")]
     Source(#[source] PortError),
-    /// No random numbers for a secret.
-    #[error("the platform has no random numbers")]
+    /// The operating system returned no random numbers.
+    #[error("the operating system returned no random numbers")]
     Random(#[from] getrandom::Error),
-    /// Nothing keeps the metrics.
-    #[error("metrics cannot be kept")]
+    /// The metrics recorder could not be installed.
+    #[error("the metrics recorder cannot be installed")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
-    /// An address is taken, or not ours.
+    /// A listening address is in use or not available.
     #[error("cannot listen on {addr} ({key})")]
     Listen {
         /// The address.
         addr: SocketAddr,
-        /// The key of the configuration that set it.
+        /// Its configuration key.
         key: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         cause: io::Error,
     },
 }
 
-/// Where a service listens.
+/// The listening addresses of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
     /// gRPC.
     pub grpc: SocketAddr,
     /// REST and Swagger UI.
     pub http: SocketAddr,
-    /// Liveness and readiness.
+    /// Health checks and metrics.
     pub admin: SocketAddr,
 }
 
-/// The sockets of a service, open before anything answers on them.
+/// The listening sockets of a service, opened before any server starts.
 struct Sockets {
     grpc: TcpListener,
     http: TcpListener,
@@ -205,11 +205,12 @@ pub async fn start(
     let options = grpc_options(config);
     let http_options = http_options(config, &ids);
     let done = CancellationToken::new();
-    // It stops after the servers, so that what they still accept goes out too.
+    // Publishing stops after the servers, so that the events of the last commands
+    // are published too.
     spawn_publishing(&store, sink, operated, clock, &writer, life, &done);
     spawn_admin(sockets.admin, admin_ready, metrics, life, &done);
-    // However the servers end, the workers end after the last of them, and the
-    // admin face last.
+    // Dropped when both servers have ended: closes the writer pool, then stops
+    // publishing and the admin server.
     let served = Arc::new((Closing(writer), done.drop_guard()));
     let (http_service, http_served) = (Arc::new(service.clone()), Arc::clone(&served));
     let (http_hard, http_soft) = (hard.clone(), soft.clone());
@@ -237,7 +238,7 @@ fn spawn_workers(writer: &Writer, workers: usize, life: &Lifecycle) {
     }
 }
 
-/// The admin face, and the upkeep of the metrics recorder, until `stop` is cancelled.
+/// Spawns the admin server and the metrics upkeep, until `stop` is cancelled.
 fn spawn_admin(
     listener: TcpListener,
     ready: Ready,
@@ -263,7 +264,8 @@ fn operate(
     OperateOutbox::new(Arc::clone(&store.log), Arc::clone(&store.outbox), clock, tokens, sink)
 }
 
-/// The folder of our files is ours to make; that of a store elsewhere is not.
+/// Creates the data directory. The folder of a store with its own path must
+/// exist.
 async fn make_data_dir(path: &Path) -> Result<(), StartError> {
     let made = tokio::fs::create_dir_all(path).await;
     made.map_err(|cause| StartError::DataDir { path: path.to_owned(), cause })
@@ -308,7 +310,7 @@ fn writer(
     Writer::new(Arc::clone(&store.orders), Arc::clone(clock), Arc::clone(ids), Arc::clone(policy), limits)
 }
 
-/// Host and process id, for operators who look for who leads.
+/// Returns host and process id, which name the leader in `pvz outbox status`.
 fn process_name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}:{}", std::process::id())

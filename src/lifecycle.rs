@@ -1,10 +1,10 @@
-//! How the process ends: softly when it is asked to, at once when it is asked
-//! twice, and never silently after a task of it has crashed.
+//! Shutdown of the process: a drain after the first signal, an immediate exit
+//! after the second, and a non-zero exit code if a task failed.
 //!
-//! Two tokens tell the tasks. The soft one means drain: take no new work, finish
-//! what was accepted. The hard one means abort: the drain deadline has passed.
-//! Only who takes work from outside listens to the soft one; who is given work
-//! from within ends when its queue is closed, after the last of it.
+//! Two cancellation tokens control the tasks. The soft token means drain: accept
+//! no new work, finish accepted work. The hard token means abort: the drain
+//! deadline has passed. Tasks that accept work from outside observe the soft
+//! token. Tasks with an internal queue end when the queue is closed and empty.
 //! (The model is matrix-authentication-service's shutdown.)
 
 use std::error::Error;
@@ -19,13 +19,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::ports::chain;
 
-/// How long tasks may take to notice the hard token. They only have to return.
+/// Time for tasks to return after the hard token was cancelled.
 const ABORT_GRACE: Duration = Duration::from_secs(2);
 
-/// What a task fails with.
+/// The error of a failed task.
 pub type TaskError = Box<dyn Error + Send + Sync>;
 
-/// The handle that tasks and their makers share.
+/// A handle to spawn tasks and to shut them down. Clones share the same tasks.
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
     soft: CancellationToken,
@@ -34,37 +34,37 @@ pub struct Lifecycle {
     tasks: Arc<Mutex<Tasks>>,
 }
 
-/// Who runs, to be named when the deadline cuts them, and who failed.
+/// The names of running tasks, for the log when the drain deadline passes.
 #[derive(Debug, Default)]
 struct Tasks {
     running: Vec<&'static str>,
     failed: bool,
 }
 
-/// How the process ended.
+/// The result of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything that was accepted is finished.
+    /// All accepted work is finished.
     Finished,
-    /// A task failed, or the deadline cut accepted work.
+    /// A task failed, or accepted work was aborted at the drain deadline.
     Failed,
-    /// A second signal: nobody was waited for.
-    Impatient(Signal),
+    /// A second signal arrived: the process exits without waiting.
+    SecondSignal(Signal),
 }
 
 impl Exit {
-    /// The exit code: 0, 1, or 128 and the signal's number.
+    /// Returns the exit code: 0, 1, or 128 plus the signal number.
     pub const fn code(self) -> u8 {
         match self {
             Self::Finished => 0,
             Self::Failed => 1,
-            Self::Impatient(Signal::Interrupt) => 130,
-            Self::Impatient(Signal::Terminate) => 143,
+            Self::SecondSignal(Signal::Interrupt) => 130,
+            Self::SecondSignal(Signal::Terminate) => 143,
         }
     }
 }
 
-/// A wish to end the process.
+/// A signal that ends the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// SIGINT, or Ctrl-C.
@@ -83,23 +83,23 @@ impl fmt::Display for Signal {
 }
 
 impl Lifecycle {
-    /// A process that runs.
+    /// Returns a lifecycle without tasks.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The token of the drain: when it is cancelled, refuse new work, finish
-    /// what was accepted, and return.
+    /// Returns the drain token. When it is cancelled, a task refuses new work,
+    /// finishes accepted work and returns.
     pub fn soft(&self) -> &CancellationToken {
         &self.soft
     }
 
-    /// The token of the abort: when it is cancelled, return at once.
+    /// Returns the abort token. When it is cancelled, a task returns at once.
     pub fn hard(&self) -> &CancellationToken {
         &self.hard
     }
 
-    /// Resolves when the drain begins, for servers that want a future.
+    /// Resolves when the drain begins.
     pub fn draining(&self) -> WaitForCancellationFutureOwned {
         self.soft.clone().cancelled_owned()
     }
@@ -109,8 +109,8 @@ impl Lifecycle {
         self.soft.cancel();
     }
 
-    /// Runs a task that the end of the process waits for. If it returns an error
-    /// or panics, the process drains and its exit code says so.
+    /// Spawns a task that the shutdown waits for. If it returns an error or
+    /// panics, the process drains and exits with code 1.
     pub fn spawn<F, E>(&self, name: &'static str, task: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -120,7 +120,7 @@ impl Lifecycle {
         let this = self.clone();
         self.tracker.spawn(async move {
             let outcome = AssertUnwindSafe(task).catch_unwind().await;
-            // A panic's text is logged by the panic hook.
+            // The panic hook logs the panic message.
             let failure = match outcome {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(chain(error.into().as_ref())),
@@ -130,7 +130,7 @@ impl Lifecycle {
         });
     }
 
-    /// The same for a task that cannot fail but by a panic.
+    /// Spawns a task that can fail only by a panic.
     pub fn spawn_until_done(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.spawn(name, task.map(Ok::<_, std::convert::Infallible>));
     }
@@ -142,15 +142,15 @@ impl Lifecycle {
         }
         if let Some(failure) = failure {
             tasks.failed = true;
-            tracing::error!(task = name, error = failure, "a task failed, so the process ends");
+            tracing::error!(task = name, error = failure, "task failed, shutting down");
             self.soft.cancel();
         }
     }
 
-    /// Waits for the end: until every task has returned by itself, or a drain
-    /// was asked for and is over. Tasks have `drain_deadline` for it. A second
-    /// signal ends the wait at once; one that comes while the process drains
-    /// because a task failed is still the first.
+    /// Waits until every task has returned, or until a signal or a failed task
+    /// starts a drain and the drain is over. Tasks have `drain_deadline` to
+    /// finish. A second signal ends the wait at once. A signal during a drain that
+    /// a failed task started counts as the first.
     pub async fn run(self, signals: impl Stream<Item = Signal>, drain_deadline: Duration) -> Exit {
         let mut signals = std::pin::pin!(signals.fuse());
         let mut asked = false;
@@ -159,7 +159,7 @@ impl Lifecycle {
             () = self.tracker.wait() => return self.exit(),
             () = self.soft.cancelled() => {}
             Some(signal) = signals.next() => {
-                tracing::info!(%signal, "draining: new work is refused, accepted work finishes");
+                tracing::info!(%signal, "draining: refusing new work, finishing accepted work");
                 asked = true;
                 self.soft.cancel();
             }
@@ -171,10 +171,10 @@ impl Lifecycle {
                 () = &mut deadline => return self.abort().await,
                 Some(signal) = signals.next() => {
                     if asked {
-                        tracing::warn!(%signal, "a second signal: ending at once");
-                        return Exit::Impatient(signal);
+                        tracing::warn!(%signal, "second signal, exiting without waiting for accepted work");
+                        return Exit::SecondSignal(signal);
                     }
-                    tracing::info!(%signal, "draining already: accepted work finishes");
+                    tracing::info!(%signal, "already draining: finishing accepted work");
                     asked = true;
                 }
             }
@@ -183,11 +183,11 @@ impl Lifecycle {
 
     async fn abort(&self) -> Exit {
         let running = self.tasks().running.join(", ");
-        tracing::error!(tasks = running, "the drain deadline has passed: cutting accepted work");
+        tracing::error!(tasks = running, "drain deadline exceeded, aborting accepted work");
         self.hard.cancel();
         if tokio::time::timeout(ABORT_GRACE, self.tracker.wait()).await.is_err() {
             let running = self.tasks().running.join(", ");
-            tracing::error!(tasks = running, "some tasks did not return: leaving them behind");
+            tracing::error!(tasks = running, "tasks did not return after the abort, exiting without them");
         }
         Exit::Failed
     }
@@ -196,25 +196,26 @@ impl Lifecycle {
         if self.tasks().failed { Exit::Failed } else { Exit::Finished }
     }
 
-    /// The list stays true whatever happened while it was locked.
+    /// Ignores poisoning: every change of the list is complete before a panic can
+    /// happen.
     fn tasks(&self) -> std::sync::MutexGuard<'_, Tasks> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The signals of the process, from now on; the platform's own handling of them
-/// is off.
+/// Returns the stream of SIGINT and SIGTERM, and replaces the platform's default
+/// handling of both.
 ///
-/// A write beyond a limit on the size of files (`ulimit -f`) is a full disk: an
-/// error to be answered, not the end of the process, which its signal would be.
+/// Also handles SIGXFSZ, so that a write beyond the file size limit
+/// (`ulimit -f`) is an I/O error instead of the end of the process.
 ///
 /// # Errors
-/// When the platform refuses to tell.
+/// Returns an error if a signal handler cannot be installed.
 #[cfg(unix)]
 pub fn signals() -> std::io::Result<impl Stream<Item = Signal>> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    // Handled is as good as ignored, and it stays so when the handle is gone.
+    // The handler stays installed after the handle is dropped.
     drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -226,10 +227,10 @@ pub fn signals() -> std::io::Result<impl Stream<Item = Signal>> {
     }))
 }
 
-/// The signals of the process, from now on: Ctrl-C is all there is here.
+/// Returns the stream of Ctrl-C events, the only signal on this platform.
 ///
 /// # Errors
-/// Never on this platform.
+/// Does not fail on this platform.
 #[cfg(not(unix))]
 pub fn signals() -> std::io::Result<impl Stream<Item = Signal>> {
     Ok(futures::stream::unfold((), |()| async {
@@ -257,21 +258,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_ends_when_every_task_has_returned() {
+    async fn finishes_when_every_task_has_returned() {
         let life = Lifecycle::new();
         life.spawn("work", async { Ok::<(), io::Error>(()) });
         assert_eq!(life.run(no_signal(), NEVER_REACHED).await, Exit::Finished);
     }
 
     #[tokio::test]
-    async fn a_signal_drains_and_waits_for_accepted_work() {
+    async fn signal_drains_and_waits_for_accepted_work() {
         let life = Lifecycle::new();
         let (done, finished) = tokio::sync::oneshot::channel();
         let draining = life.draining();
         life.spawn("work", async move {
             draining.await;
             tokio::task::yield_now().await;
-            done.send(()).map_err(|()| io::Error::other("nobody listens"))
+            done.send(()).map_err(|()| io::Error::other("the receiver is gone"))
         });
         let hard = life.hard().clone();
         assert_eq!(life.run(then_quiet(&[Signal::Terminate]), NEVER_REACHED).await, Exit::Finished);
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_fails_drains_the_others_and_shows_in_the_exit_code() {
+    async fn failed_task_drains_the_others_and_sets_the_exit_code() {
         let life = Lifecycle::new();
         let draining = life.draining();
         life.spawn("other", async move {
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_counts_as_a_failure() {
+    async fn panic_is_a_failure() {
         let life = Lifecycle::new();
         let draining = life.draining();
         life.spawn("other", async move {
@@ -305,36 +306,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_signal_after_a_failure_cuts_nothing() {
+    async fn first_signal_after_a_failure_aborts_nothing() {
         let life = Lifecycle::new();
-        let (tell, told) = tokio::sync::oneshot::channel::<()>();
-        life.spawn("work", told);
+        let (finish, finished) = tokio::sync::oneshot::channel::<()>();
+        life.spawn("work", finished);
         life.spawn("broken", async { Err(io::Error::other("no more")) });
         let draining = life.draining();
         let signals = stream::once(async move {
             draining.await;
             Signal::Terminate
         });
-        // The stream is asked again only after its signal was dealt with.
+        // The stream is polled again only after its signal was handled.
         let signals = signals.chain(stream::once(async move {
-            assert_eq!(tell.send(()), Ok(()));
+            assert_eq!(finish.send(()), Ok(()));
             std::future::pending().await
         }));
         assert_eq!(life.run(signals, NEVER_REACHED).await, Exit::Failed);
     }
 
     #[tokio::test]
-    async fn a_second_signal_waits_for_nobody() {
+    async fn second_signal_exits_without_waiting() {
         for (second, code) in [(Signal::Interrupt, 130), (Signal::Terminate, 143)] {
             let life = Lifecycle::new();
             life.spawn("stuck", std::future::pending::<io::Result<()>>());
             let exit = life.run(then_quiet(&[Signal::Terminate, second]), NEVER_REACHED).await;
-            assert_eq!((exit, exit.code()), (Exit::Impatient(second), code));
+            assert_eq!((exit, exit.code()), (Exit::SecondSignal(second), code));
         }
     }
 
     #[tokio::test]
-    async fn the_deadline_cuts_what_still_runs_and_says_so() {
+    async fn drain_deadline_aborts_running_tasks() {
         let life = Lifecycle::new();
         let hard = life.hard().clone();
         life.spawn("slow", async move {

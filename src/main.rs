@@ -3,8 +3,8 @@ use std::process::ExitCode;
 use mimalloc::MiMalloc;
 use pvz::cli;
 
-/// glibc's was a sixth of the server's CPU time under load. Without huge pages,
-/// which double its memory and make nothing faster (benches/README.md).
+/// Takes less CPU time than glibc's allocator. Huge pages are off, because they
+/// double the memory and do not speed it up (benches/README.md).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

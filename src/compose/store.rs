@@ -1,4 +1,4 @@
-//! Which store, and how it is opened.
+//! Opens the configured store.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -18,15 +18,15 @@ use crate::ports::{CommitNotifications, EventLog, Inbox, OrderStore, Outbox, Por
 pub struct Store {
     /// The orders.
     pub orders: Arc<dyn OrderStore>,
-    /// The log of events.
+    /// The event log.
     pub log: Arc<dyn EventLog>,
-    /// What a consumer has read.
+    /// The inbox of a consumer.
     pub(super) inbox: Arc<dyn Inbox>,
-    /// How far events were published.
+    /// The outbox of the relay.
     pub(super) outbox: Arc<dyn Outbox>,
     /// News among the replicas; none where one process has the store.
     pub(super) news: Option<Arc<dyn CommitNotifications>>,
-    /// How many workers suit it.
+    /// The default number of writer workers.
     pub(super) workers: usize,
 }
 
@@ -38,8 +38,7 @@ impl Store {
         Self { orders, log, inbox, outbox: store, news: None, workers }
     }
 
-    /// Opens the store for serving, with its schema brought up to date unless
-    /// that is left to `pvz migrate`.
+    /// Opens the store for serving. Migrates its schema if `store.migrate` says so.
     pub async fn open(config: &Config) -> Result<Self, StartError> {
         match &config.store.url {
             StoreUrl::Memory => {
@@ -47,7 +46,7 @@ impl Store {
                 getrandom::fill(&mut secret)?;
                 Ok(Self::new(MemoryStore::new(secret), 1))
             }
-            // One writer at a time is all that SQLite has.
+            // SQLite has one writer at a time.
             StoreUrl::Sqlite(path) => Ok(Self::new(sqlite(path, config, SqliteStore::open).await?, 1)),
             StoreUrl::Postgres(url) => {
                 let options = postgres_options(url, config)?;
@@ -60,7 +59,7 @@ impl Store {
         }
     }
 
-    /// Opens the store for reading, beside whoever serves it.
+    /// Opens the store for reading, also while another process serves it.
     pub async fn open_read_only(config: &Config) -> Result<Self, StartError> {
         match &config.store.url {
             StoreUrl::Memory => Self::open(config).await,
@@ -76,7 +75,7 @@ impl Store {
     }
 }
 
-/// Opens a SQLite file, on a thread that may block.
+/// Opens a SQLite file on a blocking thread.
 async fn sqlite(
     path: &Path,
     config: &Config,
@@ -93,8 +92,8 @@ async fn sqlite(
     Ok(opened.map_err(|error| PortError::unavailable("opening the store broke off", error))??)
 }
 
-/// The batch of one is written while that of the other is on its way there; more
-/// make smaller batches.
+/// The database writes the batch of one worker while the other sends its batch.
+/// More workers make the batches smaller.
 const POSTGRES_WORKERS: usize = 2;
 
 fn postgres_options(url: &PostgresUrl, config: &Config) -> Result<PostgresOptions, postgres::OpenError> {
@@ -103,7 +102,7 @@ fn postgres_options(url: &PostgresUrl, config: &Config) -> Result<PostgresOption
         server: address(url)?,
         standby: config.store.read_url.as_ref().map(address).transpose()?,
         readers: config.store.pool_size,
-        // One more for health checks and maintenance.
+        // One connection more, for health checks and maintenance.
         writers: NonZeroUsize::MIN.saturating_add(workers),
         timeout: config.store.statement_timeout,
     })
@@ -113,7 +112,7 @@ fn address(url: &PostgresUrl) -> Result<ServerAddress, postgres::OpenError> {
     Ok(ServerAddress { config: (*url.server).clone(), tls: postgres_tls(&url.tls)? })
 }
 
-/// What each mode of libpq means.
+/// Maps libpq's `sslmode` values.
 fn postgres_tls(url: &PostgresTls) -> Result<Tls, postgres::OpenError> {
     let authorities = url.authorities.as_ref().map(|authorities| match authorities {
         PostgresAuthorities::Machine => Authorities::Machine,
@@ -133,20 +132,21 @@ fn postgres_tls(url: &PostgresTls) -> Result<Tls, postgres::OpenError> {
     Ok(Tls::open(encryption, &check, url.client.as_ref())?)
 }
 
-/// A step of a store's schema.
+/// A migration of a store's schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaStep {
-    /// Its version and what it does.
+    /// Version and name.
     pub name: String,
-    /// Whether the store has it.
+    /// True if the migration has been applied.
     pub applied: bool,
 }
 
-/// Brings the schema of the store up to date, and names the steps that this
-/// took.
+/// Migrates the schema of the store and returns the names of the applied
+/// migrations.
 ///
 /// # Errors
-/// The store cannot be opened, a newer release was here, or a step failed.
+/// Returns an error if the store cannot be opened, was migrated by a newer
+/// release, or a migration fails.
 pub async fn migrate(config: &Config) -> Result<Vec<String>, StartError> {
     match &config.store.url {
         StoreUrl::Memory => Ok(Vec::new()),
@@ -163,11 +163,11 @@ pub async fn migrate(config: &Config) -> Result<Vec<String>, StartError> {
     }
 }
 
-/// The steps of the store's schema, in order. Those that this release does not
-/// know come last.
+/// Returns the migrations of the store, in order. Migrations of a newer release
+/// come last.
 ///
 /// # Errors
-/// The store cannot be read.
+/// Returns an error if the store cannot be read.
 pub async fn schema(config: &Config) -> Result<Vec<SchemaStep>, StartError> {
     match &config.store.url {
         StoreUrl::Memory => Ok(Vec::new()),

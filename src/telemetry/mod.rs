@@ -1,6 +1,6 @@
-//! Logs: structured, to stderr, for people on a terminal and JSON otherwise.
-//! They name ids, never bodies and never secrets. Times are UTC in RFC 3339.
-//! And the keeper of metrics, in `metrics`.
+//! Structured logs on stderr, human-readable on a terminal and JSON otherwise,
+//! and the metrics recorder. Log lines contain ids, but no bodies and no secrets.
+//! Times are UTC in RFC 3339.
 
 mod metrics;
 
@@ -15,32 +15,32 @@ use tracing_subscriber::fmt::MakeWriter;
 pub use self::metrics::Metrics;
 use crate::config::{Log, LogFormat};
 
-/// Libraries that are not heard unless asked for.
-const QUIET: [&str; 1] = ["rskafka"];
+/// Libraries whose logs are off unless `log.filter` names them.
+const OFF_BY_DEFAULT: [&str; 1] = ["rskafka"];
 
-/// Why there are no logs.
+/// An error that keeps logging from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The filter cannot be read; a checked configuration has none such.
-    #[error("log.filter cannot be read")]
+    /// The filter is invalid. A valid configuration never has one.
+    #[error("log.filter is invalid")]
     Filter(#[from] ParseError),
-    /// Somebody has set up logs in this process before.
-    #[error("logs are set up already")]
-    Twice(#[from] tracing::dispatcher::SetGlobalDefaultError),
+    /// Logging was already initialized in this process.
+    #[error("logging is already initialized")]
+    AlreadyInitialized(#[from] tracing::dispatcher::SetGlobalDefaultError),
 }
 
-/// How one line looks.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// For people, in colour.
+pub enum LineFormat {
+    /// Human-readable, in colour.
     Colour,
-    /// For people, plain.
+    /// Human-readable, without colour.
     Plain,
-    /// One JSON object.
+    /// A JSON object.
     Json,
 }
 
-impl Look {
+impl LineFormat {
     fn of(format: LogFormat, terminal: bool) -> Self {
         match (format, terminal) {
             (LogFormat::Json, _) | (LogFormat::Auto, false) => Self::Json,
@@ -50,45 +50,45 @@ impl Look {
     }
 }
 
-/// Sends this process's logs to stderr, panics included. Once, at the start.
+/// Sends the logs of the process, including panics, to stderr.
 ///
 /// # Errors
-/// When the filter cannot be read, or somebody was here before.
+/// Returns an error if the filter is invalid or logging is already initialized.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
-    let look = Look::of(log.format, io::stderr().is_terminal());
-    let dispatch = dispatch(&log.filter, look, io::stderr)?;
+    let format = LineFormat::of(log.format, io::stderr().is_terminal());
+    let dispatch = dispatch(&log.filter, format, io::stderr)?;
     tracing::dispatcher::set_global_default(dispatch)?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
 }
 
-/// Where events go, for a process or, in tests, for a scope.
+/// Returns a subscriber that writes log lines to `writer`.
 ///
 /// # Errors
-/// When the filter cannot be read.
-pub fn dispatch<W>(filter: &str, look: Look, writer: W) -> Result<Dispatch, ParseError>
+/// Returns an error if the filter is invalid.
+pub fn dispatch<W>(filter: &str, format: LineFormat, writer: W) -> Result<Dispatch, ParseError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(quiet(filter))?)
-        // Without this a log that cannot be written panics: it is reported by
-        // `eprintln!`, to the same broken stderr.
+        .with_env_filter(EnvFilter::try_new(without_noise(filter))?)
+        // Otherwise a failed write panics, because the subscriber reports it with
+        // `eprintln!` to the same broken stderr.
         .log_internal_errors(false)
         .with_writer(writer);
-    Ok(match look {
-        // Whether colour is wanted (NO_COLOR) is the subscriber's to ask.
-        Look::Colour => erase(builder.finish()),
-        Look::Plain => erase(builder.with_ansi(false).finish()),
-        Look::Json => erase(builder.json().flatten_event(true).finish()),
+    Ok(match format {
+        // The subscriber itself honours NO_COLOR.
+        LineFormat::Colour => erase(builder.finish()),
+        LineFormat::Plain => erase(builder.with_ansi(false).finish()),
+        LineFormat::Json => erase(builder.json().flatten_event(true).finish()),
     })
 }
 
-/// The filter, with libraries silenced that log every try of what we try again
-/// anyhow and report ourselves. Who names one in the filter hears it.
-fn quiet(filter: &str) -> String {
-    let unheard = QUIET.into_iter().filter(|library| !filter.contains(library));
-    unheard.fold(filter.to_owned(), |filter, library| format!("{filter},{library}=off"))
+/// Turns off libraries that log every failed attempt, because pvz retries and
+/// reports the failure itself. A library named in the filter stays on.
+fn without_noise(filter: &str) -> String {
+    let off = OFF_BY_DEFAULT.into_iter().filter(|library| !filter.contains(library));
+    off.fold(filter.to_owned(), |filter, library| format!("{filter},{library}=off"))
 }
 
 fn erase(subscriber: impl Subscriber + Send + Sync) -> Dispatch {
@@ -96,19 +96,19 @@ fn erase(subscriber: impl Subscriber + Send + Sync) -> Dispatch {
 }
 
 fn log_panic(info: &PanicHookInfo<'_>) {
-    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
     let message = info.payload_as_str().unwrap_or("(no text)");
     let thread = std::thread::current();
     tracing::error!(
         panic = message,
-        place,
+        location,
         thread = thread.name().unwrap_or_default(),
         backtrace = backtrace(),
-        "a panic: this is a bug in the program"
+        "panic: this is a bug in pvz, please report it"
     );
 }
 
-/// The stack, if `RUST_BACKTRACE` asks for one.
+/// Returns the backtrace if `RUST_BACKTRACE` enables it.
 fn backtrace() -> Option<String> {
     use std::backtrace::{Backtrace, BacktraceStatus};
 
@@ -121,7 +121,7 @@ mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
-    use super::{Look, dispatch, log_panic};
+    use super::{LineFormat, dispatch, log_panic};
     use crate::config::LogFormat;
 
     #[derive(Clone, Default)]
@@ -137,17 +137,17 @@ mod tests {
         }
     }
 
-    fn logged(filter: &str, look: Look, log: impl FnOnce()) -> String {
+    fn logged(filter: &str, format: LineFormat, log: impl FnOnce()) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
-        tracing::dispatcher::with_default(&dispatch(filter, look, move || writer.clone()).unwrap(), log);
+        tracing::dispatcher::with_default(&dispatch(filter, format, move || writer.clone()).unwrap(), log);
         let bytes = captured.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
 
     #[test]
-    fn json_has_the_fields_flat_and_the_time_in_utc() {
-        let text = logged("info", Look::Json, || {
+    fn json_lines_have_flat_fields_and_utc_times() {
+        let text = logged("info", LineFormat::Json, || {
             let _span = tracing::info_span!("call", request = "r-1").entered();
             tracing::info!(order_id = "o-1", "accepted");
         });
@@ -161,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn plain_has_no_escape_sequences_even_from_outside() {
-        let text = logged("info", Look::Plain, || tracing::info!(actor = "a\u{1b}[2J", "hello"));
+    fn plain_lines_contain_no_escape_sequences() {
+        let text = logged("info", LineFormat::Plain, || tracing::info!(actor = "a\u{1b}[2J", "hello"));
         assert!(text.contains("hello") && !text.contains('\u{1b}'), "{text:?}");
     }
 
     #[test]
-    fn the_filter_filters_by_module() {
-        let text = logged("error,pvz::telemetry=debug", Look::Plain, || {
+    fn filter_applies_by_module() {
+        let text = logged("error,pvz::telemetry=debug", LineFormat::Plain, || {
             tracing::debug!("mine");
             tracing::info!(target: "other", "theirs");
         });
@@ -176,33 +176,33 @@ mod tests {
     }
 
     #[test]
-    fn a_noisy_library_is_heard_when_asked_for() {
+    fn noisy_library_is_logged_when_the_filter_names_it() {
         let log = || tracing::warn!(target: "rskafka::connection", "Failed to connect to broker");
-        assert_eq!(logged("info", Look::Plain, log), "");
-        assert!(logged("info,rskafka=warn", Look::Plain, log).contains("Failed to connect"));
+        assert_eq!(logged("info", LineFormat::Plain, log), "");
+        assert!(logged("info,rskafka=warn", LineFormat::Plain, log).contains("Failed to connect"));
     }
 
     #[test]
-    fn the_look_follows_the_terminal_unless_told() {
-        assert_eq!(Look::of(LogFormat::Auto, true), Look::Colour);
-        assert_eq!(Look::of(LogFormat::Auto, false), Look::Json);
-        assert_eq!(Look::of(LogFormat::Human, false), Look::Plain);
-        assert_eq!(Look::of(LogFormat::Json, true), Look::Json);
+    fn format_follows_the_terminal_unless_configured() {
+        assert_eq!(LineFormat::of(LogFormat::Auto, true), LineFormat::Colour);
+        assert_eq!(LineFormat::of(LogFormat::Auto, false), LineFormat::Json);
+        assert_eq!(LineFormat::of(LogFormat::Human, false), LineFormat::Plain);
+        assert_eq!(LineFormat::of(LogFormat::Json, true), LineFormat::Json);
     }
 
     #[test]
-    fn a_panic_is_a_log_line() {
+    fn panic_is_logged() {
         let before = std::panic::take_hook();
-        // The other tests of this process keep theirs.
+        // Other tests of this process keep the previous hook.
         std::panic::set_hook(Box::new(move |info| {
             log_panic(info);
             before(info);
         }));
-        let text = logged("info", Look::Json, || {
+        let text = logged("info", LineFormat::Json, || {
             assert!(std::panic::catch_unwind(|| panic!("on purpose")).is_err());
         });
         let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         assert_eq!(line["panic"], "on purpose");
-        assert!(line["place"].as_str().unwrap().contains("telemetry"));
+        assert!(line["location"].as_str().unwrap().contains("telemetry"));
     }
 }

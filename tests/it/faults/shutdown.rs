@@ -197,7 +197,7 @@ async fn work_that_is_stuck_past_the_deadline_shows_in_the_exit_code() {
     let (code, log) = tokio::task::spawn_blocking(|| service.wait()).await.unwrap();
     assert_eq!(code, Some(1), "{log:#?}");
     assert!(began.elapsed() >= Duration::from_secs(1) && began.elapsed() < PROMPT, "{:?}", began.elapsed());
-    assert!(log.iter().any(|line| line.contains("the drain deadline has passed")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("drain deadline exceeded")), "{log:#?}");
     drop(lock);
     let told = stuck.await.unwrap();
     assert!(told.map_or(true, |heard| heard.answer.is_err()));
