@@ -13,9 +13,9 @@ use crate::postgres::cluster::cluster;
 use crate::process::pvz;
 
 /// Sends the same request `times` times at once, spread over connections.
-async fn at_once(clients: &[Client], ask: &Ask, times: usize) -> Vec<Heard> {
-    let asks = (0..times).map(|n| ask.send(&clients[n % clients.len()]));
-    join_all(asks).await.into_iter().map(Result::unwrap).collect()
+async fn send_concurrently(clients: &[Client], ask: &Ask, times: usize) -> Vec<Heard> {
+    let requests = (0..times).map(|n| ask.send(&clients[n % clients.len()]));
+    join_all(requests).await.into_iter().map(Result::unwrap).collect()
 }
 
 async fn connections(service: &Service, count: usize) -> Vec<Client> {
@@ -37,17 +37,19 @@ async fn fifty_accepts_of_one_order_have_one_effect() {
     let service = Service::start(dir.path(), "");
     let clients = connections(&service, 10).await;
     let ask = Ask::Accept(parcel("1", "7"));
-    let heard = at_once(&clients, &ask, 50).await;
-    let (done, refused): (Vec<_>, Vec<_>) = heard.iter().partition(|heard| heard.answer.is_ok());
+    let replies = send_concurrently(&clients, &ask, 50).await;
+    let (done, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.answer.is_ok());
     assert_eq!(done.len(), 1);
-    let is_identical = |heard: &&Heard| {
-        let refused = heard.answer.as_ref().unwrap_err();
+    let is_identical = |reply: &&Heard| {
+        let refused = reply.answer.as_ref().unwrap_err();
         refused.reason == "ORDER_ALREADY_EXISTS" && refused.metadata["identical"] == "true"
     };
     assert!(refused.iter().all(is_identical), "{refused:?}");
     let other = Ask::Accept(v1::AcceptOrderRequest { weight_grams: Some(5), ..parcel("1", "7") });
-    let heard = at_once(&clients, &other, 50).await;
-    assert!(heard.iter().all(|heard| heard.answer.as_ref().unwrap_err().metadata["field"] == "weight_grams"));
+    let replies = send_concurrently(&clients, &other, 50).await;
+    assert!(
+        replies.iter().all(|reply| reply.answer.as_ref().unwrap_err().metadata["field"] == "weight_grams")
+    );
     assert_eq!(get(&clients[0], "1").await.as_ref(), Some(done[0].order()), "the order is unchanged");
     assert_eq!(events(&clients[0]).await.len(), 1);
     service.stop();
@@ -60,9 +62,9 @@ async fn fifty_issues_of_one_order_have_one_effect() {
     let clients = connections(&service, 10).await;
     Ask::Accept(parcel("1", "7")).send(&clients[0]).await.unwrap();
     let issue = v1::IssueOrdersRequest { order_ids: vec!["1".to_owned()], ..Default::default() };
-    let heard = at_once(&clients, &Ask::Issue(issue), 50).await;
-    assert_eq!(heard.iter().filter(|heard| heard.answer.is_ok()).count(), 1);
-    assert_eq!(heard.iter().filter(|heard| heard.reason() == "ORDER_ALREADY_ISSUED").count(), 49);
+    let replies = send_concurrently(&clients, &Ask::Issue(issue), 50).await;
+    assert_eq!(replies.iter().filter(|reply| reply.answer.is_ok()).count(), 1);
+    assert_eq!(replies.iter().filter(|reply| reply.reason() == "ORDER_ALREADY_ISSUED").count(), 49);
     let types: Vec<_> = events(&clients[0]).await.iter().map(v1::Event::r#type).collect();
     assert_eq!(types, [v1::EventType::OrderAccepted, v1::EventType::OrderIssued]);
     service.stop();
@@ -74,9 +76,9 @@ async fn a_key_has_one_answer_across_connections_and_a_kill() {
     let service = Service::start(dir.path(), "");
     let clients = connections(&service, 16).await;
     let ask = Ask::Accept(keyed("1", "key"));
-    let heard = at_once(&clients, &ask, 64).await;
-    assert_eq!(heard.iter().filter(|heard| !heard.replayed).count(), 1, "one is not a replay");
-    assert!(heard.iter().all(|other| other.answer == heard[0].answer), "{heard:?}");
+    let replies = send_concurrently(&clients, &ask, 64).await;
+    assert_eq!(replies.iter().filter(|reply| !reply.replayed).count(), 1, "one is not a replay");
+    assert!(replies.iter().all(|other| other.answer == replies[0].answer), "{replies:?}");
     assert_eq!(events(&clients[0]).await.len(), 1);
 
     // The same key with a change in each field.
@@ -96,8 +98,8 @@ async fn a_key_has_one_answer_across_connections_and_a_kill() {
     };
     let others = changed.into_iter().map(|(field, message)| (field, Ask::Accept(message)));
     for (field, other) in others.chain([("method", Ask::Issue(issue))]) {
-        for heard in at_once(&clients, &other, 8).await {
-            let refused = heard.answer.unwrap_err();
+        for reply in send_concurrently(&clients, &other, 8).await {
+            let refused = reply.answer.unwrap_err();
             assert_eq!(
                 (refused.reason.as_str(), refused.metadata["field"].as_str()),
                 ("IDEMPOTENCY_KEY_REUSED", field)
@@ -108,8 +110,8 @@ async fn a_key_has_one_answer_across_connections_and_a_kill() {
     assert_verified(dir.path());
     let service = Service::start(dir.path(), "");
     let clients = connections(&service, 16).await;
-    let again = at_once(&clients, &ask, 64).await;
-    assert!(again.iter().all(|other| other.replayed && other.answer == heard[0].answer), "{again:?}");
+    let again = send_concurrently(&clients, &ask, 64).await;
+    assert!(again.iter().all(|other| other.replayed && other.answer == replies[0].answer), "{again:?}");
     assert_eq!(events(&clients[0]).await.len(), 1);
     service.stop();
 }
@@ -126,12 +128,12 @@ async fn a_stored_refusal_outlives_its_cause() {
             ..Default::default()
         })
     };
-    let heard = at_once(&clients, &issue("early"), 64).await;
-    assert!(heard.iter().all(|h| h.reason() == "ORDER_NOT_FOUND" && h.answer == heard[0].answer));
-    assert_eq!(heard.iter().filter(|heard| !heard.replayed).count(), 1);
+    let replies = send_concurrently(&clients, &issue("early"), 64).await;
+    assert!(replies.iter().all(|h| h.reason() == "ORDER_NOT_FOUND" && h.answer == replies[0].answer));
+    assert_eq!(replies.iter().filter(|reply| !reply.replayed).count(), 1);
     Ask::Accept(parcel("1", "7")).send(&clients[0]).await.unwrap();
-    let again = at_once(&clients, &issue("early"), 64).await;
-    assert!(again.iter().all(|h| h.replayed && h.answer == heard[0].answer));
+    let again = send_concurrently(&clients, &issue("early"), 64).await;
+    assert!(again.iter().all(|h| h.replayed && h.answer == replies[0].answer));
     assert!(issue("late").send(&clients[0]).await.unwrap().answer.is_ok());
     service.stop();
 }
@@ -166,14 +168,14 @@ async fn storm(keys: usize, start: impl Fn() -> Vec<Service>) {
     let ask = |key: usize| Ask::Accept(keyed(&format!("order-{key}"), &format!("key-{key}")));
     let storm = stream::iter(0..keys).map(|key| {
         let (clients, ask) = (clients.clone(), ask(key));
-        async move { (key, at_once(&clients, &ask, times(key)).await) }
+        async move { (key, send_concurrently(&clients, &ask, times(key)).await) }
     });
     let answers: BTreeMap<usize, Heard> = storm
         .buffer_unordered(16)
-        .map(|(key, heard)| {
-            assert_eq!(heard.iter().filter(|heard| !heard.replayed).count(), 1, "key {key}");
-            assert!(heard.iter().all(|other| other.answer == heard[0].answer), "key {key}: {heard:?}");
-            (key, heard[0].clone())
+        .map(|(key, replies)| {
+            assert_eq!(replies.iter().filter(|reply| !reply.replayed).count(), 1, "key {key}");
+            assert!(replies.iter().all(|other| other.answer == replies[0].answer), "key {key}: {replies:?}");
+            (key, replies[0].clone())
         })
         .collect()
         .await;
@@ -183,11 +185,11 @@ async fn storm(keys: usize, start: impl Fn() -> Vec<Service>) {
     let clients = spread(&services, 8).await;
     let again = stream::iter(0..keys).map(|key| {
         let (clients, ask) = (clients.clone(), ask(key));
-        async move { (key, at_once(&clients, &ask, 2).await) }
+        async move { (key, send_concurrently(&clients, &ask, 2).await) }
     });
     let mut again = again.buffer_unordered(16);
-    while let Some((key, heard)) = again.next().await {
-        assert!(heard.iter().all(|h| h.replayed && h.answer == answers[&key].answer), "key {key}");
+    while let Some((key, replies)) = again.next().await {
+        assert!(replies.iter().all(|h| h.replayed && h.answer == answers[&key].answer), "key {key}");
     }
     assert_eq!(events(&clients[0]).await.len(), keys);
     services.into_iter().for_each(Service::stop);
@@ -240,12 +242,12 @@ async fn a_key_has_one_answer_across_interfaces() {
             tokio::task::spawn_blocking(move || over_cli(&addr, &ask))
         };
         let grpc = Ask::Accept(ask.clone());
-        let (heard, rest, cli) = tokio::join!(at_once(&clients, &grpc, 4), join_all(rest), cli);
-        let order = Some(heard[0].order().clone());
+        let (replies, rest, cli) = tokio::join!(send_concurrently(&clients, &grpc, 4), join_all(rest), cli);
+        let order = Some(replies[0].order().clone());
         let expected = serde_json::to_value(v1::AcceptOrderResponse { order }).unwrap();
-        assert!(heard.iter().all(|other| other.answer == heard[0].answer));
+        assert!(replies.iter().all(|other| other.answer == replies[0].answer));
         assert_eq!(cli.unwrap(), expected);
-        let mut first = heard.iter().filter(|heard| !heard.replayed).count();
+        let mut first = replies.iter().filter(|reply| !reply.replayed).count();
         for (body, replayed) in rest.into_iter().map(Result::unwrap) {
             assert_eq!(body, expected);
             first += usize::from(!replayed);

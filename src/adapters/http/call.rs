@@ -52,7 +52,7 @@ async fn variables(parts: &mut Parts) -> Result<Option<RawPathParams>, Refusal> 
     }
 }
 
-/// Refuses query parameters, for methods whose message is the body.
+/// Refuses query parameters for methods that read their message from the body.
 ///
 /// # Errors
 /// `VALIDATION_FAILED`.

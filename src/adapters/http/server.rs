@@ -44,7 +44,7 @@ pub async fn serve(
     let builder = Arc::new(builder(options));
     let permits = Arc::new(Semaphore::new(options.max_connections));
     let connections = TaskTracker::new();
-    let cut = CancellationToken::new();
+    let abort = CancellationToken::new();
     loop {
         // The permit is taken before the accept, so that connections above the
         // limit stay in the queue of the kernel.
@@ -69,9 +69,9 @@ pub async fn serve(
             idle: options.idle_timeout,
             grace: options.grace,
         };
-        let cut = cut.clone();
+        let abort = abort.clone();
         connections.spawn(async move {
-            cut.run_until_cancelled(connection.run(stream)).await;
+            abort.run_until_cancelled(connection.run(stream)).await;
             drop(permit);
         });
     }
@@ -79,7 +79,7 @@ pub async fn serve(
     connections.close();
     if tokio::time::timeout(options.drain_deadline, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "closing connections at the drain deadline");
-        cut.cancel();
+        abort.cancel();
         connections.wait().await;
     }
 }
