@@ -1,4 +1,4 @@
-//! The other side of the measured servers.
+//! The clients of the servers under measurement.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -15,9 +15,9 @@ use pvz::proto::v1::order_service_client::OrderServiceClient;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-use crate::{Face, Failure};
+use crate::{BoxError, ServerKind};
 
-fn deadline() -> Timestamp {
+fn storage_deadline() -> Timestamp {
     let in_a_week = SystemClock.now().plus(Duration::from_hours(7 * 24));
     Timestamp { seconds: in_a_week.parts().0, nanos: 0 }
 }
@@ -26,7 +26,7 @@ fn request(n: u64) -> AcceptOrderRequest {
     AcceptOrderRequest {
         order_id: format!("bench-{n:08}"),
         customer_id: "100200".to_owned(),
-        storage_until: Some(deadline()),
+        storage_until: Some(storage_deadline()),
         weight_grams: Some(1_500),
         price_minor: Some(19_990),
         packaging: vec!["box".to_owned(), "film".to_owned()],
@@ -34,9 +34,9 @@ fn request(n: u64) -> AcceptOrderRequest {
     }
 }
 
-/// Sends so many accepts, one after the other, on one connection.
-pub fn accept(face: Face, address: &str, requests: u64) -> Result<(), Failure> {
-    if face == Face::Grpc {
+/// Sends accepts one after another on one connection.
+pub fn accept(kind: ServerKind, address: &str, requests: u64) -> Result<(), BoxError> {
+    if kind == ServerKind::Grpc {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         return runtime.block_on(async {
             let mut client = OrderServiceClient::connect(format!("http://{address}")).await?;
@@ -48,7 +48,7 @@ pub fn accept(face: Face, address: &str, requests: u64) -> Result<(), Failure> {
     }
     let mut connection = TcpStream::connect(address)?;
     connection.set_nodelay(true)?;
-    let mut answers = BufReader::new(connection.try_clone()?);
+    let mut responses = BufReader::new(connection.try_clone()?);
     for n in 0..requests {
         let body = serde_json::to_string(&request(n))?;
         let head = format!(
@@ -56,42 +56,42 @@ pub fn accept(face: Face, address: &str, requests: u64) -> Result<(), Failure> {
             body.len()
         );
         connection.write_all((head + &body).as_bytes())?;
-        read_answer(&mut answers)?;
+        read_response(&mut responses)?;
     }
     Ok(())
 }
 
-fn read_answer(answers: &mut BufReader<TcpStream>) -> Result<(), Failure> {
+fn read_response(responses: &mut BufReader<TcpStream>) -> Result<(), BoxError> {
     let mut line = String::new();
-    answers.read_line(&mut line)?;
+    responses.read_line(&mut line)?;
     if !line.starts_with("HTTP/1.1 200") {
         return Err(format!("not accepted: {line}").into());
     }
     let mut length = 0;
     while line.trim() != "" {
         line.clear();
-        answers.read_line(&mut line)?;
+        responses.read_line(&mut line)?;
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse()?;
         }
     }
-    answers.read_exact(&mut vec![0; length])?;
+    responses.read_exact(&mut vec![0; length])?;
     Ok(())
 }
 
-/// Sends accepts for that long, so many in flight, and answers how many were
-/// accepted.
-pub fn load(face: Face, address: &str, time: Duration, in_flight: usize) -> Result<u64, Failure> {
-    match face {
-        Face::Grpc => {
+/// Sends accepts for the given time with a fixed number in flight. Returns the
+/// number of accepted orders.
+pub fn load(kind: ServerKind, address: &str, time: Duration, in_flight: usize) -> Result<u64, BoxError> {
+    match kind {
+        ServerKind::Grpc => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(grpc_load(address, time, in_flight))
         }
-        Face::Gateway | Face::ByHand => wrk(address, time, in_flight),
+        ServerKind::Gateway | ServerKind::ByHand => wrk(address, time, in_flight),
     }
 }
 
-async fn grpc_load(address: &str, time: Duration, in_flight: usize) -> Result<u64, Failure> {
+async fn grpc_load(address: &str, time: Duration, in_flight: usize) -> Result<u64, BoxError> {
     let channel = Channel::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect().await?;
     let (next, end) = (Arc::new(AtomicU64::new(0)), Instant::now() + time);
     let mut callers = tokio::task::JoinSet::new();
@@ -113,10 +113,10 @@ async fn grpc_load(address: &str, time: Duration, in_flight: usize) -> Result<u6
     Ok(done)
 }
 
-/// `wrk` with a body of its own for each request.
-fn wrk(address: &str, time: Duration, in_flight: usize) -> Result<u64, Failure> {
+/// Runs `wrk` with a different body for each request.
+fn wrk(address: &str, time: Duration, in_flight: usize) -> Result<u64, BoxError> {
     let script = std::env::temp_dir().join(format!("pvz-bench-{}.lua", std::process::id()));
-    let until = serde_json::to_string(&deadline())?;
+    let until = serde_json::to_string(&storage_deadline())?;
     let lua = format!(
         r#"
 local n = 0
@@ -138,11 +138,11 @@ end
         .arg(&script)
         .arg(format!("http://{address}"))
         .output()
-        .map_err(|error| format!("wrk cannot be run (Debian package wrk): {error}"))?;
+        .map_err(|error| format!("cannot run wrk (Debian package wrk): {error}"))?;
     std::fs::remove_file(&script)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let result = text.lines().find_map(|line| line.strip_prefix("RESULT ")).ok_or("wrk said nothing")?;
-    let (done, failed) = result.split_once(' ').ok_or("wrk said too little")?;
+    let result = text.lines().find_map(|line| line.strip_prefix("RESULT ")).ok_or("wrk printed no result")?;
+    let (done, failed) = result.split_once(' ').ok_or("wrk printed an incomplete result")?;
     if failed != "0" {
         return Err(format!("{failed} of {done} requests failed:\n{text}").into());
     }

@@ -1,4 +1,5 @@
-//! The servers that are measured: the product's own, and one by hand.
+//! The servers under measurement: those of the product, and one written by
+//! hand.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -25,15 +26,15 @@ use pvz::proto::v1::order_service_server::OrderService as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Face, Failure};
+use crate::{BoxError, ServerKind};
 
-/// Serves until standard input ends; prints the address first.
-pub fn serve(face: Face) -> Result<(), Failure> {
+/// Prints the address, and serves until standard input is closed.
+pub fn serve(kind: ServerKind) -> Result<(), BoxError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(face))
+    runtime.block_on(run(kind))
 }
 
-async fn run(face: Face) -> Result<(), Failure> {
+async fn run(kind: ServerKind) -> Result<(), BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     std::io::stdout().flush()?;
@@ -41,13 +42,13 @@ async fn run(face: Face) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let (store, ids) = (Arc::new(MemoryStore::new([7; 32])), Arc::new(SystemIds));
     let service = service(&store, &ids, &stop)?;
-    let ended = stop.clone();
+    let closed = stop.clone();
     std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        ended.cancel();
+        closed.cancel();
     });
-    match face {
-        Face::Grpc => {
+    match kind {
+        ServerKind::Grpc => {
             let ready = Readiness::new(store).subscribe();
             let options = GrpcOptions {
                 max_message: 4 * 1024 * 1024,
@@ -57,11 +58,11 @@ async fn run(face: Face) -> Result<(), Failure> {
             };
             grpc::serve(listener, service, ready, ids, options, stop).await?;
         }
-        Face::Gateway => {
+        ServerKind::Gateway => {
             let imports = service.imports.clone();
             http::serve(listener, Arc::new(service), imports, HttpOptions::new(ids), stop).await?;
         }
-        Face::ByHand => {
+        ServerKind::ByHand => {
             let routes = axum::Router::new().route("/v1/orders", post(accept)).with_state(service);
             axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await?;
         }
@@ -73,7 +74,7 @@ fn service(
     store: &Arc<MemoryStore>,
     ids: &Arc<SystemIds>,
     stop: &CancellationToken,
-) -> Result<GrpcOrderService, Failure> {
+) -> Result<GrpcOrderService, BoxError> {
     let policy = Arc::new(Policy::standard(PickupPointId::parse("main")?));
     let limits = WriterLimits { queue: 4_096, batch: 512, retry_budget: Duration::from_secs(5) };
     let (clock, tokens) = (Arc::new(SystemClock), PageTokens::new([7; 32]));
@@ -89,18 +90,18 @@ fn service(
     let orders =
         ReadOrders::new(Arc::<MemoryStore>::clone(store), Arc::<SystemClock>::clone(&clock), tokens.clone());
     let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));
-    let told: Arc<dyn Clock> = clock;
+    let dyn_clock: Arc<dyn Clock> = clock;
     let (committed, drain) = (writer.committed(), stop.clone());
-    let events = ReadEvents::new(log, kept, Arc::clone(&told), tokens.clone(), committed, drain);
+    let events = ReadEvents::new(log, kept, Arc::clone(&dyn_clock), tokens.clone(), committed, drain);
     let nothing = || futures::future::ready(Ok(None)).boxed();
-    let statistics = ReadStatistics::new(Box::new(nothing), Arc::clone(&told), tokens.clone());
+    let statistics = ReadStatistics::new(Box::new(nothing), Arc::clone(&dyn_clock), tokens.clone());
     let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));
-    let outbox = OperateOutbox::new(log, kept, told, tokens, String::new());
+    let outbox = OperateOutbox::new(log, kept, dyn_clock, tokens, String::new());
     let imports = ImportService::new(calls.clone(), ImportOrders::new(writer.clone(), stop.clone()));
     Ok(GrpcOrderService { calls, writer, imports, orders, events, statistics, outbox, policy })
 }
 
-/// What one would write by hand: one route, its own types, no table.
+/// The handler written by hand: one route, no route table.
 async fn accept(State(service): State<GrpcOrderService>, body: axum::body::Bytes) -> Response {
     let Ok(request) = serde_json::from_slice::<AcceptOrderRequest>(&body) else {
         return StatusCode::BAD_REQUEST.into_response();

@@ -1,9 +1,9 @@
-//! What stands between the shell and argh, which knows neither `--opt=value`
-//! nor `--version`, takes `-` for an option and exits with 1 on wrong usage.
+//! Normalizes the arguments for argh, which knows neither `--opt=value` nor
+//! `--version`, takes `-` for an option and exits with 1 on wrong usage.
 //!
-//! The arguments are checked against the description of the commands that argh
-//! derives, and handed on in the one form that argh reads without surprises:
-//! command, options, `--`, positional arguments.
+//! The arguments are checked against the command descriptions that argh
+//! derives, and passed on in the one order that argh parses reliably: command,
+//! options, `--`, positional arguments.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -11,23 +11,23 @@ use std::fmt;
 
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo};
 
-/// What the arguments ask for.
+/// What the arguments request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Invocation {
-    /// A command.
+    /// To run a command.
     Run {
-        /// Its name, with that of its parents.
+        /// The names of the command and its parents.
         path: Vec<String>,
         /// The arguments for argh.
         arguments: Vec<String>,
     },
-    /// The help of the command with that path.
+    /// To print the help of the command with that path.
     Help(Vec<String>),
-    /// The version.
+    /// To print the version.
     Version,
 }
 
-/// Arguments that make no sense.
+/// Wrong arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UsageError {
     path: Vec<String>,
@@ -35,7 +35,7 @@ pub struct UsageError {
 }
 
 impl UsageError {
-    /// From what argh says.
+    /// Creates the error from the message of argh.
     pub(super) fn from_argh(path: Vec<String>, message: &str) -> Self {
         Self { path, message: message.trim().to_owned() }
     }
@@ -44,15 +44,15 @@ impl UsageError {
 impl fmt::Display for UsageError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let command: String = self.path.iter().flat_map(|name| [" ", name.as_str()]).collect();
-        write!(formatter, "error: {}\nrun 'pvz{command} --help' to see what there is", self.message)
+        write!(formatter, "error: {}\nrun 'pvz{command} --help' for usage", self.message)
     }
 }
 
-/// Checks the arguments and puts them in order for argh.
+/// Checks the arguments and orders them for argh.
 ///
 /// # Errors
-/// An unknown or repeated option or command, an option without its value, an
-/// argument too many or one that is not UTF-8.
+/// An option or command is unknown or repeated, an option lacks its value, or an
+/// argument is unexpected or not UTF-8.
 pub(super) fn prepare(
     root: &CommandInfoWithArgs,
     arguments: impl Iterator<Item = OsString>,
@@ -61,7 +61,7 @@ pub(super) fn prepare(
     let mut texts = Vec::new();
     for argument in arguments {
         let text = argument.into_string().map_err(|argument| {
-            walk.fault(format!("the argument {:?} is not UTF-8", argument.to_string_lossy()))
+            walk.error(format!("the argument {:?} is not UTF-8", argument.to_string_lossy()))
         })?;
         texts.push(text);
     }
@@ -94,7 +94,7 @@ pub(super) fn prepare(
     walk.finish()
 }
 
-/// The way through the tree of commands.
+/// The position in the tree of commands, and the arguments so far.
 struct Walk<'a> {
     info: &'a CommandInfoWithArgs,
     path: Vec<String>,
@@ -108,14 +108,14 @@ impl<'a> Walk<'a> {
         Self { info, path: Vec::new(), arguments: Vec::new(), positionals: Vec::new(), seen: BTreeSet::new() }
     }
 
-    fn fault(&self, message: String) -> UsageError {
+    fn error(&self, message: String) -> UsageError {
         UsageError { path: self.path.clone(), message }
     }
 
     fn command(&mut self, name: &str) -> Result<(), UsageError> {
         let Some(found) = self.info.commands.iter().find(|command| command.name == name) else {
             let names = self.info.commands.iter().map(|command| command.name);
-            return Err(self.fault(format!("unknown command {name:?}{}", did_you_mean(name, names))));
+            return Err(self.error(format!("unknown command {name:?}{}", did_you_mean(name, names))));
         };
         self.info = &found.command;
         self.seen.clear();
@@ -130,7 +130,7 @@ impl<'a> Walk<'a> {
                 matches!(positional.optionality, Optionality::Repeating | Optionality::Greedy)
             });
         if self.positionals.len() >= self.info.positionals.len() && !takes_many {
-            return Err(self.fault(format!("unexpected argument {text:?}")));
+            return Err(self.error(format!("unexpected argument {text:?}")));
         }
         self.positionals.push(text);
         Ok(())
@@ -144,14 +144,14 @@ impl<'a> Walk<'a> {
         self.info.flags.iter().find(|flag| flag.long == name || (short.is_some() && flag.short == short))
     }
 
-    /// Whether a text is one of this command's options, so that it is not
-    /// taken for the value of the option before it.
+    /// Returns true if the text is an option of this command, so that it is not
+    /// taken for the value of the previous option.
     fn is_option(&self, text: &str) -> bool {
         matches!(text, "--" | "-h")
             || self.find(text.split_once('=').map_or(text, |(name, _)| name)).is_some()
     }
 
-    /// Takes an option; returns whether `next` was its value.
+    /// Adds an option. Returns true if `next` was its value.
     fn option(&mut self, text: &str, next: Option<String>) -> Result<bool, UsageError> {
         let (name, inline) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -159,16 +159,16 @@ impl<'a> Walk<'a> {
         };
         let Some(flag) = self.find(name) else {
             let names = self.info.flags.iter().map(|flag| flag.long);
-            return Err(self.fault(format!("unknown option {name:?}{}", did_you_mean(name, names))));
+            return Err(self.error(format!("unknown option {name:?}{}", did_you_mean(name, names))));
         };
         let may_repeat = matches!(flag.optionality, Optionality::Repeating);
         if !self.seen.insert(flag.long) && !may_repeat {
-            return Err(self.fault(format!("{} was given twice", flag.long)));
+            return Err(self.error(format!("{} was given twice", flag.long)));
         }
         self.arguments.push(flag.long.to_owned());
         match (&flag.kind, inline) {
             (FlagInfoKind::Switch, None) => Ok(false),
-            (FlagInfoKind::Switch, Some(_)) => Err(self.fault(format!("{} takes no value", flag.long))),
+            (FlagInfoKind::Switch, Some(_)) => Err(self.error(format!("{} takes no value", flag.long))),
             (FlagInfoKind::Option { .. }, Some(value)) => {
                 self.arguments.push(value);
                 Ok(false)
@@ -178,18 +178,18 @@ impl<'a> Walk<'a> {
                     self.arguments.push(value);
                     Ok(true)
                 }
-                _ => Err(self.fault(format!("{} needs a value", flag.long))),
+                _ => Err(self.error(format!("{} needs a value", flag.long))),
             },
         }
     }
 
     fn finish(mut self) -> Result<Invocation, UsageError> {
         if self.path.is_empty() {
-            return Err(self.fault("a command is needed".to_owned()));
+            return Err(self.error("no command given".to_owned()));
         }
         let is_required = |positional: &&PositionalInfo<'_>| positional.optionality == Optionality::Required;
         if let Some(missing) = self.info.positionals.iter().filter(is_required).nth(self.positionals.len()) {
-            return Err(self.fault(format!("<{}> is needed", missing.name)));
+            return Err(self.error(format!("missing argument <{}>", missing.name)));
         }
         if !self.positionals.is_empty() {
             self.arguments.push("--".to_owned());
@@ -199,12 +199,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// `; did you mean "…"?`, when a name is near enough.
+/// Returns `; did you mean "…"?` if a name is similar enough.
 fn did_you_mean<'n>(given: &str, names: impl Iterator<Item = &'n str>) -> String {
-    const NEAR: f64 = 0.8;
+    const MIN_SIMILARITY: f64 = 0.8;
     names
         .map(|name| (strsim::jaro_winkler(given, name), name))
-        .filter(|(nearness, _)| *nearness >= NEAR)
+        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
         .max_by(|(left, _), (right, _)| left.total_cmp(right))
         .map_or_else(String::new, |(_, name)| format!("; did you mean {name:?}?"))
 }

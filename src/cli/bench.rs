@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::client::{Common, Failure, Outcome, client_command, plain};
+use super::client::{Common, client_command};
 use super::config::sources;
+use super::escape::plain;
+use super::failure::{Failure, Outcome};
 use super::output::{Format, Out, number};
 use crate::adapters::status::{Reason, status_codes};
 use crate::bench::{

@@ -3,7 +3,7 @@
 use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 use argh_complete::Generator as _;
 
-use super::client::{Failure, Outcome};
+use super::failure::{Failure, Outcome};
 use super::output::print_text;
 
 /// Print a completion script for a shell: bash, zsh or fish.
@@ -28,7 +28,7 @@ impl Completion {
             "zsh" => argh_complete::zsh::Zsh::generate("pvz", info),
             "fish" => argh_complete::fish::Fish::generate("pvz", info),
             other => {
-                let message = format!("there is no completion for {other:?}, only for bash, zsh and fish");
+                let message = format!("<shell> must be one of bash, zsh, fish, not {other:?}");
                 return Err(Failure::usage(message).into());
             }
         };

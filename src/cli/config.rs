@@ -1,5 +1,5 @@
-//! `pvz config`: what is in effect, whether it is right, and a file to start
-//! from. Also the flags that every command with a configuration takes.
+//! `pvz config`: shows, checks or prints a template of the configuration. Also
+//! the flags that every command with a configuration takes.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -8,8 +8,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::config::{self, Config, ConfigErrors, Loaded, Sources};
 
-/// The exit code of a configuration that has faults, as of any other wrong
-/// input.
+/// Exit code for a faulty configuration, the same as for other wrong input.
 pub const EXIT_FAULTY: u8 = 2;
 
 /// Declares a command with the flags that set configuration keys: doc comment,
@@ -20,36 +19,36 @@ macro_rules! configured_command {
         #[derive(Debug, Clone, PartialEq, argh::FromArgs, argh::ArgsInfo)]
         $(#[$attribute])*
         pub struct $name {
-            /// where orders are kept: sqlite:PATH, postgres://… or memory:
+            /// the store: sqlite:PATH, postgres://… or memory: (default: sqlite in the data directory)
             #[argh(option, arg_name = "url")]
             pub store: Option<String>,
-            /// what orders are read from first: none:
+            /// the cache in front of the store: none:
             #[argh(option, arg_name = "url")]
             pub cache: Option<String>,
-            /// where events are sent: journal:DIR, kafka://host:port/topic or none:
+            /// where events are published: journal:DIR, kafka://host:port/topic or none: (default:
+            /// journal in the data directory)
             #[argh(option, arg_name = "url")]
             pub events: Option<String>,
-            /// where gRPC listens, default 127.0.0.1:50051
+            /// the address of gRPC (default 127.0.0.1:50051)
             #[argh(option, arg_name = "address:port")]
             pub grpc_addr: Option<String>,
-            /// where REST listens, default 127.0.0.1:8081
+            /// the address of REST (default 127.0.0.1:8081)
             #[argh(option, arg_name = "address:port")]
             pub http_addr: Option<String>,
-            /// where metrics and readiness listen, default 127.0.0.1:9464
-            /// (consume: 9465)
+            /// the address of metrics and readiness (default 127.0.0.1:9464; consume: 127.0.0.1:9465)
             #[argh(option, arg_name = "address:port")]
             pub admin_addr: Option<String>,
-            /// the folder for our files, default the platform's
+            /// the folder for data files (default: the data directory of the platform)
             #[argh(option, arg_name = "folder")]
             pub data_dir: Option<String>,
-            /// a TOML file; `pvz config template` prints one
+            /// a TOML configuration file; `pvz config template` prints a template
             #[argh(option, arg_name = "file")]
             pub config: Option<String>,
             $($field)*
         }
 
         impl $name {
-            /// Where this command's configuration comes from.
+            /// Returns the configuration sources of this command.
             pub fn sources(&self) -> $crate::config::Sources {
                 $crate::cli::config::sources([
                     ("--store", &self.store),
@@ -67,7 +66,8 @@ macro_rules! configured_command {
 }
 pub(crate) use configured_command;
 
-/// The flags given, this process's environment, and the platform's folder.
+/// Returns the given flags, the environment of this process, and the data
+/// directory of the platform.
 pub(crate) fn sources<'a>(flags: impl IntoIterator<Item = (&'static str, &'a Option<String>)>) -> Sources {
     let given = |(flag, value): (_, &Option<String>)| value.clone().map(|value| (flag, value));
     Sources {
@@ -77,7 +77,7 @@ pub(crate) fn sources<'a>(flags: impl IntoIterator<Item = (&'static str, &'a Opt
     }
 }
 
-/// Shows or checks the configuration, or prints a file to start from.
+/// Show or check the configuration, or print a template of the file. Without a command, shows it.
 #[derive(Debug, Clone, PartialEq, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "config")]
 pub struct ConfigCommand {
@@ -94,26 +94,24 @@ enum Action {
 }
 
 self::configured_command! {
-    /// Prints the configuration in effect as TOML, each key with where it came
-    /// from, secrets hidden.
+    /// Print the effective configuration as TOML, with the source of each value. Secrets are hidden.
     #[argh(subcommand, name = "show")]
     pub struct Show {}
 }
 
 self::configured_command! {
-    /// Checks the configuration: prints every fault and exits with 2 if there
-    /// is one.
+    /// Check the configuration. Prints every fault, and exits with 2 if there is any.
     #[argh(subcommand, name = "check")]
     pub struct Check {}
 }
 
-/// Prints a file with every key, its meaning and its default.
+/// Print a configuration file with every key, its meaning and its default.
 #[derive(Debug, Clone, PartialEq, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "template")]
 pub struct Template {}
 
 impl ConfigCommand {
-    /// Does it, on standard output and standard error; returns the exit code.
+    /// Runs the command and returns the exit code.
     pub fn run(self) -> u8 {
         match self.action {
             None => show(&sources([])),
@@ -132,16 +130,15 @@ fn check(sources: &Sources) -> u8 {
     load(sources).map_or_else(|code| code, |_| print("the configuration is valid\n"))
 }
 
-/// Reads the configuration, with warnings and faults on standard error, for
-/// commands without logs; `Err` is the exit code.
+/// Loads the configuration. Prints warnings and faults on standard error.
 ///
 /// # Errors
-/// When it has faults.
+/// The configuration has faults; the error is the exit code.
 pub fn load(sources: &Sources) -> Result<Loaded, u8> {
     match Config::load_with_origins(sources) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                complain(&format!("warning: {warning}"));
+                print_error(&format!("warning: {warning}"));
             }
             Ok(loaded)
         }
@@ -155,23 +152,24 @@ pub fn load(sources: &Sources) -> Result<Loaded, u8> {
 /// Prints every fault on standard error.
 pub fn report_faults(ConfigErrors(faults): &ConfigErrors) {
     for fault in faults {
-        complain(&format!("error: {fault}"));
+        print_error(&format!("error: {fault}"));
     }
 }
 
-/// A reader that went away is no failure of ours: `pvz config show | head`.
+/// Prints on standard output. A closed pipe is not a failure:
+/// `pvz config show | head`.
 fn print(text: &str) -> u8 {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            complain(&format!("error: standard output cannot be written: {error}"));
+            print_error(&format!("error: cannot write to standard output: {error}"));
             1
         }
         _ => 0,
     }
 }
 
-/// Who cannot read standard error cannot be told so either.
-fn complain(line: &str) {
+/// Prints on standard error. Ignores errors: there is nowhere to report them.
+fn print_error(line: &str) {
     _ = writeln!(io::stderr().lock(), "{line}");
 }
 
@@ -184,7 +182,7 @@ mod tests {
 
     #[test]
     fn every_flag_is_a_source() {
-        // Whether to migrate is for `serve` to be told, the inbox for `consume`.
+        // Only `serve` has --migrate, and only `consume` has --inbox.
         let own = ["--migrate", "--inbox"];
         let flags = || FLAGS.map(|(flag, _)| flag).into_iter().filter(|flag| !own.contains(flag));
         let mut arguments = vec!["show", "--config", "a.toml"];
@@ -197,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_it_shows() {
+    fn the_default_action_is_show() {
         assert_eq!(ConfigCommand::from_args(&["pvz", "config"], &[]).unwrap().action, None);
     }
 }

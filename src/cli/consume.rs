@@ -1,4 +1,4 @@
-//! `pvz consume`: the consumer of events.
+//! `pvz consume`: a consumer of events.
 
 use std::io::{self, Write as _};
 
@@ -11,39 +11,38 @@ use crate::lifecycle::{self, Lifecycle};
 use crate::telemetry;
 
 configured_command! {
-    /// Reads the events from where they are sent (--events), each exactly once:
-    /// keeps them, adds them up for `pvz stats`, and logs a line for each. Any
-    /// number of consumers may share a PostgreSQL database (--inbox).
+    /// Consume the published events (--events) and collect the statistics that `pvz stats` shows. Stores
+    /// each event exactly once in the inbox (--inbox) and logs it. Several consumers may share an inbox
+    /// in PostgreSQL.
     #[argh(
         subcommand,
         name = "consume",
-        example = "Read the journal of the data directory:\n  {command_name}\nRead a topic of Kafka:\n  {command_name} --events=kafka://127.0.0.1:9092\nRead what there is, and end:\n  {command_name} --once"
+        example = "Consume the journal in the data directory:\n  {command_name}\nConsume a Kafka topic:\n  {command_name} --events=kafka://127.0.0.1:9092\nConsume every event published so far, and exit:\n  {command_name} --once"
     )]
     pub struct Consume {
-        /// where what was read is kept: sqlite:PATH or postgres://…, default
-        /// consumer.db in the data directory
+        /// the consumer's store: sqlite:PATH or postgres://… (default: consumer.db in the data
+        /// directory)
         #[argh(option, arg_name = "url")]
         pub inbox: Option<String>,
-        /// where to begin in a partition that was never read: earliest (the
-        /// default), latest or an instant such as 2026-12-31T10:00:00Z
+        /// where to begin in a partition that was never read: earliest, latest or an instant such as
+        /// 2026-12-31T10:00:00Z (default earliest)
         #[argh(option, arg_name = "where")]
         pub from: Option<String>,
-        /// begin at --from also in partitions that were read; what is read again
-        /// changes nothing
+        /// begin at --from also in partitions that were read before; events that are read again change
+        /// nothing
         #[argh(switch)]
         pub rewind: bool,
-        /// end when everything that is there now was read
+        /// exit after reading every event published so far
         #[argh(switch)]
         pub once: bool,
     }
 }
 
 impl Consume {
-    /// Consumes until a signal, or to the end.
+    /// Consumes until a signal arrives; with `--once`, until every event is read.
     pub async fn run(self) -> u8 {
         let mut sources = self.sources();
-        // The server's face has the flag's key; this process has a face of its
-        // own.
+        // The flag sets the key of the server; a consumer has a key of its own.
         if let Some(at) = sources.flags.iter().position(|(flag, _)| *flag == "--admin-addr") {
             let (_, value) = sources.flags.swap_remove(at);
             sources.env.push(("PVZ_CONSUMER_ADMIN_ADDR".into(), value.into()));
@@ -76,13 +75,13 @@ impl Consume {
         if !self.once
             && let Err(error) = banner(&config, addr)
         {
-            tracing::warn!(%error, "the banner could not be printed");
+            tracing::warn!(%error, "cannot print the banner");
         }
         let code = life.run(signals, config.server.drain_deadline).await.code();
         if self.once
             && let Ok(ingested) = consumed.await
         {
-            // A closed pipe takes nothing away from what was read.
+            // A closed pipe is not a failure of the consumer.
             let _ = summary(&ingested);
         }
         code
@@ -113,8 +112,8 @@ fn summary(ingested: &Ingested) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "read {records} records: {fresh} new events, {duplicates} known already, {unknown} of unknown types, \
-         {set_aside} put aside"
+        "read {records} records: {fresh} new events, {duplicates} duplicates, {unknown} of unknown types, \
+         {set_aside} undecodable"
     )?;
     out.flush()
 }

@@ -1,4 +1,4 @@
-//! The help texts, from the descriptions that argh derives.
+//! Renders help texts from the descriptions that argh derives.
 
 use std::fmt::Write as _;
 
@@ -6,17 +6,17 @@ use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalI
 
 use super::client::COMMON_OPTIONS;
 
-/// Where lines are broken, in characters.
+/// Line width, in characters.
 const WIDTH: usize = 96;
 
-/// The groups of the command list; a command in none of them comes last.
+/// The groups of the command list. A command in no group comes last.
 const GROUPS: [(&str, &[&str]); 3] = [
-    ("At the counter", &["accept", "issue", "accept-return", "return-to-courier", "import"]),
-    ("Looking things up", &["get", "list", "returns", "history", "events", "packaging", "stats"]),
-    ("Running a service", &["serve", "consume", "outbox", "dlq", "migrate", "verify", "config", "bench"]),
+    ("Changing orders", &["accept", "issue", "accept-return", "return-to-courier", "import"]),
+    ("Reading orders and events", &["get", "list", "returns", "history", "events", "packaging", "stats"]),
+    ("Running the service", &["serve", "consume", "outbox", "dlq", "migrate", "verify", "config", "bench"]),
 ];
 
-/// The help of the command with that path.
+/// Returns the help text of the command with that path.
 pub(super) fn render(root: &CommandInfoWithArgs, path: &[String]) -> String {
     let mut info = root;
     for name in path {
@@ -35,14 +35,14 @@ pub(super) fn render(root: &CommandInfoWithArgs, path: &[String]) -> String {
         options(&mut text, "Options", &own);
         options(&mut text, "Common options", &common);
     } else {
-        // Only --help, which every command has.
+        // The only common option is --help.
         options(&mut text, "Options", &[own, common].concat());
     }
     let name = format!("pvz{}", words(path));
     section(&mut text, "Examples", info.examples, &name);
     section(&mut text, "Notes", info.notes, &name);
     if !info.commands.is_empty() {
-        let _ = writeln!(text, "\nRun 'pvz{} <command> --help' for more about a command.", words(path));
+        let _ = writeln!(text, "\nRun 'pvz{} <command> --help' for the options of a command.", words(path));
     }
     text
 }
@@ -75,7 +75,7 @@ fn paragraph(text: &mut String, description: &str) {
     wrap(text, 0, 0, description);
 }
 
-/// Writes words from a column on, breaking lines at the width.
+/// Writes words from a column on, and breaks lines at the line width.
 fn wrap(text: &mut String, indent: usize, mut column: usize, description: &str) {
     let mut first = true;
     for word in description.split_whitespace() {
@@ -94,7 +94,7 @@ fn wrap(text: &mut String, indent: usize, mut column: usize, description: &str) 
     text.push('\n');
 }
 
-/// A term and its description, the descriptions of a list aligned.
+/// Writes a term and its description, aligned with the other entries.
 fn entry(text: &mut String, term: &str, indent: usize, description: &str) {
     let _ = write!(text, "  {term:<width$}", width = indent - 2);
     wrap(text, indent, indent, description);
@@ -129,13 +129,13 @@ fn commands(text: &mut String, commands: &[SubCommandInfo]) {
         .map(|command| (command.name.to_owned(), summary(command.command.description)))
         .collect();
     let is_grouped = groups.iter().any(|(_, group)| !group.is_empty());
-    groups.push((if is_grouped { "Others" } else { "Commands" }, others));
+    groups.push((if is_grouped { "Other commands" } else { "Commands" }, others));
     for (title, group) in groups {
         entries(text, title, &group);
     }
 }
 
-/// The first sentence.
+/// Returns the first sentence.
 fn summary(description: &str) -> &str {
     description.trim().split_once(". ").map_or(description.trim(), |(first, _)| first).trim_end_matches('.')
 }

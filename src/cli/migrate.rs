@@ -10,13 +10,13 @@ use crate::compose::{self, SchemaStep};
 use crate::config::Sources;
 
 configured_command! {
-    /// Brings the schema of a store up to date, for a service that does not do
-    /// so itself when it starts. On PostgreSQL any number of these may run at
-    /// once, also beside servers of the release before.
+    /// Update the schema of a store, if the server does not do so when it starts (serve --migrate). On
+    /// PostgreSQL several of these commands may run at the same time, and next to servers of the
+    /// previous release.
     #[argh(
         subcommand,
         name = "migrate",
-        example = "Prepare a database:\n  {command_name} --store=postgres://pvz@db/pvz\nSee what it would do:\n  {command_name} status --store=postgres://pvz@db/pvz"
+        example = "Prepare a database:\n  {command_name} --store=postgres://pvz@db/pvz\nShow what it would do:\n  {command_name} status --store=postgres://pvz@db/pvz"
     )]
     pub struct Migrate {
         #[argh(subcommand)]
@@ -31,13 +31,13 @@ enum Action {
 }
 
 configured_command! {
-    /// Prints which steps of the schema a store has.
+    /// Print which schema steps are applied and which are pending.
     #[argh(subcommand, name = "status")]
     pub struct Status {}
 }
 
 impl Migrate {
-    /// Migrates, or says what that would do.
+    /// Runs the command and returns the exit code.
     pub async fn run(self) -> u8 {
         match &self.action {
             None => migrate(&self.sources()).await,
@@ -67,7 +67,7 @@ async fn show(sources: &Sources) -> u8 {
             let pending = steps.iter().filter(|step| !step.applied).count();
             let last = match pending {
                 0 => "the schema is up to date".to_owned(),
-                steps => format!("to be done by `pvz migrate`: {steps}"),
+                steps => format!("pending steps: {steps}; apply them with `pvz migrate`"),
             };
             let line = |step: &SchemaStep| {
                 format!("{} {}", if step.applied { "applied" } else { "pending" }, step.name)
@@ -81,7 +81,7 @@ async fn show(sources: &Sources) -> u8 {
 fn print(lines: &[String], last: &str) -> u8 {
     let mut out = io::stdout().lock();
     for line in lines {
-        // A closed pipe is no failure of what was done.
+        // A closed pipe is not a failure of the migration.
         let _ = writeln!(out, "{line}");
     }
     let _ = writeln!(out, "{last}");

@@ -1,11 +1,12 @@
-//! The command line. Every command is a file; this one has the list of them.
+//! The command line: the list of commands, and a file or folder for each.
 //!
-//! - `args` and `help` stand between the shell and argh: `--opt=value`, exit
-//!   code 2, nearest names, help for people.
-//! - `client` speaks gRPC to a server: connection, retries, refusals.
-//! - `bench` measures a server.
-//! - `orders`, `import` and `events` are the commands that do so; `output` is
-//!   how they print.
+//! - `args` and `help` adapt argh: `--opt=value`, exit code 2, suggestions for
+//!   misspelt names, grouped help texts.
+//! - `client` is the gRPC client: connection, metadata, retries.
+//! - `failure` is a failed command: message, reason, exit code.
+//! - `output` prints responses as tables or JSON.
+//! - `orders` and `import` are the commands that call a server.
+//! - `bench` reads the options of the load generator.
 
 mod args;
 mod bench;
@@ -13,6 +14,8 @@ mod client;
 mod completion;
 pub mod config;
 mod consume;
+mod escape;
+mod failure;
 mod help;
 mod import;
 mod migrate;
@@ -27,82 +30,81 @@ use argh::{ArgsInfo, FromArgs};
 use tokio::runtime::Builder;
 
 use args::{Invocation, UsageError};
-use client::{Outcome, Stop};
+use failure::{Outcome, Stop};
 
-/// Order management for marketplace pick-up points: a server, and the commands
-/// of the counter, which speak to it.
+/// Order management for marketplace pick-up points: a server, and commands that
+/// call it.
 #[derive(Debug, FromArgs, ArgsInfo)]
 struct Pvz {
     #[argh(subcommand)]
     command: Command,
 }
 
-/// What to do.
+/// A command.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 pub enum Command {
-    /// Couriers bring an order.
+    /// Accepts an order from a courier.
     Accept(orders::Accept),
-    /// A customer collects orders.
+    /// Issues orders to their customer.
     Issue(orders::Issue),
-    /// A customer brings an order back.
+    /// Takes back an order from its customer.
     AcceptReturn(orders::AcceptReturn),
-    /// Orders go away with a courier.
+    /// Hands orders to a courier.
     ReturnToCourier(orders::ReturnToCourier),
-    /// Many orders from a file.
+    /// Accepts the orders of a file.
     Import(import::Import),
-    /// One order.
+    /// Shows one order.
     Get(orders::Get),
-    /// Orders.
+    /// Lists orders.
     List(orders::List),
-    /// Returns.
+    /// Lists returns.
     Returns(orders::Returns),
-    /// The events of one order.
+    /// Shows the events of one order.
     History(orders::History),
-    /// The events of all orders.
+    /// Shows the events of all orders.
     Events(orders::Events),
-    /// The packaging on offer.
+    /// Shows the available packaging.
     Packaging(orders::Packaging),
-    /// What events add up to.
+    /// Shows daily statistics.
     Stats(orders::Stats),
-    /// How publishing goes.
+    /// Shows the progress of the relay.
     Outbox(orders::Outbox),
-    /// What the sink refused.
+    /// Lists and resolves dead letters.
     Dlq(orders::Dlq),
-    /// The service.
+    /// Runs the server.
     Serve(serve::Serve),
-    /// The consumer of events.
+    /// Runs a consumer of events.
     Consume(consume::Consume),
-    /// The schema of a store.
+    /// Updates the schema of a store.
     Migrate(migrate::Migrate),
-    /// The oracle over a store.
+    /// Checks the orders of a store against their events.
     Verify(verify::Verify),
-    /// How fast a server is.
+    /// Measures a server.
     Bench(bench::Bench),
-    /// The configuration.
+    /// Shows or checks the configuration.
     Config(config::ConfigCommand),
-    /// Shell completion.
+    /// Prints a completion script.
     Completion(completion::Completion),
-    /// The version.
+    /// Prints the version.
     Version(completion::Version),
 }
 
-/// Nothing to run: help or the version was asked for, or the arguments are
-/// wrong.
+/// Why there is no command to run.
 #[derive(Debug)]
 pub enum Early {
-    /// A text for standard output.
+    /// Help or the version was requested; the text for standard output.
     Text(String),
-    /// Wrong arguments.
+    /// The arguments are wrong.
     Usage(UsageError),
 }
 
 impl Early {
-    /// Prints it and returns the exit code.
+    /// Prints the text or error and returns the exit code.
     #[must_use]
     pub fn print(self) -> u8 {
         match self {
-            Self::Text(text) => client::exit_code(output::print_text(&text).map(|()| 0).map_err(Stop::from)),
+            Self::Text(text) => failure::exit_code(output::print_text(&text).map(|()| 0).map_err(Stop::from)),
             Self::Usage(error) => {
                 anstream::eprintln!("{error}");
                 2
@@ -111,10 +113,10 @@ impl Early {
     }
 }
 
-/// Reads the arguments, without the program's own name.
+/// Parses the arguments, given without the name of the program.
 ///
 /// # Errors
-/// When there is nothing to run.
+/// There is no command to run.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Early> {
     let info = Pvz::get_args_info();
     match args::prepare(&info, arguments).map_err(Early::Usage)? {
@@ -130,7 +132,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Early
     }
 }
 
-/// Does what was asked and returns the exit code.
+/// Runs the command and returns the exit code.
 pub fn run(command: Command) -> u8 {
     let threads = Builder::new_multi_thread;
     match command {
@@ -148,21 +150,21 @@ pub fn run(command: Command) -> u8 {
         Command::Stats(command) => ask(threads(), command.run()),
         Command::Outbox(command) => ask(threads(), command.run()),
         Command::Dlq(command) => ask(threads(), command.run()),
-        // A load of one thread takes an eighth less CPU time from the server that it
-        // measures (benches/README.md).
+        // On one thread the load takes less CPU time from the server under
+        // measurement (benches/README.md).
         Command::Bench(command) => ask(Builder::new_current_thread(), command.run()),
         Command::Consume(command) => run_on(threads(), command.run()),
         Command::Serve(command) => command.run(),
         Command::Migrate(command) => run_on(threads(), command.run()),
         Command::Verify(command) => run_on(threads(), command.run()),
         Command::Config(command) => command.run(),
-        Command::Completion(command) => client::exit_code(command.run(&Pvz::get_args_info())),
-        Command::Version(command) => client::exit_code(command.run()),
+        Command::Completion(command) => failure::exit_code(command.run(&Pvz::get_args_info())),
+        Command::Version(command) => failure::exit_code(command.run()),
     }
 }
 
 fn ask(threads: Builder, command: impl Future<Output = Outcome>) -> u8 {
-    run_on(threads, async { client::exit_code(command.await) })
+    run_on(threads, async { failure::exit_code(command.await) })
 }
 
 /// Runs a command to its exit code.
@@ -170,12 +172,12 @@ fn run_on(mut threads: Builder, command: impl Future<Output = u8>) -> u8 {
     let runtime = match threads.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            anstream::eprintln!("error: the asynchronous runtime does not start: {error}");
+            anstream::eprintln!("error: cannot start the asynchronous runtime: {error}");
             return 1;
         }
     };
     let exit = runtime.block_on(command);
-    // A thread that waits for standard input cannot be asked to stop.
+    // Do not wait for a thread that is blocked on standard input.
     runtime.shutdown_background();
     exit
 }

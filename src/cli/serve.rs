@@ -1,4 +1,4 @@
-//! `pvz serve`: the service.
+//! `pvz serve`: the server.
 
 use std::io::{self, Write as _};
 use std::thread::available_parallelism;
@@ -12,26 +12,26 @@ use crate::config::Config;
 use crate::lifecycle::{self, Lifecycle};
 use crate::telemetry;
 
-/// The exit code of a service that could not start.
+/// Exit code of a server that could not start.
 const EXIT_START: u8 = 1;
 
 configured_command! {
-    /// Serves a pick-up point: gRPC, health checks, and an embedded store,
-    /// with nothing else installed.
+    /// Run the server: gRPC, REST, metrics and health checks. Needs nothing else: by default orders and
+    /// events are stored in the data directory.
     #[argh(
         subcommand,
         name = "serve",
-        example = "Serve with a store in your data directory:\n  {command_name}\nServe from another file, on another port:\n  {command_name} --store=sqlite:/srv/pvz.db --grpc-addr=127.0.0.1:6000"
+        example = "Run with a store in the data directory:\n  {command_name}\nRun with another store and on another port:\n  {command_name} --store=sqlite:/srv/pvz.db --grpc-addr=127.0.0.1:6000"
     )]
     pub struct Serve {
-        /// bring the schema of the store up to date first
+        /// update the schema of the store first
         #[argh(switch)]
         pub migrate: bool,
     }
 }
 
 impl Serve {
-    /// Serves until a signal, or until a part of the service fails.
+    /// Serves until a signal arrives or a part of the server fails.
     pub(super) fn run(self) -> u8 {
         let mut sources = self.sources();
         if self.migrate {
@@ -55,8 +55,8 @@ async fn serve(config: Config) -> u8 {
     if let Err(error) = telemetry::init(&config.log) {
         return failed(&error);
     }
-    // Before the store is opened, so that a signal during a long migration is
-    // not the platform's to handle.
+    // Installed before the store is opened, so that a signal during a long
+    // migration does not kill the process.
     let signals = match lifecycle::signals() {
         Ok(signals) => signals,
         Err(error) => return failed(&error),
@@ -67,11 +67,12 @@ async fn serve(config: Config) -> u8 {
         Err(error) => return failed(&error),
     };
     if let Err(error) = banner(&config, addresses) {
-        tracing::warn!(%error, "the banner could not be printed");
+        tracing::warn!(%error, "cannot print the banner");
     }
     life.run(signals, config.server.drain_deadline).await.code()
 }
 
+/// Prints an error with its causes and returns the exit code.
 pub(super) fn failed(error: &dyn std::error::Error) -> u8 {
     let mut line = format!("error: {error}");
     let mut cause = error.source();
@@ -79,7 +80,7 @@ pub(super) fn failed(error: &dyn std::error::Error) -> u8 {
         line = format!("{line}: {error}");
         cause = error.source();
     }
-    // Nobody is left to tell if even this fails.
+    // Ignored: there is nowhere else to report it.
     let _ = writeln!(io::stderr(), "{line}");
     EXIT_START
 }

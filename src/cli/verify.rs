@@ -1,4 +1,4 @@
-//! `pvz verify`: the oracle over a store.
+//! `pvz verify`: checks the orders of a store against their events.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -8,15 +8,15 @@ use crate::app::{Report, verify};
 use crate::compose::Store;
 
 configured_command! {
-    /// Checks a store: every order is the fold of its events, sequences have
-    /// no gap, no history is impossible. Safe beside a running server. Exits
-    /// with 7 if something differs.
+    /// Check the orders of a store against their events: every order equals the result of its events,
+    /// sequences have no gaps, and every history is possible. Safe while a server is running. Exits with
+    /// 7 if there are differences.
     #[argh(subcommand, name = "verify")]
     pub struct Verify {}
 }
 
 impl Verify {
-    /// Reads the whole store and reports.
+    /// Checks the whole store and prints the report.
     pub async fn run(self) -> u8 {
         let config = match load(&self.sources()) {
             Ok(loaded) => loaded.config,
@@ -25,7 +25,7 @@ impl Verify {
         let unavailable = status_codes(Reason::Unavailable).exit;
         let store = match Store::open_read_only(&config).await {
             Ok(store) => store,
-            Err(error) => return complain(&error, unavailable),
+            Err(error) => return report_error(&error, unavailable),
         };
         let progress = io::stderr().is_terminal();
         let verified = verify(store.orders.as_ref(), |report| {
@@ -35,12 +35,12 @@ impl Verify {
         });
         let report = match verified.await {
             Ok(report) => report,
-            Err(error) => return complain(&error, unavailable),
+            Err(error) => return report_error(&error, unavailable),
         };
         if progress {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
-        // A closed pipe is no difference.
+        // A closed pipe does not change the result.
         let _ = print(&report);
         if report.differing == 0 { 0 } else { EXIT_DIFFERENCES }
     }
@@ -58,14 +58,14 @@ fn print(report: &Report) -> io::Result<()> {
     if report.archived > 0 {
         writeln!(
             out,
-            "{} orders were checked without their first events, which were archived",
+            "{} orders were checked without their first events, which are archived",
             report.archived
         )?;
     }
     writeln!(out, "verified {} orders, {} events: {} differ", report.orders, report.events, report.differing)
 }
 
-fn complain(error: &dyn std::error::Error, code: u8) -> u8 {
+fn report_error(error: &dyn std::error::Error, code: u8) -> u8 {
     let mut line = format!("error: {}: {error}", Reason::Unavailable.name());
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,4 +1,4 @@
-//! The client commands against a server whose answers are known beforehand.
+//! The client commands against a server with scripted responses.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
@@ -63,9 +63,9 @@ const ACCEPT: [&str; 4] =
     ["accept", "--order-id=1", "--customer-id=123", "--storage-until=2026-12-31T13:00:00+03:00"];
 
 #[test]
-fn an_answer_is_a_table_a_message_or_a_line() {
+fn a_response_is_printed_in_every_format() {
     let answer = AcceptOrderResponse { order: Some(order("1")) };
-    let script = Script::default().answer(&answer).answer(&answer).answer(&answer);
+    let script = Script::default().respond(&answer).respond(&answer).respond(&answer);
     let server = Server::start(&script);
 
     let ended =
@@ -104,7 +104,7 @@ fn an_answer_is_a_table_a_message_or_a_line() {
 }
 
 #[test]
-fn a_refusal_says_everything_and_sets_the_exit_code() {
+fn a_refusal_is_printed_with_its_details_and_sets_the_exit_code() {
     let mut details =
         ErrorDetails::with_error_info("VALIDATION_FAILED", "pvz", [("field".into(), "order_id".into())]);
     details
@@ -137,7 +137,7 @@ fn a_refusal_says_everything_and_sets_the_exit_code() {
 }
 
 #[test]
-fn a_refused_batch_names_its_orders() {
+fn a_refused_batch_lists_its_orders() {
     let refused = |order_id: &str| OrderResult {
         order_id: order_id.to_owned(),
         outcome: Some(order_result::Outcome::Refusal(Refusal {
@@ -166,7 +166,7 @@ fn a_refused_batch_names_its_orders() {
         outcome: Some(order_result::Outcome::Order(Order { state: OrderState::Issued.into(), ..order("1") })),
     };
     let partial = IssueOrdersResponse { results: vec![done, refused("2")] };
-    let script = Script::default().refuse(status).answer(&partial);
+    let script = Script::default().refuse(status).respond(&partial);
     let server = Server::start(&script);
 
     let ended = server.run(&["issue", "--order-ids=1,2,3,4"]);
@@ -182,7 +182,7 @@ fn a_refused_batch_names_its_orders() {
     let ended = server.run(&["issue", "--order-ids=1,2", "--partial"]);
     assert_eq!((ended.exit, ended.stderr.as_str()), (Some(4), ""));
     assert_snapshot!(ended.stdout, @r"
-    ORDER  RESULT          CUSTOMER             TOTAL  WHY
+    ORDER  RESULT          CUSTOMER             TOTAL  MESSAGE
     1      issued          123       1,234,588.89 RUB
     2      WRONG_CUSTOMER  -                        -  order 2 is another customer's
     ");
@@ -193,14 +193,14 @@ fn a_refused_batch_names_its_orders() {
 }
 
 #[test]
-fn a_mutation_is_repeated_with_the_same_request_id() {
+fn a_mutation_is_retried_with_the_same_request_id() {
     let mut busy = ErrorDetails::with_error_info("OVERLOADED", "pvz", HashMap::new());
     busy.set_retry_info(Some(Duration::from_millis(50)));
     let busy = Status::with_error_details(Code::ResourceExhausted, "too much work", busy);
     let script = Script::default()
         .refuse(unavailable())
         .refuse(busy)
-        .answer(&AcceptOrderResponse { order: Some(order("1")) });
+        .respond(&AcceptOrderResponse { order: Some(order("1")) });
     let server = Server::start(&script);
     let ended = server.run(&ACCEPT);
     assert_eq!((ended.exit, ended.stderr.as_str()), (Some(0), ""));
@@ -211,7 +211,7 @@ fn a_mutation_is_repeated_with_the_same_request_id() {
 }
 
 #[test]
-fn what_waiting_does_not_help_is_not_repeated() {
+fn failures_that_are_not_retryable_are_not_retried() {
     let script = Script::default()
         .refuse(refusal(Code::ResourceExhausted, "TOO_LARGE", "the message is too large", &[]))
         .refuse(refusal(Code::Internal, "INTERNAL", "a bug", &[]));
@@ -219,17 +219,20 @@ fn what_waiting_does_not_help_is_not_repeated() {
     assert_eq!(server.run(&["get", "1"]).exit, Some(2));
     let ended = server.run(&[&ACCEPT[..], &["--request-id=mine"]].concat());
     assert_eq!(ended.exit, Some(1));
-    assert_eq!(ended.stderr, "error: INTERNAL: a bug\n  request_id: mine\n", "how to ask again");
+    assert_eq!(
+        ended.stderr, "error: INTERNAL: a bug\n  request_id: mine\n",
+        "the request id allows a safe repetition"
+    );
     assert_eq!(script.calls().len(), 2);
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_given_up() {
+fn a_call_without_a_response_times_out() {
     let script = Script::default();
     let server = Server::start(&script);
     let ended = server.run(&[&ACCEPT[..], &["--timeout=1s", "--request-id=mine"]].concat());
     assert_eq!(ended.exit, Some(6));
-    let expected = format!("error: DEADLINE_EXCEEDED: no answer from {} within 1s\n", server.address);
+    let expected = format!("error: DEADLINE_EXCEEDED: no response from {} within 1s\n", server.address);
     assert_eq!(ended.stderr, expected + "  request_id: mine\n");
     assert_eq!(script.calls().len(), 1);
 
@@ -244,7 +247,7 @@ fn a_server_that_does_not_answer_is_given_up() {
 }
 
 #[test]
-fn pages_are_one_or_all() {
+fn lists_print_one_page_or_all() {
     let page = |ids: &[&str], next: &str| ListOrdersResponse {
         orders: ids.iter().map(|id| order(id)).collect(),
         next_page_token: next.to_owned(),
@@ -252,8 +255,8 @@ fn pages_are_one_or_all() {
     let script = [("table", false), ("json", true), ("ndjson", true), ("table", true)].iter().fold(
         Script::default(),
         |script, (_, all)| {
-            let script = script.answer(&page(&["1", "2"], "next"));
-            if *all { script.answer(&page(&["3"], "")) } else { script }
+            let script = script.respond(&page(&["1", "2"], "next"));
+            if *all { script.respond(&page(&["3"], "")) } else { script }
         },
     );
     let server = Server::start(&script);
@@ -285,10 +288,10 @@ fn pages_are_one_or_all() {
 }
 
 #[test]
-fn a_history_is_of_one_order() {
+fn history_prints_the_events_of_one_order() {
     let events = vec![Event { cursor: None, ..event(0) }];
     let script =
-        Script::default().answer(&GetOrderHistoryResponse { events, next_page_token: String::new() });
+        Script::default().respond(&GetOrderHistoryResponse { events, next_page_token: String::new() });
     let server = Server::start(&script);
     let ended = server.run(&["history", "--order-id=1"]);
     assert_eq!((ended.exit, ended.stderr.as_str()), (Some(0), ""));
@@ -300,12 +303,12 @@ fn a_history_is_of_one_order() {
 }
 
 #[test]
-fn events_are_read_to_where_the_feed_is_now() {
+fn events_are_printed_up_to_the_newest() {
     let page = |events: Vec<Event>, next: &str| ListEventsResponse { events, next_cursor: next.to_owned() };
     let script = Script::default()
-        .answer(&page(vec![event(4)], "4"))
-        .answer(&page(vec![event(4), event(5)], "5"))
-        .answer(&page(Vec::new(), "5"));
+        .respond(&page(vec![event(4)], "4"))
+        .respond(&page(vec![event(4), event(5)], "5"))
+        .respond(&page(Vec::new(), "5"));
     let server = Server::start(&script);
     let ended = server.run(&["events", "--page-size=1"]);
     assert_eq!((ended.exit, ended.stderr.as_str()), (Some(0), "there may be more: --after 4\n"));
@@ -321,7 +324,7 @@ fn events_are_read_to_where_the_feed_is_now() {
 }
 
 #[test]
-fn following_goes_on_after_a_break_and_ends_by_ctrl_c() {
+fn follow_reconnects_and_ends_on_ctrl_c() {
     let script = Script::default()
         .feed(Feed::Break(vec![event(1), event(2)], unavailable()))
         .feed(Feed::Open(vec![event(3)]));
@@ -341,9 +344,9 @@ fn following_goes_on_after_a_break_and_ends_by_ctrl_c() {
 }
 
 #[test]
-fn a_reader_that_has_enough_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let orders = (0..1_000).map(|id| order(&id.to_string())).collect();
-    let script = Script::default().answer(&ListOrdersResponse { orders, next_page_token: String::new() });
+    let script = Script::default().respond(&ListOrdersResponse { orders, next_page_token: String::new() });
     let server = Server::start(&script);
     let mut child = server.pvz(&["list", "--output=ndjson"]).spawn().unwrap();
     drop(child.stdout.take());

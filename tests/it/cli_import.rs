@@ -1,4 +1,4 @@
-//! `pvz import` against a server that breaks in the middle.
+//! `pvz import` against a server with scripted results and broken streams.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -27,8 +27,8 @@ fn file(name: &str, content: &str) -> (tempfile::TempDir, String) {
     (folder, path)
 }
 
-/// The pairs of order and key that were sent.
-fn keys(calls: &[Call]) -> Vec<(String, String)> {
+/// Returns the order id and the `request_id` of each row that was sent.
+fn request_ids(calls: &[Call]) -> Vec<(String, String)> {
     let rows = calls.iter().map(Call::message::<AcceptOrderRequest>);
     rows.map(|row| (row.order_id, row.request_id.unwrap())).collect()
 }
@@ -53,7 +53,7 @@ fn mixed(row: &AcceptOrderRequest) -> ImportOrdersResponse {
 }
 
 #[test]
-fn each_bad_row_is_reported_and_the_rest_is_done() {
+fn bad_rows_are_reported_and_the_others_accepted() {
     let text = format!(
         "order_id,customer_id,storage_until,weight\n\
          1,7,{UNTIL},\n\
@@ -64,14 +64,14 @@ fn each_bad_row_is_reported_and_the_rest_is_done() {
          5,7\n"
     );
     let (_folder, path) = file("day.csv", &text);
-    let script = Script::default().import(Rows::Answer(mixed)).import(Rows::Answer(mixed));
+    let script = Script::default().import(Rows::Respond(mixed)).import(Rows::Respond(mixed));
     let server = Server::start(&script);
     let ended = server.run(&["import", &path]);
     assert_eq!(ended.exit, Some(4));
     assert_snapshot!(ended.stdout, @r"
     rows                 6
     accepted             2
-    already there        1
+    already existed      1
     refused              3
       VALIDATION_FAILED  2
       WEIGHT_TOO_HEAVY   1
@@ -82,7 +82,7 @@ fn each_bad_row_is_reported_and_the_rest_is_done() {
     line 3: VALIDATION_FAILED: the request is not valid: storage_until must be an RFC 3339 instant with an offset, such as 2026-12-31T10:00:00Z (and 1 more) (order 2)
       - weight_grams must be a weight such as 1500, 1500g or 1.5kg
     line 5: WEIGHT_TOO_HEAVY: 30000 g are too heavy for box (order heavy)
-    line 8: VALIDATION_FAILED: the request is not valid: line has 2 fields, where the header has 4
+    line 8: VALIDATION_FAILED: the request is not valid: line has 2 fields, but the header has 4
     ");
 
     let json = server.run(&["import", &path, "--output=json"]);
@@ -97,7 +97,7 @@ fn each_bad_row_is_reported_and_the_rest_is_done() {
 }
 
 #[test]
-fn results_are_lines_of_their_own_for_programs() {
+fn ndjson_prints_one_result_per_line() {
     let (_folder, path) = file(
         "day.ndjson",
         &format!(
@@ -114,11 +114,15 @@ fn results_are_lines_of_their_own_for_programs() {
     assert_eq!(rows[0]["result"]["order"]["orderId"], json!("1"));
     assert_eq!((&rows[1]["line"], &rows[1]["index"]), (&json!(3), &json!("1")));
     assert_eq!(rows[1]["result"]["refusal"]["reason"], json!("VALIDATION_FAILED"));
-    assert_eq!(keys(&script.calls()), [("1".to_owned(), "mine".to_owned())], "a row may carry its key");
+    assert_eq!(
+        request_ids(&script.calls()),
+        [("1".to_owned(), "mine".to_owned())],
+        "a row may have a request id of its own"
+    );
 }
 
 #[test]
-fn unanswered_rows_are_sent_again_with_the_same_keys() {
+fn rows_without_a_result_are_sent_again_with_the_same_request_ids() {
     let (_folder, path) = file("day.csv", &csv(5_000));
     let script = Script::default()
         .import(Rows::Break(1_000, Status::unavailable("draining")))
@@ -128,14 +132,14 @@ fn unanswered_rows_are_sent_again_with_the_same_keys() {
     assert_eq!(ended.exit, Some(0), "{}", ended.stderr);
     let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((&summary["rows"], &summary["accepted"]), (&json!(5_000), &json!(5_000)));
-    let sent = keys(&script.calls());
+    let sent = request_ids(&script.calls());
     assert!(sent.len() > 5_000, "some were sent again");
-    assert_eq!(sent.iter().collect::<BTreeSet<_>>().len(), 5_000, "and each with its own key");
+    assert_eq!(sent.iter().collect::<BTreeSet<_>>().len(), 5_000, "each has its own request id");
     assert_eq!(sent.iter().map(|(_, key)| key).collect::<BTreeSet<_>>().len(), 5_000);
 }
 
 #[test]
-fn a_server_that_dies_is_waited_for() {
+fn an_import_continues_after_the_server_restarts() {
     let (_folder, path) = file("day.csv", &csv(3_000));
     let (kill, killed) = mpsc::channel();
     let script = Script::default().import(Rows::Kill(700, kill));
@@ -149,11 +153,11 @@ fn a_server_that_dies_is_waited_for() {
     assert_eq!(ended.exit, Some(0), "{}", ended.stderr);
     let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(summary["accepted"], json!(3_000));
-    assert_eq!(keys(&script.calls()).iter().collect::<BTreeSet<_>>().len(), 3_000);
+    assert_eq!(request_ids(&script.calls()).iter().collect::<BTreeSet<_>>().len(), 3_000);
 }
 
 #[test]
-fn an_import_that_cannot_finish_says_so() {
+fn an_import_that_cannot_finish_reports_it() {
     let (_folder, path) = file("day.csv", &csv(10));
     let refused = Status::permission_denied("not you");
     let script = Script::default().import(Rows::Break(2, refused));
@@ -166,7 +170,7 @@ fn an_import_that_cannot_finish_says_so() {
 }
 
 #[test]
-fn a_server_that_falls_silent_is_given_up() {
+fn an_import_without_results_times_out() {
     let (_folder, path) = file("day.csv", &csv(10));
     let script = Script::default().import(Rows::Silent);
     let server = Server::start(&script);
@@ -175,21 +179,21 @@ fn a_server_that_falls_silent_is_given_up() {
     assert_eq!(
         ended.stderr,
         format!(
-            "error: DEADLINE_EXCEEDED: no answer from {} within 1s\n\
-             the import did not finish; sending the same file again is safe\n",
+            "error: DEADLINE_EXCEEDED: no response from {} within 1s\n\
+             the import did not finish; it is safe to import the same file again\n",
             server.address
         )
     );
 }
 
 #[test]
-fn an_interrupted_import_says_how_far_it_came() {
+fn an_interrupted_import_prints_its_results() {
     let (_folder, path) = file("day.csv", &csv(100));
-    let (arrive, arrived) = mpsc::channel();
-    let script = Script::default().import(Rows::Kill(20, arrive));
+    let (reached, reached_limit) = mpsc::channel();
+    let script = Script::default().import(Rows::Kill(20, reached));
     let server = Server::start(&script);
     let child = server.pvz(&["import", &path, "--output=ndjson"]).spawn().unwrap();
-    arrived.recv().unwrap();
+    reached_limit.recv().unwrap();
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
         .unwrap();
     let ended = Ended::from(child.wait_with_output().unwrap());
@@ -199,7 +203,7 @@ fn an_interrupted_import_says_how_far_it_came() {
 }
 
 #[test]
-fn standard_input_is_recognized_by_its_first_byte() {
+fn the_format_of_standard_input_is_detected() {
     let script = Script::default();
     let server = Server::start(&script);
     for (text, name) in
@@ -211,14 +215,16 @@ fn standard_input_is_recognized_by_its_first_byte() {
         assert_eq!(ended.exit, Some(0), "{}", ended.stderr);
         assert_eq!(
             ended.stderr,
-            format!("reading standard input as {name}, by its first byte; --format says otherwise\n")
+            format!(
+                "reading standard input as {name}, judging by its first byte; use --format to override\n"
+            )
         );
     }
     assert_eq!(script.calls().len(), 4);
 }
 
 #[test]
-fn a_file_that_makes_no_sense_is_refused_before_anything_is_sent() {
+fn an_invalid_file_is_refused_before_anything_is_sent() {
     let script = Script::default();
     let server = Server::start(&script);
     let (_folder, path) = file("day.csv", "order_id,colour\n1,red\n");

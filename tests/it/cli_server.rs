@@ -1,5 +1,4 @@
-//! A server whose answers are written down beforehand, and which remembers
-//! what it was asked.
+//! A server with scripted responses that records the calls it receives.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,9 +15,9 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// What a call asked.
+/// A received call.
 #[derive(Debug, Clone)]
 pub struct Call {
     pub actor: Option<String>,
@@ -32,23 +31,23 @@ impl Call {
     }
 }
 
-/// What a stream of events does.
+/// The script of an event stream.
 pub enum Feed {
-    /// Sends these and then waits for ever.
+    /// Sends the events, then stays open.
     Open(Vec<Event>),
-    /// Sends these and then breaks.
+    /// Sends the events, then fails with the status.
     Break(Vec<Event>, Status),
 }
 
-/// What a stream of an import does with its rows.
+/// The script of an import stream.
 pub enum Rows {
-    /// Answers each.
-    Answer(fn(&AcceptOrderRequest) -> ImportOrdersResponse),
-    /// Never says anything.
+    /// Responds to each row.
+    Respond(fn(&AcceptOrderRequest) -> ImportOrdersResponse),
+    /// Never responds.
     Silent,
-    /// Answers so many, and breaks with a status once it has as many again.
+    /// Accepts `n` rows, and fails with the status after receiving `2 n`.
     Break(usize, Status),
-    /// Answers so many, and has the process killed once it has as many again.
+    /// Accepts `n` rows, and notifies the sender after receiving `2 n`.
     Kill(usize, mpsc::Sender<()>),
 }
 
@@ -60,12 +59,12 @@ struct Plan {
     calls: Vec<Call>,
 }
 
-/// The service. Clones share the plan.
+/// The scripted service. Clones share the script.
 #[derive(Clone, Default)]
 pub struct Script(Arc<Mutex<Plan>>);
 
 impl Script {
-    pub fn answer(self, message: &impl Message) -> Self {
+    pub fn respond(self, message: &impl Message) -> Self {
         self.0.lock().unwrap().unary.push_back(Ok(message.encode_to_vec()));
         self
     }
@@ -85,12 +84,12 @@ impl Script {
         self
     }
 
-    /// What was asked so far.
+    /// Returns the calls received so far.
     pub fn calls(&self) -> Vec<Call> {
         self.0.lock().unwrap().calls.clone()
     }
 
-    fn note<T: Message>(&self, metadata: &tonic::metadata::MetadataMap, message: &T) {
+    fn record<T: Message>(&self, metadata: &tonic::metadata::MetadataMap, message: &T) {
         let header = |name: &str| metadata.get(name).map(|value| value.to_str().unwrap().to_owned());
         let call = Call {
             actor: header("pvz-actor"),
@@ -100,24 +99,24 @@ impl Script {
         self.0.lock().unwrap().calls.push(call);
     }
 
-    /// The next answer; without one the call hangs.
+    /// Returns the next scripted response. Without one the call never ends.
     async fn next<T: Message, R: Message + Default>(
         &self,
         request: Request<T>,
     ) -> Result<Response<R>, Status> {
-        self.note(request.metadata(), request.get_ref());
-        let answer = self.0.lock().unwrap().unary.pop_front();
-        match answer {
+        self.record(request.metadata(), request.get_ref());
+        let response = self.0.lock().unwrap().unary.pop_front();
+        match response {
             None => std::future::pending().await,
-            Some(answer) => Ok(Response::new(R::decode(answer?.as_slice()).unwrap())),
+            Some(response) => Ok(Response::new(R::decode(response?.as_slice()).unwrap())),
         }
     }
 }
 
 #[tonic::async_trait]
 impl OrderService for Script {
-    type ImportOrdersStream = Answers<ImportOrdersResponse>;
-    type WatchEventsStream = Answers<Event>;
+    type ImportOrdersStream = Responses<ImportOrdersResponse>;
+    type WatchEventsStream = Responses<Event>;
 
     async fn accept_order(
         &self,
@@ -221,8 +220,8 @@ impl OrderService for Script {
     async fn watch_events(
         &self,
         request: Request<WatchEventsRequest>,
-    ) -> Result<Response<Answers<Event>>, Status> {
-        self.note(request.metadata(), request.get_ref());
+    ) -> Result<Response<Responses<Event>>, Status> {
+        self.record(request.metadata(), request.get_ref());
         let feed = self.0.lock().unwrap().feeds.pop_front();
         let events = |events: Vec<Event>| futures::stream::iter(events.into_iter().map(Ok));
         Ok(Response::new(match feed {
@@ -237,21 +236,21 @@ impl OrderService for Script {
     async fn import_orders(
         &self,
         request: Request<Streaming<ImportOrdersRequest>>,
-    ) -> Result<Response<Answers<ImportOrdersResponse>>, Status> {
+    ) -> Result<Response<Responses<ImportOrdersResponse>>, Status> {
         let script = self.clone();
         let plan = self.0.lock().unwrap().imports.pop_front();
-        let plan = plan.unwrap_or(Rows::Answer(accepted));
+        let plan = plan.unwrap_or(Rows::Respond(accepted));
         if matches!(plan, Rows::Silent) {
             return Ok(Response::new(Box::pin(futures::stream::pending())));
         }
         let metadata = request.metadata().clone();
         let rows = request.into_inner().enumerate();
-        let answers = rows.filter_map(move |(index, row)| {
+        let responses = rows.filter_map(move |(index, row)| {
             let row = row.ok().and_then(|row| row.order).unwrap_or_default();
-            script.note(&metadata, &row);
-            let answer = match &plan {
+            script.record(&metadata, &row);
+            let response = match &plan {
                 Rows::Silent => None,
-                Rows::Answer(answer) => Some(Ok(answer(&row))),
+                Rows::Respond(respond) => Some(Ok(respond(&row))),
                 Rows::Break(count, _) | Rows::Kill(count, _) if index < *count => Some(Ok(accepted(&row))),
                 Rows::Break(count, status) => (index + 1 == 2 * count).then(|| Err(status.clone())),
                 Rows::Kill(count, kill) => {
@@ -263,14 +262,14 @@ impl OrderService for Script {
             };
             let index = i64::try_from(index).unwrap();
             futures::future::ready(
-                answer.map(|answer| answer.map(|answer| ImportOrdersResponse { index, ..answer })),
+                response.map(|result| result.map(|response| ImportOrdersResponse { index, ..response })),
             )
         });
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::new(Box::pin(responses)))
     }
 }
 
-/// The answer to a row that is accepted.
+/// Returns the response to an accepted row.
 pub fn accepted(row: &AcceptOrderRequest) -> ImportOrdersResponse {
     let order = Order { order_id: row.order_id.clone(), ..Order::default() };
     let result =
@@ -278,7 +277,7 @@ pub fn accepted(row: &AcceptOrderRequest) -> ImportOrdersResponse {
     ImportOrdersResponse { index: 0, result: Some(result), already_existed: false }
 }
 
-/// A running server; it ends when it is dropped, with all its connections.
+/// A running server. Dropping it closes all connections.
 pub struct Server {
     runtime: Option<tokio::runtime::Runtime>,
     pub address: SocketAddr,
@@ -302,14 +301,14 @@ impl Server {
         Self { runtime: Some(runtime), address }
     }
 
-    /// `pvz` with these arguments, asking this server.
+    /// Returns the command `pvz` with these arguments for this server.
     pub fn pvz(&self, arguments: &[&str]) -> Command {
         let mut command = pvz(arguments);
         command.env("PVZ_SERVER", self.address.to_string());
         command
     }
 
-    /// Runs it to its end.
+    /// Runs `pvz` with these arguments and waits until it exits.
     pub fn run(&self, arguments: &[&str]) -> Ended {
         Ended::from(self.pvz(arguments).output().unwrap())
     }
@@ -318,13 +317,14 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Waits until the tasks are gone, and their sockets with them.
+            // Wait until the tasks have ended and their sockets are closed.
             runtime.shutdown_timeout(Duration::from_secs(10));
         }
     }
 }
 
-/// `pvz` with nothing of the caller's environment that matters.
+/// Returns the command `pvz` without the variables of the environment that
+/// affect it.
 pub fn pvz(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pvz"));
     command
@@ -339,7 +339,7 @@ pub fn pvz(arguments: &[&str]) -> Command {
     command
 }
 
-/// What a command printed, and its exit code.
+/// The output and exit code of a command.
 #[derive(Debug)]
 pub struct Ended {
     pub exit: Option<i32>,

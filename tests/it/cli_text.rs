@@ -1,9 +1,9 @@
-//! What the command line says without a server: help, wrong usage, completion.
+//! The command line without a server: help, wrong usage, completion.
 
 use crate::cli_server::{Ended, pvz};
 
 #[test]
-fn help_and_usage_read_as_they_are_written_down() {
+fn help_and_errors_match_the_snapshots() {
     let cases = trycmd::TestCases::new();
     cases.register_bin("pvz", trycmd::schema::Bin::Path(env!("CARGO_BIN_EXE_pvz").into()));
     for name in ["PVZ_SERVER", "PVZ_ACTOR", "PVZ_TIMEOUT", "PVZ_OUTPUT"] {
@@ -13,7 +13,7 @@ fn help_and_usage_read_as_they_are_written_down() {
 }
 
 #[test]
-fn completion_scripts_know_every_command() {
+fn completion_scripts_contain_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let ended = Ended::from(pvz(&["completion", shell]).output().unwrap());
         assert_eq!(ended.exit, Some(0), "{shell}");
@@ -24,10 +24,10 @@ fn completion_scripts_know_every_command() {
 }
 
 #[test]
-fn bash_reads_its_completion() {
+fn bash_completes_options() {
     let script = Ended::from(pvz(&["completion", "bash"]).output().unwrap()).stdout;
-    let asked = "COMP_WORDS=(pvz accept --cust); COMP_CWORD=2; _pvz; echo \"${COMPREPLY[*]}\"";
+    let complete = "COMP_WORDS=(pvz accept --cust); COMP_CWORD=2; _pvz; echo \"${COMPREPLY[*]}\"";
     let bash =
-        std::process::Command::new("bash").args(["-c", &format!("{script}\n{asked}")]).output().unwrap();
+        std::process::Command::new("bash").args(["-c", &format!("{script}\n{complete}")]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&bash.stdout), "--customer-id\n", "{bash:?}");
 }

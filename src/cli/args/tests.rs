@@ -15,12 +15,12 @@ fn run(arguments: &[&str]) -> Vec<String> {
     }
 }
 
-fn refused(arguments: &[&str]) -> String {
-    prepared(arguments).expect_err("it makes no sense")
+fn usage_error(arguments: &[&str]) -> String {
+    prepared(arguments).expect_err("wrong arguments")
 }
 
 #[test]
-fn values_come_with_an_equals_sign_or_without() {
+fn values_follow_an_equals_sign_or_a_space() {
     for arguments in [&["accept", "--order-id=1"][..], &["accept", "--order-id", "1"]] {
         assert_eq!(run(arguments), ["accept", "--order-id", "1"]);
     }
@@ -31,47 +31,47 @@ fn values_come_with_an_equals_sign_or_without() {
 }
 
 #[test]
-fn an_option_is_not_the_value_of_the_one_before() {
-    assert_eq!(refused(&["accept", "--order-id", "--customer-id=1"]), "--order-id needs a value");
-    assert_eq!(refused(&["accept", "--order-id", "--"]), "--order-id needs a value");
-    assert_eq!(refused(&["accept", "--order-id"]), "--order-id needs a value");
+fn an_option_is_not_the_value_of_the_previous_one() {
+    assert_eq!(usage_error(&["accept", "--order-id", "--customer-id=1"]), "--order-id needs a value");
+    assert_eq!(usage_error(&["accept", "--order-id", "--"]), "--order-id needs a value");
+    assert_eq!(usage_error(&["accept", "--order-id"]), "--order-id needs a value");
 }
 
 #[test]
-fn positional_arguments_come_last_and_may_begin_with_a_dash() {
+fn positional_arguments_are_moved_last_and_may_begin_with_a_dash() {
     assert_eq!(run(&["get", "1", "--output=json"]), ["get", "--output", "json", "--", "1"]);
     assert_eq!(run(&["get", "--", "-1"]), ["get", "--", "-1"]);
     assert_eq!(run(&["get", "help"]), ["get", "--", "help"]);
     assert_eq!(run(&["import", "-"]), ["import", "--", "-"]);
-    assert_eq!(refused(&["get", "1", "2"]), "unexpected argument \"2\"");
+    assert_eq!(usage_error(&["get", "1", "2"]), "unexpected argument \"2\"");
 }
 
 #[test]
 fn switches_take_no_value() {
     assert_eq!(run(&["issue", "--partial"]), ["issue", "--partial"]);
-    assert_eq!(refused(&["issue", "--partial=yes"]), "--partial takes no value");
+    assert_eq!(usage_error(&["issue", "--partial=yes"]), "--partial takes no value");
 }
 
 #[test]
-fn nothing_is_given_twice() {
-    assert_eq!(refused(&["issue", "--partial", "--partial"]), "--partial was given twice");
-    assert_eq!(refused(&["accept", "--price=1", "--price", "1"]), "--price was given twice");
+fn repeated_options_are_refused() {
+    assert_eq!(usage_error(&["issue", "--partial", "--partial"]), "--partial was given twice");
+    assert_eq!(usage_error(&["accept", "--price=1", "--price", "1"]), "--price was given twice");
 }
 
 #[test]
-fn unknown_names_are_refused_with_the_nearest() {
-    assert_eq!(refused(&["isue"]), "unknown command \"isue\"; did you mean \"issue\"?");
-    assert_eq!(refused(&["xyz"]), "unknown command \"xyz\"");
+fn unknown_names_are_refused_with_a_suggestion() {
+    assert_eq!(usage_error(&["isue"]), "unknown command \"isue\"; did you mean \"issue\"?");
+    assert_eq!(usage_error(&["xyz"]), "unknown command \"xyz\"");
     assert_eq!(
-        refused(&["accept", "--customer=1"]),
+        usage_error(&["accept", "--customer=1"]),
         "unknown option \"--customer\"; did you mean \"--customer-id\"?"
     );
-    assert_eq!(refused(&["--server=x", "get"]), "unknown option \"--server\"");
-    assert_eq!(refused(&[]), "a command is needed");
+    assert_eq!(usage_error(&["--server=x", "get"]), "unknown option \"--server\"");
+    assert_eq!(usage_error(&[]), "no command given");
 }
 
 #[test]
-fn help_is_there_wherever_it_is_asked_for() {
+fn help_is_recognized_in_every_position() {
     let help = |path: &[&str]| Ok(Invocation::Help(path.iter().map(|name| (*name).to_owned()).collect()));
     assert_eq!(prepared(&["--help"]), help(&[]));
     assert_eq!(prepared(&["-h"]), help(&[]));
@@ -84,22 +84,22 @@ fn help_is_there_wherever_it_is_asked_for() {
 }
 
 #[test]
-fn arguments_are_utf_8() {
+fn arguments_that_are_not_utf_8_are_refused() {
     use std::os::unix::ffi::OsStringExt as _;
     let info = crate::cli::Pvz::get_args_info();
-    let refused = prepare(&info, [OsString::from("get"), OsString::from_vec(vec![0xFF])].into_iter());
-    assert_eq!(refused.expect_err("not UTF-8").message, "the argument \"\u{fffd}\" is not UTF-8");
+    let result = prepare(&info, [OsString::from("get"), OsString::from_vec(vec![0xFF])].into_iter());
+    assert_eq!(result.expect_err("not UTF-8").message, "the argument \"\u{fffd}\" is not UTF-8");
 }
 
 proptest! {
     #[test]
-    fn every_value_arrives_as_it_was_given(value in ".*") {
+    fn every_value_is_passed_on_unchanged(value in ".*") {
         let argument = format!("--order-id={value}");
         prop_assert_eq!(run(&["accept", &argument]), ["accept", "--order-id", value.as_str()]);
     }
 
     #[test]
-    fn a_separate_value_arrives_unless_it_is_an_option(value in "-{0,2}[a-z=-]*") {
+    fn a_separate_value_is_passed_on_unless_it_is_an_option(value in "-{0,2}[a-z=-]*") {
         let prepared = prepared(&["accept", "--order-id", &value]);
         let info = crate::cli::Pvz::get_args_info();
         let accept = info.commands.iter().find(|command| command.name == "accept").unwrap();
@@ -115,7 +115,7 @@ proptest! {
     }
 
     #[test]
-    fn no_arguments_make_it_panic(arguments in prop::collection::vec("(-{0,2}(help|order-id|x)?=?|accept|import|.*)", 0..6)) {
+    fn arbitrary_arguments_never_panic(arguments in prop::collection::vec("(-{0,2}(help|order-id|x)?=?|accept|import|.*)", 0..6)) {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         if let Ok(Invocation::Run { arguments, .. }) = prepared(&arguments) {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -1,48 +1,48 @@
-//! The options that every client command has. argh knows no options of the
-//! parent after a subcommand, so they are fields of each.
+//! The options of every client command. argh accepts the options of a parent
+//! only before the subcommand, so each command has them as fields.
 
 use std::env;
 use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
-use super::{Failure, Fields};
+use crate::cli::failure::{Failure, Fields};
 use crate::cli::output::Format;
 
-/// The names of these options, to show them apart.
+/// The names of these options, for the help texts.
 pub(in crate::cli) const COMMON_OPTIONS: [&str; 6] =
     ["--server", "--actor", "--timeout", "--output", "--no-color", "--help"];
 
 const DEFAULT_SERVER: &str = "127.0.0.1:50051";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Defines a command with the common options behind its own.
+/// Defines a command with its own options, followed by the common options.
 macro_rules! client_command {
     ($(#[$($meta:tt)*])* pub struct $name:ident { $($fields:tt)* }) => {
         #[derive(Debug, argh::FromArgs, argh::ArgsInfo)]
         $(#[$($meta)*])*
         pub struct $name {
             $($fields)*
-            /// where the server is, host:port (default 127.0.0.1:50051; PVZ_SERVER)
+            /// the address of the server, host:port (default 127.0.0.1:50051; PVZ_SERVER)
             #[argh(option, arg_name = "address")]
             server: Option<String>,
-            /// who asks, kind:id with the kind courier, operator, customer or system (default
+            /// the actor, kind:id; the kind is courier, operator, customer or system (default
             /// operator:anonymous; PVZ_ACTOR)
             #[argh(option, arg_name = "kind:id")]
             actor: Option<String>,
-            /// how long to wait for an answer, with all retries (default 30s; PVZ_TIMEOUT)
+            /// how long to wait for a response, including retries (default 30s; PVZ_TIMEOUT)
             #[argh(option, arg_name = "duration")]
             timeout: Option<String>,
-            /// how to print: table for people, json or ndjson for programs (default table; PVZ_OUTPUT)
+            /// the output format: table, json or ndjson (default table; PVZ_OUTPUT)
             #[argh(option, arg_name = "format")]
             output: Option<String>,
-            /// no colours, even on a terminal (also NO_COLOR, PVZ_NO_COLOR)
+            /// print no colours, even on a terminal (NO_COLOR, PVZ_NO_COLOR)
             #[argh(switch)]
             no_color: bool,
         }
 
         impl $name {
-            /// Takes the common options out.
+            /// Takes the common options.
             fn common(&mut self) -> $crate::cli::client::Common {
                 $crate::cli::client::Common {
                     server: self.server.take(),
@@ -57,7 +57,7 @@ macro_rules! client_command {
 }
 pub(in crate::cli) use client_command;
 
-/// The common options as given.
+/// The common options, as given.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Common {
     pub server: Option<String>,
@@ -105,7 +105,7 @@ impl Common {
         let format = match or_env(self.output, "PVZ_OUTPUT") {
             None => Format::Table,
             Some(text) => Format::parse(&text).ok_or_else(|| {
-                Failure::usage(format!("--output {text:?} is none of table, json and ndjson"))
+                Failure::usage(format!("--output must be one of table, json, ndjson, not {text:?}"))
             })?,
         };
         let timeout = or_env(self.timeout, "PVZ_TIMEOUT").map(|text| timeout(&text)).transpose()?;
@@ -121,17 +121,20 @@ impl Common {
     }
 }
 
-/// The flag, or else the environment; an empty value is none.
+/// Returns the value of the flag, or else of the environment variable. An empty
+/// value counts as absent.
 fn or_env(flag: Option<String>, name: &str) -> Option<String> {
     flag.or_else(|| env::var(name).ok()).filter(|value| !value.is_empty())
 }
 
-/// `host:port`, from that or a URL.
+/// Returns `host:port` from an address or an HTTP URL.
 fn address(text: &str) -> Result<&str, Failure> {
     let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
     let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
     if address.contains("://") || address.contains('/') || !matches!(port, Some(Ok(_))) {
-        return Err(Failure::usage(format!("--server {text:?} is not an address such as {DEFAULT_SERVER}")));
+        return Err(Failure::usage(format!(
+            "--server must be an address such as {DEFAULT_SERVER}, not {text:?}"
+        )));
     }
     Ok(address)
 }
@@ -139,16 +142,15 @@ fn address(text: &str) -> Result<&str, Failure> {
 fn timeout(text: &str) -> Result<Duration, Failure> {
     match humantime::parse_duration(text) {
         Ok(timeout) if !timeout.is_zero() => Ok(timeout),
-        _ => Err(Failure::usage(format!("--timeout {text:?} is not a duration such as 30s or 2m"))),
+        _ => Err(Failure::usage(format!("--timeout must be a duration such as 30s or 2m, not {text:?}"))),
     }
 }
 
-/// Any text that metadata can carry; what it must look like is the server's to
-/// say.
+/// Returns the actor as a metadata value. The server checks its form.
 fn actor(text: &str) -> Result<MetadataValue<Ascii>, Failure> {
     text.parse().map_err(|_| {
         let mut fields = Fields::default();
-        fields.fault("pvz-actor", "may hold only visible ASCII characters");
+        fields.violation("pvz-actor", "must consist of visible ASCII characters");
         fields.into_failure()
     })
 }
@@ -158,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_come_with_or_without_a_scheme() {
+    fn addresses_may_have_a_scheme() {
         for text in ["localhost:1", "http://localhost:1", "http://localhost:1/"] {
             assert_eq!(address(text).unwrap(), "localhost:1");
         }
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_is_longer_than_nothing() {
+    fn a_timeout_must_be_positive() {
         assert_eq!(timeout("1m 30s").unwrap(), Duration::from_secs(90));
         assert!(timeout("0s").is_err());
         assert!(timeout("soon").is_err());

@@ -1,11 +1,9 @@
-//! The gRPC client of the commands: connection, actor, deadlines, retries.
+//! The gRPC client of the commands: connection, metadata, deadlines, retries.
 
 mod common;
-mod failure;
 mod retry;
 
 pub(super) use common::{COMMON_OPTIONS, Common, client_command};
-pub(super) use failure::{Failure, Fields, Outcome, Stop, exit_code, plain};
 pub(super) use retry::Backoff;
 
 use std::time::{Duration, Instant};
@@ -17,35 +15,35 @@ use tonic_types::StatusExt as _;
 
 use crate::proto::v1::order_service_client::OrderServiceClient;
 
+use super::failure::Failure;
 use super::output::Format;
 
 /// The generated client.
 pub(super) type Grpc = OrderServiceClient<Channel>;
 
-/// How long to wait for a connection at most, however long the call may take.
+/// Longest time that connecting takes, even if calls may take longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an idle stream asks whether the server is still there, and how
-/// long it waits for the answer.
+/// Interval of keep-alive pings on idle streams, and their timeout.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// The largest answer that is read: a page of 1,000 events is below 2 MiB.
-const MAX_ANSWER: usize = 16 << 20;
+/// Largest message to receive: a page of 1,000 events is smaller than 2 MiB.
+const MAX_MESSAGE: usize = 16 << 20;
 
-/// A connection to a server, and how the user wants to be answered.
+/// A connection to a server, and the output format that the user chose.
 #[derive(Debug)]
 pub(super) struct Client {
     grpc: Grpc,
-    /// Where the server is, as the user wrote it.
+    /// Address of the server.
     pub server: String,
     /// Metadata of every call: actor and trace.
     metadata: MetadataMap,
-    /// How long a call may take, with all its retries.
+    /// Timeout of a call, including its retries.
     pub timeout: Duration,
-    /// How to print answers.
+    /// Output format.
     pub format: Format,
 }
 
 impl Client {
-    /// Connects. A server that is not there is not waited for.
+    /// Connects. Fails at once if no server listens.
     pub(super) async fn connect(common: Common) -> Result<Self, Failure> {
         let settings = common.resolve()?;
         let endpoint = Endpoint::from_shared(format!("http://{}", settings.server))
@@ -58,7 +56,7 @@ impl Client {
             endpoint.connect().await.map_err(|error| Failure::no_server(&settings.server, &error))?;
         let metadata = settings.metadata();
         Ok(Self {
-            grpc: OrderServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER),
+            grpc: OrderServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE),
             server: settings.server,
             metadata,
             timeout: settings.timeout,
@@ -66,21 +64,21 @@ impl Client {
         })
     }
 
-    /// The generated client, for a stream.
+    /// Returns the generated client, for streams.
     pub(super) fn grpc(&self) -> Grpc {
         self.grpc.clone()
     }
 
-    /// A request that says who asks.
+    /// Returns a request with the metadata of this client.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         *request.metadata_mut() = self.metadata.clone();
         request
     }
 
-    /// Makes a unary call, and repeats it while waiting helps and the timeout
-    /// allows. The message of a mutation carries its `request_id`, so that
-    /// repeating it is safe.
+    /// Makes a unary call, and retries it until the timeout if the failure is
+    /// retryable. Retrying a mutation is safe, because its message has a
+    /// `request_id`.
     pub(super) async fn call<Req: Clone, Res>(
         &self,
         message: Req,
@@ -94,7 +92,8 @@ impl Client {
             request.set_timeout(left);
             let failure = match tokio::time::timeout(left, rpc(self.grpc(), request)).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
-                // Whichever side counts down first, it is the same deadline.
+                // Server and client have the same deadline; report it the same way,
+                // whichever notices first.
                 Ok(Err(status)) if Instant::now() < deadline || has_reason(&status) => {
                     Failure::from_status(&self.server, &status)
                 }
@@ -111,8 +110,8 @@ impl Client {
         }
     }
 
-    /// The same for a call that changes orders: when it is not known whether
-    /// it took effect, the failure says how to ask again.
+    /// Makes a call that changes orders. If it is unknown whether the call took
+    /// effect, the failure names the `request_id`.
     pub(super) async fn mutate<Req: Clone, Res>(
         &self,
         request_id: &str,
@@ -123,21 +122,19 @@ impl Client {
     }
 }
 
-/// Whether a service answered, and not something on the way to it.
+/// Returns true if the status comes from the service, not from a proxy or from
+/// this client.
 fn has_reason(status: &Status) -> bool {
     status.get_details_error_info().is_some()
 }
 
-/// The key of a command: the user's, or else a fresh one.
+/// Returns the `request_id` of a command: the given one, or a random one.
 pub(super) fn request_id(given: Option<String>) -> String {
-    given.filter(|given| !given.is_empty()).unwrap_or_else(fresh_request_id)
+    given.filter(|given| !given.is_empty()).unwrap_or_else(random_request_id)
 }
 
-/// A key that no other command has.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the command line is not the application: nothing here is decided by an id"
-)]
-pub(super) fn fresh_request_id() -> String {
+/// Returns a random `request_id`.
+#[expect(clippy::disallowed_methods, reason = "the command line is a client: no rule depends on this id")]
+pub(super) fn random_request_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }

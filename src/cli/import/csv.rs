@@ -1,8 +1,7 @@
-//! CSV (RFC 4180): a header, then a record for each row.
+//! CSV (RFC 4180): a header, then one record per row.
 //!
-//! The fields of a record are split by csv-core. Records are framed line by
-//! line, so that a quote that is never closed costs the line it stands on and
-//! not the rest of the file.
+//! csv-core splits a record into fields. Records are framed line by line, so
+//! that an unclosed quote spoils its own line and not the rest of the file.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead};
@@ -10,14 +9,13 @@ use std::io::{self, BufRead};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 
 use super::lines::{InputLine, InputLines, MAX_LINE};
-use super::row::BadRow;
-use super::source::RawRow;
-use crate::cli::client::Fields;
+use super::row::{BadRow, ParsedRow};
+use crate::cli::failure::Fields;
 use crate::cli::orders::{packaging_codes, price, weight};
 use crate::proto::Timestamp;
 use crate::proto::v1::AcceptOrderRequest;
 
-/// A field of the request that a column fills.
+/// The field of the request that a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
     OrderId,
@@ -45,44 +43,46 @@ const COLUMNS: [(&str, Column); 10] = [
     ("request_id", Column::RequestId),
 ];
 
-/// A record, or why its lines are none.
-enum CsvRecord {
-    Fields(Vec<String>),
-    Bad(BadRow),
+/// A record of the file.
+struct CsvRecord {
+    /// Number of its first line, from 1.
+    line: u64,
+    /// Offset of its end in the file, in bytes.
+    end: u64,
+    /// The fields, or why the lines are not a record.
+    fields: Result<Vec<String>, BadRow>,
 }
 
-/// Reads rows.
+/// Reads rows from CSV.
 #[derive(Debug)]
 pub(super) struct CsvRows<R> {
     lines: InputLines<R>,
-    /// InputLines that were read ahead in vain.
+    /// Lines that were read in search of a closing quote and belong to later
+    /// records.
     ahead: VecDeque<InputLine>,
     columns: Vec<Column>,
 }
 
 impl<R: BufRead> CsvRows<R> {
-    /// Reads the header.
+    /// Reads the header. The inner result says why the header is invalid.
     ///
     /// # Errors
-    /// The file cannot be read; or its header, inside.
+    /// The file cannot be read.
     pub(super) fn new(reader: R) -> io::Result<Result<Self, BadRow>> {
         let mut rows = Self { lines: InputLines::new(reader), ahead: VecDeque::new(), columns: Vec::new() };
         let header = match rows.record()? {
             None => return Ok(Err(BadRow::of("header", "is missing: the file is empty"))),
-            Some((_, _, CsvRecord::Bad(bad))) => return Ok(Err(bad)),
-            Some((_, _, CsvRecord::Fields(names))) => columns(&names),
+            Some(CsvRecord { fields: Err(bad), .. }) => return Ok(Err(bad)),
+            Some(CsvRecord { fields: Ok(names), .. }) => columns(&names),
         };
         Ok(header.map(|columns| Self { columns, ..rows }))
     }
 
-    /// The next row: the line it begins on, where it ends, and what it says.
-    pub(super) fn next(&mut self) -> io::Result<Option<RawRow>> {
-        Ok(self.record()?.map(|(line, end, record)| {
-            let content = match record {
-                CsvRecord::Fields(texts) => request(&self.columns, texts),
-                CsvRecord::Bad(bad) => Err(bad),
-            };
-            (line, end, content)
+    /// Returns the next row.
+    pub(super) fn next(&mut self) -> io::Result<Option<ParsedRow>> {
+        Ok(self.record()?.map(|CsvRecord { line, end, fields }| {
+            let content = fields.and_then(|texts| request(&self.columns, texts));
+            ParsedRow { line, end, content }
         }))
     }
 
@@ -93,7 +93,7 @@ impl<R: BufRead> CsvRows<R> {
         }
     }
 
-    fn record(&mut self) -> io::Result<Option<(u64, u64, CsvRecord)>> {
+    fn record(&mut self) -> io::Result<Option<CsvRecord>> {
         let first = loop {
             match self.line()? {
                 None => return Ok(None),
@@ -110,12 +110,9 @@ impl<R: BufRead> CsvRows<R> {
                 None => Split::TooLong,
             };
             let bad = match split {
-                Split::CsvRecord(Some(fields)) => {
-                    return Ok(Some((taken[0].number, last.end, CsvRecord::Fields(fields))));
-                }
-                Split::CsvRecord(None) => {
-                    let bad = BadRow::of("line", "must be UTF-8");
-                    return Ok(Some((taken[0].number, last.end, CsvRecord::Bad(bad))));
+                Split::Complete(fields) => {
+                    let fields = fields.ok_or_else(|| BadRow::of("line", "must be UTF-8"));
+                    return Ok(Some(CsvRecord { line: taken[0].number, end: last.end, fields }));
                 }
                 Split::TooLong if taken.len() == 1 => BadRow::too_long(),
                 Split::TooLong => unclosed(),
@@ -127,12 +124,12 @@ impl<R: BufRead> CsvRows<R> {
                     None => unclosed(),
                 },
             };
-            // The other lines may be rows of their own.
+            // The lines after the first may be records of their own.
             let rest = taken.split_off(1);
             for line in rest.into_iter().rev() {
                 self.ahead.push_front(line);
             }
-            return Ok(Some((taken[0].number, taken[0].end, CsvRecord::Bad(bad))));
+            return Ok(Some(CsvRecord { line: taken[0].number, end: taken[0].end, fields: Err(bad) }));
         }
     }
 }
@@ -141,17 +138,17 @@ fn unclosed() -> BadRow {
     BadRow::of("line", "has a quote that is not closed within 64 KiB")
 }
 
-/// What became of a line.
+/// The state of a record after a line.
 enum Split {
-    /// It ended the record; `None` if that is not UTF-8.
-    CsvRecord(Option<Vec<String>>),
-    /// A quoted field goes on in the next line.
+    /// The line ends the record. The fields, or `None` if one is not UTF-8.
+    Complete(Option<Vec<String>>),
+    /// A quoted field continues on the next line.
     Open,
-    /// The record is longer than a line may be.
+    /// The record is longer than [`MAX_LINE`].
     TooLong,
 }
 
-/// Splits a record, line by line.
+/// Splits one record into fields, line by line.
 struct Splitter {
     reader: Reader,
     text: Vec<u8>,
@@ -162,15 +159,16 @@ struct Splitter {
 
 impl Splitter {
     fn new() -> Self {
-        // A carriage return by itself ends no line here, so it ends no record.
+        // A lone carriage return does not end a line here, so it must not end a
+        // record either.
         let reader = ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build();
         Self { reader, text: Vec::new(), written: 0, ends: Vec::new(), ended: 0 }
     }
 
-    /// Takes a line, without its end.
+    /// Adds a line, given without its line ending.
     fn push(&mut self, line: &[u8]) -> Split {
-        // A field has no more bytes than the text it is written as, and a line
-        // no more fields than bytes and one.
+        // The fields take no more bytes than the line, and a line of n bytes has
+        // at most n + 1 fields.
         let needed = self.written + line.len() + 1;
         if needed > MAX_LINE + 1 {
             return Split::TooLong;
@@ -178,7 +176,7 @@ impl Splitter {
         self.text.resize(needed, 0);
         self.ends.resize(self.ended + line.len() + 1, 0);
         for input in [line, b"\n"] {
-            // To csv-core, no input is the end of the file.
+            // csv-core takes empty input for the end of the file.
             if input.is_empty() {
                 continue;
             }
@@ -189,7 +187,7 @@ impl Splitter {
             match result {
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::Record | ReadRecordResult::End => {
-                    return Split::CsvRecord(self.fields());
+                    return Split::Complete(self.fields());
                 }
                 ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => return Split::TooLong,
             }
@@ -208,15 +206,15 @@ impl Splitter {
     }
 }
 
-/// What the columns of a header are.
+/// Reads the header.
 fn columns(names: &[String]) -> Result<Vec<Column>, BadRow> {
     let mut found = Vec::with_capacity(names.len());
     let mut fields = Fields::default();
     for name in names {
         match COLUMNS.iter().find(|(known, _)| *known == name.trim()) {
-            None => fields.fault("header", format!("has the unknown column {name:?}")),
+            None => fields.violation("header", format!("has the unknown column {name:?}")),
             Some((_, column)) if found.contains(column) => {
-                fields.fault("header", format!("has the column {name:?} twice"));
+                fields.violation("header", format!("has the column {name:?} twice"));
             }
             Some((_, column)) => found.push(*column),
         }
@@ -225,7 +223,7 @@ fn columns(names: &[String]) -> Result<Vec<Column>, BadRow> {
         [(Column::Weight, Column::WeightGrams, "weight"), (Column::Price, Column::PriceMinor, "price")]
     {
         if found.contains(&one) && found.contains(&other) {
-            fields.fault("header", format!("has the {name} in two columns"));
+            fields.violation("header", format!("has two columns for the {name}"));
         }
     }
     match fields.finish() {
@@ -234,10 +232,10 @@ fn columns(names: &[String]) -> Result<Vec<Column>, BadRow> {
     }
 }
 
-/// The request of a record; an empty text is an absent field.
+/// Builds the request of a record. An empty text is an absent field.
 fn request(columns: &[Column], texts: Vec<String>) -> Result<AcceptOrderRequest, BadRow> {
     if columns.len() != texts.len() {
-        let description = format!("has {} fields, where the header has {}", texts.len(), columns.len());
+        let description = format!("has {} fields, but the header has {}", texts.len(), columns.len());
         return Err(BadRow::of("line", description));
     }
     let integer = |text: &str| text.parse::<i64>().map_err(|_| "must be a whole number");

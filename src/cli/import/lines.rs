@@ -1,4 +1,4 @@
-//! InputLines of a file, none longer than 64 KiB in memory.
+//! Splits a file into lines, holding at most 64 KiB of a line in memory.
 
 use std::io::{self, BufRead};
 
@@ -6,18 +6,18 @@ use std::io::{self, BufRead};
 /// NDJSON).
 pub(super) const MAX_LINE: usize = 64 << 10;
 
-/// A line without its end.
+/// A line without its line ending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InputLine {
-    /// Its number in the file, from 1.
+    /// Line number, from 1.
     pub number: u64,
-    /// Its bytes; `None` if it is longer than a line may be.
+    /// Content; `None` if the line is longer than [`MAX_LINE`].
     pub bytes: Option<Vec<u8>>,
-    /// Where it ends in the file, in bytes.
+    /// Offset of its end in the file, in bytes.
     pub end: u64,
 }
 
-/// Reads lines.
+/// Reads a file line by line.
 #[derive(Debug)]
 pub(super) struct InputLines<R> {
     reader: R,
@@ -26,12 +26,12 @@ pub(super) struct InputLines<R> {
 }
 
 impl<R: BufRead> InputLines<R> {
-    /// From the beginning of a file; a byte-order mark is skipped.
+    /// Reads from the beginning of a file. Skips a byte-order mark.
     pub(super) fn new(reader: R) -> Self {
         Self { reader, number: 0, end: 0 }
     }
 
-    /// The next line; `None` at the end.
+    /// Returns the next line, or `None` at the end of the file.
     pub(super) fn next(&mut self) -> io::Result<Option<InputLine>> {
         let mut bytes = Vec::new();
         let mut length: usize = 0;
@@ -49,7 +49,7 @@ impl<R: BufRead> InputLines<R> {
             let taken = newline.map_or(buffer.len(), |at| at + 1);
             ended = newline.is_some();
             let text = &buffer[..newline.unwrap_or(taken)];
-            // One byte more than a line may have, to see that it has more.
+            // One byte more than the limit, to notice that the line exceeds it.
             let room = (MAX_LINE + 1).saturating_sub(bytes.len());
             bytes.extend_from_slice(&text[..text.len().min(room)]);
             length = length.saturating_add(taken);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_with_or_without_carriage_returns() {
+    fn lines_may_end_with_carriage_returns() {
         let expected = [(1, "one"), (2, ""), (3, "three")];
         for (text, ends) in [("one\n\nthree", [4, 5, 10]), ("\u{feff}one\r\n\r\nthree\r\n", [8, 10, 17])] {
             let lines = read(text.as_bytes());
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_costs_only_itself() {
+    fn an_overlong_line_is_skipped_alone() {
         let fits = vec![b'x'; MAX_LINE];
         let mut text = fits.clone();
         text.extend_from_slice(b"\nx");

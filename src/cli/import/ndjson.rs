@@ -1,13 +1,13 @@
-//! NDJSON: an AcceptOrder request on each line.
+//! NDJSON: one `AcceptOrder` request per line.
 
 use std::io::{self, BufRead};
 
 use super::lines::{InputLine, InputLines};
-use super::row::BadRow;
+use super::row::{BadRow, ParsedRow};
 use crate::proto::json;
 use crate::proto::v1::AcceptOrderRequest;
 
-/// Reads rows.
+/// Reads rows from NDJSON.
 #[derive(Debug)]
 pub(super) struct NdjsonRows<R> {
     lines: InputLines<R>,
@@ -18,16 +18,15 @@ impl<R: BufRead> NdjsonRows<R> {
         Self { lines: InputLines::new(reader) }
     }
 
-    /// The next row: its line, where it ends, and what it says. Blank lines are
-    /// no rows.
-    pub(super) fn next(&mut self) -> io::Result<Option<super::source::RawRow>> {
+    /// Returns the next row. Skips blank lines.
+    pub(super) fn next(&mut self) -> io::Result<Option<ParsedRow>> {
         while let Some(InputLine { number, bytes, end }) = self.lines.next()? {
             let content = match bytes {
                 Some(bytes) if bytes.trim_ascii().is_empty() => continue,
                 Some(bytes) => parse(&bytes),
                 None => Err(BadRow::too_long()),
             };
-            return Ok(Some((number, end, content)));
+            return Ok(Some(ParsedRow { line: number, end, content }));
         }
         Ok(None)
     }

@@ -1,4 +1,5 @@
-//! What became of the rows: each bad one as it is known, and a summary.
+//! The results of the rows: each refused row when its result arrives, and a
+//! summary at the end.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,11 +10,12 @@ use serde::Serialize;
 use super::progress::Progress;
 use super::row::{BadRow, RowLocation};
 use crate::adapters::status::{Reason, status_codes};
-use crate::cli::client::{Outcome, Stop, plain};
+use crate::cli::escape::plain;
+use crate::cli::failure::{Outcome, Stop};
 use crate::cli::output::{Format, Out, number};
 use crate::proto::v1::{ImportOrdersResponse, OrderResult, order_result};
 
-/// Counts rows and prints results.
+/// Counts rows and prints their results.
 pub(super) struct Report {
     format: Format,
     out: Out,
@@ -21,11 +23,11 @@ pub(super) struct Report {
     progress: Progress,
 }
 
-/// The end of an import, as `--output json` prints it.
+/// The summary, as `--output json` prints it.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Summary {
-    /// Whether every row was read and answered.
+    /// True if every row was read and has a result.
     finished: bool,
     rows: u64,
     accepted: u64,
@@ -34,7 +36,7 @@ struct Summary {
     refused_by_reason: BTreeMap<String, u64>,
 }
 
-/// A row's result, as `--output ndjson` prints it.
+/// The result of a row, as `--output ndjson` prints it.
 #[derive(Debug, Serialize)]
 struct RowResult<'a> {
     line: u64,
@@ -44,28 +46,29 @@ struct RowResult<'a> {
 
 impl Report {
     pub(super) fn new(format: Format, size: Option<u64>) -> Self {
-        let is_in_the_way = format == Format::Ndjson && io::stdout().is_terminal();
+        let results_on_terminal = format == Format::Ndjson && io::stdout().is_terminal();
         Self {
             format,
             out: Out::new(),
             summary: Summary::default(),
-            progress: Progress::new(size, is_in_the_way),
+            progress: Progress::new(size, results_on_terminal),
         }
     }
 
-    /// A row that could not be sent.
+    /// Reports a row that cannot be sent.
     pub(super) fn bad(&mut self, location: RowLocation, bad: BadRow) -> io::Result<()> {
         let outcome = Some(order_result::Outcome::Refusal(bad.refusal));
         let result = Some(OrderResult { order_id: bad.order_id, outcome });
-        self.answer(location, ImportOrdersResponse { index: location.index, result, already_existed: false })
+        self.result(location, ImportOrdersResponse { index: location.index, result, already_existed: false })
     }
 
-    /// A row that the server answered.
-    pub(super) fn answer(&mut self, location: RowLocation, answer: ImportOrdersResponse) -> io::Result<()> {
-        // The server counts within a connection, people within the file.
-        let answer = ImportOrdersResponse { index: location.index, ..answer };
+    /// Reports the server's result of a row.
+    pub(super) fn result(&mut self, location: RowLocation, response: ImportOrdersResponse) -> io::Result<()> {
+        // The index of the server counts from the beginning of the stream, which
+        // may be the second one for this file.
+        let response = ImportOrdersResponse { index: location.index, ..response };
         self.summary.rows += 1;
-        match &answer.result {
+        match &response.result {
             Some(OrderResult { order_id, outcome: Some(order_result::Outcome::Refusal(refusal)) }) => {
                 self.summary.refused += 1;
                 *self.summary.refused_by_reason.entry(refusal.reason.clone()).or_default() += 1;
@@ -73,29 +76,29 @@ impl Report {
                     if order_id.is_empty() { String::new() } else { format!(" (order {})", plain(order_id)) };
                 let message = plain(&refusal.message);
                 let mut text = format!("line {}: {}: {message}{order}", location.line, refusal.reason);
-                // The message names the first.
+                // The message names the first violation.
                 for violation in refusal.field_violations.iter().skip(1) {
                     let (field, description) = (plain(&violation.field), plain(&violation.description));
                     let _ = write!(text, "\n  - {field} {description}");
                 }
                 self.note(&text);
             }
-            _ if answer.already_existed => self.summary.already_there += 1,
+            _ if response.already_existed => self.summary.already_there += 1,
             _ => self.summary.accepted += 1,
         }
         self.progress.advance(self.summary.rows, location.end);
         if self.format == Format::Ndjson {
-            self.out.line(&RowResult { line: location.line, result: &answer })?;
+            self.out.line(&RowResult { line: location.line, result: &response })?;
         }
         Ok(())
     }
 
-    /// Says something to the person.
+    /// Prints a line on standard error, above the progress bar.
     pub(super) fn note(&self, line: &str) {
         self.progress.note(line);
     }
 
-    /// Prints the summary and says what to exit with.
+    /// Prints the summary and returns the exit code.
     pub(super) fn finish(mut self, outcome: Result<(), Stop>) -> Outcome {
         self.progress.finish();
         let failure = match outcome {
@@ -112,7 +115,7 @@ impl Report {
         self.out.flush()?;
         if let Some(failure) = failure {
             anstream::eprint!("{}", failure.render());
-            anstream::eprintln!("the import did not finish; sending the same file again is safe");
+            anstream::eprintln!("the import did not finish; it is safe to import the same file again");
             return Ok(status_codes(Reason::Unavailable).exit);
         }
         Ok(if self.summary.refused > 0 { status_codes(Reason::OrderAlreadyExists).exit } else { 0 })
@@ -124,7 +127,7 @@ impl Summary {
         let mut lines = vec![
             ("rows".to_owned(), self.rows),
             ("accepted".to_owned(), self.accepted),
-            ("already there".to_owned(), self.already_there),
+            ("already existed".to_owned(), self.already_there),
             ("refused".to_owned(), self.refused),
         ];
         lines.extend(self.refused_by_reason.iter().map(|(reason, count)| (format!("  {reason}"), *count)));

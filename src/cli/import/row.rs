@@ -1,9 +1,9 @@
-//! A row of an import, and what can be wrong with it.
+//! The rows of an import.
 
-use crate::cli::client::{Failure, Fields};
+use crate::cli::failure::{Failure, Fields};
 use crate::proto::v1::{AcceptOrderRequest, Refusal};
 
-/// The formats of files.
+/// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     /// Comma-separated values with a header.
@@ -12,47 +12,58 @@ pub(super) enum Format {
     Ndjson,
 }
 
-/// Where a row stands.
+/// The location of a row in the file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowLocation {
-    /// Its number among the rows, from 0.
+    /// Index among the rows, from 0.
     pub index: i64,
-    /// The line it begins on, from 1.
+    /// Number of its first line, from 1.
     pub line: u64,
-    /// Where it ends in the file, in bytes.
+    /// Offset of its end in the file, in bytes.
     pub end: u64,
 }
 
-/// A row as it was read.
+/// A row as a parser returns it, before it has an index.
+#[derive(Debug)]
+pub(super) struct ParsedRow {
+    /// Number of its first line, from 1.
+    pub line: u64,
+    /// Offset of its end in the file, in bytes.
+    pub end: u64,
+    /// The request, or why the row cannot be sent.
+    pub content: Result<AcceptOrderRequest, BadRow>,
+}
+
+/// A row with its location.
 #[derive(Debug)]
 pub(super) struct Row {
     pub location: RowLocation,
-    /// The request, or why there is none.
+    /// The request, or why the row cannot be sent.
     pub content: Result<AcceptOrderRequest, BadRow>,
 }
 
 /// A row that cannot be sent.
 #[derive(Debug)]
 pub(super) struct BadRow {
-    /// The order's id, if that much could be read.
+    /// The id of the order; empty if it could not be read.
     pub order_id: String,
     pub refusal: Refusal,
 }
 
 impl BadRow {
-    /// A row of that order, refused.
+    /// Returns the row of an order, refused for the reason of a failure.
     pub(super) fn refused(order_id: String, failure: &Failure) -> Self {
         Self { order_id, refusal: failure.refusal().clone() }
     }
 
-    /// `VALIDATION_FAILED` for one fault of a row that has no order.
+    /// Returns a row without a readable order id, refused as `VALIDATION_FAILED`.
     pub(super) fn of(field: &str, description: impl Into<String>) -> Self {
         let mut fields = Fields::default();
-        fields.fault(field, description);
+        fields.violation(field, description);
         Self::refused(String::new(), &fields.into_failure())
     }
 
-    /// A line, or a record of several, that is longer than it may be.
+    /// Returns a row for a line or record that exceeds the limit.
     pub(super) fn too_long() -> Self {
         Self::of("line", "must be at most 64 KiB long")
     }

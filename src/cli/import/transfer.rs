@@ -1,5 +1,5 @@
-//! The stream to the server: sends rows, takes their results in whatever order
-//! they come, and begins again when the connection breaks.
+//! The stream to the server: sends rows, receives their results in any order,
+//! and reconnects when the connection breaks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
@@ -12,20 +12,21 @@ use tonic::Response;
 
 use super::report::Report;
 use super::row::{Row, RowLocation};
-use crate::cli::client::{Backoff, Client, Failure, Stop, fresh_request_id, plain};
+use crate::cli::client::{Backoff, Client, random_request_id};
+use crate::cli::escape::plain;
+use crate::cli::failure::{Failure, Stop};
 use crate::proto::v1::{AcceptOrderRequest, ImportOrdersRequest};
 
-/// How many rows may be without an answer.
+/// Rows that may be without a result.
 const WINDOW: usize = 1_024;
-/// How many rows wait to be written to the connection.
+/// Rows that may wait to be written to the connection.
 const OUTGOING: usize = 64;
 
 /// Sends every row and reports its result.
 ///
 /// # Errors
-/// The import could not finish: the file cannot be read, the server refuses
-/// the stream, or gives no answer within the timeout; or the results cannot be
-/// printed.
+/// The file cannot be read, the server refuses the stream or sends no result
+/// within the timeout, or the results cannot be printed.
 pub(super) async fn run(
     client: &Client,
     rows: mpsc::Receiver<Result<Row, Failure>>,
@@ -36,9 +37,9 @@ pub(super) async fn run(
         rows,
         report,
         unsent: VecDeque::new(),
-        is_read: false,
-        broken: None,
-        is_told: false,
+        is_end_of_file: false,
+        broken_since: None,
+        is_outage_reported: false,
     };
     tokio::select! {
         outcome = transfer.run() => outcome,
@@ -46,7 +47,7 @@ pub(super) async fn run(
     }
 }
 
-/// A row on its way.
+/// A row that is sent or about to be sent.
 struct Sent {
     location: RowLocation,
     request: AcceptOrderRequest,
@@ -56,22 +57,22 @@ struct Transfer<'a> {
     client: &'a Client,
     rows: mpsc::Receiver<Result<Row, Failure>>,
     report: &'a mut Report,
-    /// Rows to be sent, those of a broken connection first.
+    /// Rows to send, those of a broken connection first.
     unsent: VecDeque<Sent>,
-    /// The file is at its end.
-    is_read: bool,
-    /// Since when every connection broke before it brought an answer.
-    broken: Option<Instant>,
-    /// The person knows that it broke.
-    is_told: bool,
+    /// The reader has delivered every row.
+    is_end_of_file: bool,
+    /// Since when no connection has delivered a result.
+    broken_since: Option<Instant>,
+    /// The current outage was reported.
+    is_outage_reported: bool,
 }
 
 impl Transfer<'_> {
     async fn run(mut self) -> Result<(), Stop> {
         let mut backoff = Backoff::new();
         loop {
-            // Nothing to send is no reason to connect.
-            while self.unsent.is_empty() && !self.is_read {
+            // Do not connect before there is a row to send.
+            while self.unsent.is_empty() && !self.is_end_of_file {
                 let row = self.rows.recv().await;
                 self.take(row)?;
             }
@@ -79,29 +80,29 @@ impl Transfer<'_> {
                 return Ok(());
             }
             let Err(failure) = self.stream().await? else { return Ok(()) };
-            let since = *self.broken.get_or_insert_with(|| {
+            let since = *self.broken_since.get_or_insert_with(|| {
                 backoff.reset();
                 Instant::now()
             });
             if !failure.is_retryable() || since.elapsed() >= self.client.timeout {
                 return Err(failure.into());
             }
-            // Once for each time that it breaks, however often it is tried.
-            if !std::mem::replace(&mut self.is_told, true) {
-                self.report.note(&format!("{}; trying again", plain(&failure.refusal().message)));
+            // Report an outage once, not every attempt.
+            if !std::mem::replace(&mut self.is_outage_reported, true) {
+                self.report.note(&format!("{}; retrying", plain(&failure.refusal().message)));
             }
             tokio::time::sleep(backoff.next(failure.retry_after)).await;
         }
     }
 
-    /// Takes what the reader found: a row to send, a bad one, or the end.
+    /// Handles an item from the reader: a row to send, a bad row, or the end.
     fn take(&mut self, row: Option<Result<Row, Failure>>) -> Result<(), Stop> {
         match row.transpose()? {
-            None => self.is_read = true,
+            None => self.is_end_of_file = true,
             Some(Row { location, content: Err(bad) }) => self.report.bad(location, bad)?,
             Some(Row { location, content: Ok(mut request) }) => {
                 if request.request_id.as_deref().unwrap_or_default().is_empty() {
-                    request.request_id = Some(fresh_request_id());
+                    request.request_id = Some(random_request_id());
                 }
                 self.unsent.push_back(Sent { location, request });
             }
@@ -109,14 +110,15 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// One connection: ends when every row is answered, or with why it broke.
-    /// Rows without an answer are to be sent again then, with the same keys.
+    /// Runs one stream until every row has a result or the stream breaks. Then
+    /// the rows without a result are queued to be sent again with the same
+    /// `request_id`.
     async fn stream(&mut self) -> Result<Result<(), Failure>, Stop> {
         let mut waiting = BTreeMap::new();
         let outcome = self.exchange(&mut waiting).await;
-        let mut again: VecDeque<Sent> = waiting.into_values().collect();
-        again.append(&mut self.unsent);
-        self.unsent = again;
+        let mut resend: VecDeque<Sent> = waiting.into_values().collect();
+        resend.append(&mut self.unsent);
+        self.unsent = resend;
         outcome
     }
 
@@ -125,26 +127,26 @@ impl Transfer<'_> {
         let mut sender = Some(sender);
         let mut grpc = self.client.grpc();
         let request = self.client.request(ReceiverStream::new(outgoing));
-        let answers = async move { grpc.import_orders(request).await.map(Response::into_inner) };
-        let mut answers = pin!(answers.try_flatten_stream());
+        let results = async move { grpc.import_orders(request).await.map(Response::into_inner) };
+        let mut results = pin!(results.try_flatten_stream());
         let mut index = 0;
-        let mut heard = Instant::now();
+        let mut last_heard = Instant::now();
         loop {
-            if self.is_read && self.unsent.is_empty() {
+            if self.is_end_of_file && self.unsent.is_empty() {
                 if waiting.is_empty() {
                     return Ok(Ok(()));
                 }
                 sender = None;
             }
-            let silence = tokio::time::sleep_until((heard + self.client.timeout).into());
+            let silence = tokio::time::sleep_until((last_heard + self.client.timeout).into());
             tokio::select! {
-                answer = answers.next() => match answer {
-                    Some(Ok(answer)) => {
-                        heard = Instant::now();
-                        self.broken = None;
-                        self.is_told = false;
-                        if let Some(Sent { location, .. }) = waiting.remove(&answer.index) {
-                            self.report.answer(location, answer)?;
+                result = results.next() => match result {
+                    Some(Ok(result)) => {
+                        last_heard = Instant::now();
+                        self.broken_since = None;
+                        self.is_outage_reported = false;
+                        if let Some(Sent { location, .. }) = waiting.remove(&result.index) {
+                            self.report.result(location, result)?;
                         }
                     }
                     Some(Err(status)) => return Ok(Err(Failure::from_status(&self.client.server, &status))),
@@ -152,13 +154,13 @@ impl Transfer<'_> {
                 },
                 permit = reserve(sender.clone()), if sender.is_some() && !self.unsent.is_empty() => {
                     let Some(permit) = permit else {
-                        // The connection is gone; the answers will say why.
+                        // The connection is gone; the results end with the error.
                         sender = None;
                         continue;
                     };
                     if let Some(sent) = self.unsent.pop_front() {
                         if waiting.is_empty() {
-                            heard = Instant::now();
+                            last_heard = Instant::now();
                         }
                         permit.send(ImportOrdersRequest { order: Some(sent.request.clone()) });
                         waiting.insert(index, sent);
@@ -166,7 +168,7 @@ impl Transfer<'_> {
                     }
                 }
                 row = self.rows.recv(),
-                    if !self.is_read && self.unsent.is_empty() && waiting.len() < WINDOW => self.take(row)?,
+                    if !self.is_end_of_file && self.unsent.is_empty() && waiting.len() < WINDOW => self.take(row)?,
                 () = silence, if !waiting.is_empty() => {
                     return Ok(Err(Failure::deadline(&self.client.server, self.client.timeout)));
                 }
@@ -175,7 +177,8 @@ impl Transfer<'_> {
     }
 }
 
-/// A location in the outgoing channel; `None` when nobody sends any more.
+/// Reserves a place in the outgoing channel. Returns `None` if the receiver is
+/// gone.
 async fn reserve(
     sender: Option<mpsc::Sender<ImportOrdersRequest>>,
 ) -> Option<mpsc::OwnedPermit<ImportOrdersRequest>> {

@@ -1,12 +1,13 @@
 use super::fields;
-use crate::cli::client::{Client, Failure, Fields, Outcome, client_command, request_id};
-use crate::cli::output::{card, print_answer};
+use crate::cli::client::{Client, client_command, request_id};
+use crate::cli::failure::{Failure, Fields, Outcome};
+use crate::cli::output::{card, print_response};
 use crate::proto::Timestamp;
 use crate::proto::v1::AcceptOrderRequest;
 
 client_command! {
-    /// Accept an order from a courier. Sending the same request again with the same --request-id is
-    /// safe: nothing happens twice.
+    /// Accept an order from a courier. Repeating the command with the same --request-id is safe: the
+    /// order is accepted once.
     #[argh(
         subcommand,
         name = "accept",
@@ -15,29 +16,29 @@ client_command! {
                    \u{20}   --weight=1.5kg --price=199.90 --packaging=box+film"
     )]
     pub struct Accept {
-        /// the order's key, new to the installation
+        /// the id of the order, not used before
         #[argh(option, arg_name = "id")]
         order_id: Option<String>,
-        /// who may collect it
+        /// the customer who may collect the order
         #[argh(option, arg_name = "id")]
         customer_id: Option<String>,
-        /// the storage deadline, with an offset: 2026-12-31T10:00:00Z
+        /// the storage deadline, with a UTC offset: 2026-12-31T10:00:00Z
         #[argh(option, arg_name = "instant")]
         storage_until: Option<String>,
-        /// its weight: 1.5kg, 1500g or 1500
+        /// the weight: 1.5kg, 1500g or 1500 (grams)
         #[argh(option, arg_name = "weight")]
         weight: Option<String>,
-        /// its price in major units, at most two decimals: 199.90
+        /// the price in major units, with at most two decimals: 199.90
         #[argh(option, arg_name = "amount")]
         price: Option<String>,
-        /// how it is packed: box+film (see 'pvz packaging')
+        /// the packaging, joined by +: box+film (see 'pvz packaging')
         #[argh(option, arg_name = "codes")]
         packaging: Option<String>,
-        /// the counter (default: the one configured at the server)
+        /// the pickup point (default: the one that the server is configured with)
         #[argh(option, arg_name = "id")]
         pickup_point: Option<String>,
-        /// a key of your own for this request (default: a fresh one)
-        #[argh(option, arg_name = "key")]
+        /// the request id, to repeat the request safely (default: a random one)
+        #[argh(option, arg_name = "id")]
         request_id: Option<String>,
     }
 }
@@ -45,18 +46,19 @@ client_command! {
 impl Accept {
     pub(in crate::cli) async fn run(mut self) -> Outcome {
         let common = self.common();
-        let key = request_id(self.request_id.take());
-        let request = self.into_request(&key)?;
+        let request_id = request_id(self.request_id.take());
+        let request = self.into_request(&request_id)?;
         let client = Client::connect(common).await?;
-        let answer =
-            client.mutate(&key, request, async |mut grpc, request| grpc.accept_order(request).await).await?;
-        print_answer(client.format, &answer, answer.order.as_slice(), || {
-            answer.order.as_ref().map(card).unwrap_or_default()
+        let response = client
+            .mutate(&request_id, request, async |mut grpc, request| grpc.accept_order(request).await)
+            .await?;
+        print_response(client.format, &response, response.order.as_slice(), || {
+            response.order.as_ref().map(card).unwrap_or_default()
         })?;
         Ok(0)
     }
 
-    fn into_request(self, key: &str) -> Result<AcceptOrderRequest, Failure> {
+    fn into_request(self, request_id: &str) -> Result<AcceptOrderRequest, Failure> {
         let mut fields = Fields::default();
         let storage_until =
             fields.read("storage_until", self.storage_until.as_deref(), Timestamp::parse_rfc3339);
@@ -71,7 +73,7 @@ impl Accept {
             price_minor,
             packaging: fields::packaging(self.packaging.as_deref().unwrap_or_default()),
             pickup_point_id: self.pickup_point,
-            request_id: Some(key.to_owned()),
+            request_id: Some(request_id.to_owned()),
         })
     }
 }

@@ -1,26 +1,27 @@
-use crate::cli::client::{Client, Outcome, client_command, request_id};
-use crate::cli::output::{card, print_answer};
+use crate::cli::client::{Client, client_command, request_id};
+use crate::cli::failure::Outcome;
+use crate::cli::output::{card, print_response};
 use crate::proto::v1::AcceptReturnRequest;
 
 client_command! {
-    /// Take an issued order back from its customer, within the return window.
+    /// Take back an issued order from its customer, within the return window.
     #[argh(
         subcommand,
         name = "accept-return",
         example = "pvz accept-return --order-id=1 --customer-id=123"
     )]
     pub struct AcceptReturn {
-        /// the order's key
+        /// the id of the order
         #[argh(option, arg_name = "id")]
         order_id: Option<String>,
-        /// the customer at the counter; must be the order's
+        /// the customer who returns the order; must be the customer of the order
         #[argh(option, arg_name = "id")]
         customer_id: Option<String>,
-        /// the counter (default: the one configured at the server)
+        /// the pickup point (default: the one that the server is configured with)
         #[argh(option, arg_name = "id")]
         pickup_point: Option<String>,
-        /// a key of your own for this request (default: a fresh one)
-        #[argh(option, arg_name = "key")]
+        /// the request id, to repeat the request safely (default: a random one)
+        #[argh(option, arg_name = "id")]
         request_id: Option<String>,
     }
 }
@@ -28,17 +29,18 @@ client_command! {
 impl AcceptReturn {
     pub(in crate::cli) async fn run(mut self) -> Outcome {
         let client = Client::connect(self.common()).await?;
-        let key = request_id(self.request_id);
+        let request_id = request_id(self.request_id);
         let request = AcceptReturnRequest {
             order_id: self.order_id.unwrap_or_default(),
             customer_id: self.customer_id.unwrap_or_default(),
             pickup_point_id: self.pickup_point,
-            request_id: Some(key.clone()),
+            request_id: Some(request_id.clone()),
         };
-        let answer =
-            client.mutate(&key, request, async |mut grpc, request| grpc.accept_return(request).await).await?;
-        print_answer(client.format, &answer, answer.order.as_slice(), || {
-            answer.order.as_ref().map(card).unwrap_or_default()
+        let response = client
+            .mutate(&request_id, request, async |mut grpc, request| grpc.accept_return(request).await)
+            .await?;
+        print_response(client.format, &response, response.order.as_slice(), || {
+            response.order.as_ref().map(card).unwrap_or_default()
         })?;
         Ok(0)
     }

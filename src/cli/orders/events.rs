@@ -1,28 +1,29 @@
 use super::{fields, page_size};
-use crate::cli::client::{Client, Failure, Fields, Outcome, client_command};
+use crate::cli::client::{Client, client_command};
+use crate::cli::failure::{Failure, Fields, Outcome};
 use crate::cli::output::{Page, print_pages};
 use crate::proto::v1::{Event, ListEventsRequest, ListEventsResponse};
 
 client_command! {
-    /// Show the events of all orders, in the order of the log. One page, unless --all is given; with
-    /// --follow, the events as they happen, until Ctrl-C.
+    /// Show the events of all orders, the oldest first. Prints one page unless --all is given. With
+    /// --follow, prints events as they happen, until Ctrl-C.
     #[argh(
         subcommand,
         name = "events",
         example = "pvz events --all --output=ndjson\npvz events --follow\npvz events --follow --after=0"
     )]
     pub struct Events {
-        /// the cursor to go on from (default: the oldest event there is; with --follow, from now on)
+        /// the cursor after which to begin (default: the oldest event; with --follow, from now on)
         #[argh(option, arg_name = "cursor")]
         after: Option<String>,
-        /// how many events a page has, at most 1000 (default 50)
+        /// events per page, at most 1000 (default 50)
         #[argh(option, arg_name = "n")]
         page_size: Option<String>,
-        /// all pages
+        /// show all pages
         #[argh(switch)]
         all: bool,
-        /// the events as they happen; the connection is made again when it breaks (json prints as ndjson
-        /// does)
+        /// print events as they happen, and reconnect when the connection breaks (json prints like
+        /// ndjson)
         #[argh(switch)]
         follow: bool,
     }
@@ -35,7 +36,7 @@ impl Events {
         let given = fields.read("page_size", self.page_size.as_deref(), fields::count);
         fields.finish()?;
         if self.follow && (self.all || given.is_some()) {
-            return Err(Failure::usage("--follow goes with neither --all nor --page-size").into());
+            return Err(Failure::usage("--follow excludes --all and --page-size").into());
         }
         let client = Client::connect(common).await?;
         if self.follow {
@@ -61,7 +62,8 @@ impl Page for ListEventsResponse {
         &mut self.events
     }
 
-    /// The feed has no end; a page without events is where it is now.
+    /// The feed has no last page; an empty page means that there are no newer
+    /// events.
     fn next(&self) -> Option<String> {
         Some(self.next_cursor.clone()).filter(|_| !self.events.is_empty())
     }

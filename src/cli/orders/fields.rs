@@ -1,9 +1,9 @@
-//! Fields as people write them: `1.5kg`, `199.90`, `box+film`. Decimals are
-//! converted exactly, never through a float.
+//! Parses fields as people write them: `1.5kg`, `199.90`, `box+film`. Decimals
+//! are converted exactly, never through a float.
 
 use crate::proto::v1::OrderState;
 
-/// Why a text is not a decimal number of so many places.
+/// Why a text is not a decimal number with the allowed number of decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DecimalFault {
     NotANumber,
@@ -11,7 +11,7 @@ enum DecimalFault {
     TooLarge,
 }
 
-/// Reads a decimal number exactly, as a count of its last place: `1.5` with
+/// Parses a decimal number as a multiple of its last decimal place: `1.5` with
 /// three places is 1500.
 fn decimal(text: &str, places: usize) -> Result<i64, DecimalFault> {
     let (sign, digits) = match text.strip_prefix('-') {
@@ -30,7 +30,7 @@ fn decimal(text: &str, places: usize) -> Result<i64, DecimalFault> {
     format!("{sign}{whole}{fraction:0<places$}").parse().map_err(|_| DecimalFault::TooLarge)
 }
 
-/// A weight in grams: `1500`, `1500g`, `1.5kg`.
+/// Parses a weight into grams: `1500`, `1500g`, `1.5kg`.
 pub(in crate::cli) fn weight(text: &str) -> Result<i64, &'static str> {
     let (amount, places) = if let Some(amount) = text.strip_suffix("kg") {
         (amount, 3)
@@ -44,7 +44,7 @@ pub(in crate::cli) fn weight(text: &str) -> Result<i64, &'static str> {
     })
 }
 
-/// A price in minor units, from major units with at most two decimals.
+/// Parses a price in major units, with at most two decimals, into minor units.
 pub(in crate::cli) fn price(text: &str) -> Result<i64, &'static str> {
     decimal(text, 2).map_err(|fault| match fault {
         DecimalFault::NotANumber => "must be an amount such as 199.90",
@@ -53,12 +53,12 @@ pub(in crate::cli) fn price(text: &str) -> Result<i64, &'static str> {
     })
 }
 
-/// Codes joined by `+`; an empty text is none.
+/// Splits packaging codes joined by `+`.
 pub(in crate::cli) fn packaging(text: &str) -> Vec<String> {
     if text.is_empty() { Vec::new() } else { text.split('+').map(str::to_owned).collect() }
 }
 
-/// Ids joined by commas; an empty text is none.
+/// Splits ids joined by commas.
 pub(super) fn ids(text: Option<String>) -> Vec<String> {
     match text.filter(|text| !text.is_empty()) {
         None => Vec::new(),
@@ -66,22 +66,22 @@ pub(super) fn ids(text: Option<String>) -> Vec<String> {
     }
 }
 
-/// A state by its short or its full name, in either case.
+/// Parses a state from its short or full name, in either case.
 pub(super) fn state(text: &str) -> Result<i32, &'static str> {
     let name = text.to_ascii_uppercase().replace('-', "_");
     let full = if name.starts_with("ORDER_STATE_") { name } else { format!("ORDER_STATE_{name}") };
     OrderState::from_str_name(&full)
         .map(i32::from)
-        .ok_or("must be one of stored, issued, returned and handed_to_courier")
+        .ok_or("must be one of stored, issued, returned, handed_to_courier")
 }
 
-/// A whole number of 32 bits.
+/// Parses a 32-bit integer.
 pub(super) fn count(text: &str) -> Result<i32, &'static str> {
     text.parse().map_err(|_| "must be a whole number")
 }
 
-/// `true` or `false`.
-pub(super) fn truth(text: &str) -> Result<bool, &'static str> {
+/// Parses `true` or `false`.
+pub(super) fn boolean(text: &str) -> Result<bool, &'static str> {
     text.parse().map_err(|_| "must be true or false")
 }
 
@@ -92,14 +92,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_are_in_grams_unless_a_unit_says_otherwise() {
+    fn weights_without_a_unit_are_grams() {
         for (text, grams) in
             [("1500", 1_500), ("1500g", 1_500), ("1.5kg", 1_500), ("2kg", 2_000), ("0.001kg", 1)]
         {
             assert_eq!(weight(text), Ok(grams), "{text}");
         }
         assert_eq!(weight("1.5 kg"), Ok(1_500));
-        assert_eq!(weight("-1"), Ok(-1), "its sign is for the server to refuse");
+        assert_eq!(weight("-1"), Ok(-1), "the server refuses the sign");
         for text in ["1.5", "1.5g", "1.0005kg", "kg", "g", "1,5kg", "1e3", "+1", ".5kg", "5.kg", "1 500", "٣"]
         {
             assert!(weight(text).is_err(), "{text}");
@@ -129,7 +129,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_amount_comes_back_from_its_decimal(minor: i64) {
+        fn every_amount_round_trips(minor: i64) {
             let sign = if minor < 0 { "-" } else { "" };
             let amount = minor.unsigned_abs();
             let text = format!("{sign}{}.{:02}", amount / 100, amount % 100);
@@ -137,13 +137,13 @@ mod tests {
         }
 
         #[test]
-        fn every_weight_comes_back_from_kilograms(grams in 0_i64..1_000_000_000) {
+        fn every_weight_in_kilograms_round_trips(grams in 0_i64..1_000_000_000) {
             let text = format!("{}.{:03}kg", grams / 1_000, grams % 1_000);
             prop_assert_eq!(weight(&text), Ok(grams));
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in ".*", places in 0_usize..6) {
+        fn arbitrary_text_never_panics(text in ".*", places in 0_usize..6) {
             let _ = decimal(&text, places);
         }
     }

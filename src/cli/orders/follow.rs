@@ -1,13 +1,15 @@
-//! `pvz events --follow`: the feed without end.
+//! `pvz events --follow`: the feed of events as they happen.
 
 use tonic::{Status, Streaming};
 
-use crate::cli::client::{Backoff, Client, Failure, Outcome, Stop, plain};
+use crate::cli::client::{Backoff, Client};
+use crate::cli::escape::plain;
+use crate::cli::failure::{Failure, Outcome, Stop};
 use crate::cli::output::{Format, Out, Row as _};
 use crate::proto::v1::{Event, WatchEventsRequest};
 
-/// Prints events until Ctrl-C. A broken connection is made again, and the feed
-/// goes on from the last event printed.
+/// Prints events until Ctrl-C. Reconnects when the connection breaks, and
+/// continues after the last event printed.
 pub(super) async fn follow(client: &Client, after: Option<String>) -> Outcome {
     tokio::select! {
         outcome = watch(client, after) => outcome,
@@ -18,7 +20,7 @@ pub(super) async fn follow(client: &Client, after: Option<String>) -> Outcome {
 async fn watch(client: &Client, mut after: Option<String>) -> Outcome {
     let mut printer = Printer { out: Out::new(), format: client.format, first: true };
     let mut backoff = Backoff::new();
-    let mut is_broken = false;
+    let mut is_outage_reported = false;
     loop {
         let failure = match open(client, after.clone()).await {
             Err(status) => Failure::from_status(&client.server, &status),
@@ -26,11 +28,11 @@ async fn watch(client: &Client, mut after: Option<String>) -> Outcome {
                 match events.message().await {
                     Ok(Some(event)) => {
                         backoff.reset();
-                        is_broken = false;
+                        is_outage_reported = false;
                         printer.print(&event)?;
                         after = event.cursor.or(after);
                     }
-                    // The feed has no end: the server went away.
+                    // The feed never ends, so the server is shutting down.
                     Ok(None) => break Failure::stream_ended(&client.server),
                     Err(status) => break Failure::from_status(&client.server, &status),
                 }
@@ -39,9 +41,9 @@ async fn watch(client: &Client, mut after: Option<String>) -> Outcome {
         if !failure.is_retryable() {
             return Err(Stop::from(failure));
         }
-        // Once for each time that it breaks, however often it is tried.
-        if !std::mem::replace(&mut is_broken, true) {
-            anstream::eprintln!("{}; trying again", plain(&failure.refusal().message));
+        // Report an outage once, not every attempt.
+        if !std::mem::replace(&mut is_outage_reported, true) {
+            anstream::eprintln!("{}; retrying", plain(&failure.refusal().message));
         }
         tokio::time::sleep(backoff.next(failure.retry_after)).await;
     }
@@ -76,11 +78,12 @@ impl Printer {
     }
 }
 
-/// How wide the columns of an event are when nobody knows the next one.
-const WIDTHS: [usize; 6] = [9, 26, 20, 3, 17, 0];
+/// Minimum widths of the columns: later events are not known when the first is
+/// printed.
+const COLUMN_WIDTHS: [usize; 6] = [9, 26, 20, 3, 17, 0];
 
 fn line(cells: &[String]) -> String {
-    let padded = cells.iter().zip(WIDTHS).zip(Event::COLUMNS).map(|((cell, width), (_, numeric))| {
+    let padded = cells.iter().zip(COLUMN_WIDTHS).zip(Event::COLUMNS).map(|((cell, width), (_, numeric))| {
         let cell = plain(cell);
         if *numeric { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
     });

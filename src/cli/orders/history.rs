@@ -1,26 +1,27 @@
 use super::get::order_id;
 use super::{fields, page_size};
-use crate::cli::client::{Client, Fields, Outcome, client_command};
+use crate::cli::client::{Client, client_command};
+use crate::cli::failure::{Fields, Outcome};
 use crate::cli::output::{Page, print_pages};
 use crate::proto::v1::{Event, GetOrderHistoryRequest, GetOrderHistoryResponse};
 
 client_command! {
-    /// Show the events of one order, the oldest first. One page, unless --all is given.
+    /// Show the events of one order, the oldest first. Prints one page unless --all is given.
     #[argh(subcommand, name = "history", example = "pvz history 1\npvz history --order-id=1 --output=ndjson")]
     pub struct History {
-        /// the order's key
+        /// the id of the order
         #[argh(positional, arg_name = "order-id")]
         order: Option<String>,
-        /// the order's key, as an option
+        /// the id of the order, as an option
         #[argh(option, arg_name = "id")]
         order_id: Option<String>,
-        /// how many events a page has, at most 1000 (default 50)
+        /// events per page, at most 1000 (default 50)
         #[argh(option, arg_name = "n")]
         page_size: Option<String>,
-        /// where to go on: the token that the page before told
+        /// the page to show: the token that the previous page printed
         #[argh(option, arg_name = "token")]
         page_token: Option<String>,
-        /// all pages
+        /// show all pages
         #[argh(switch)]
         all: bool,
     }
@@ -50,7 +51,7 @@ impl History {
 impl Page for GetOrderHistoryResponse {
     type Item = Event;
     const NEXT_OPTION: &'static str = "--page-token";
-    // Cursors are places in the feed, which this is not.
+    // Events of a history have no cursor: it is a position in the feed.
     const SKIPPED_COLUMNS: usize = 1;
 
     fn items(&mut self) -> &mut Vec<Event> {

@@ -1,10 +1,11 @@
 use super::{fields, page_size};
-use crate::cli::client::{Client, Failure, Fields, Outcome, client_command};
+use crate::cli::client::{Client, client_command};
+use crate::cli::failure::{Failure, Fields, Outcome};
 use crate::cli::output::{Page, print_pages};
 use crate::proto::v1::{ListOrdersRequest, ListOrdersResponse, Order};
 
 client_command! {
-    /// List orders, the newest accepted first. One page, unless --all or --last-n is given.
+    /// List orders, the most recently accepted first. Prints one page unless --all or --last-n is given.
     #[argh(
         subcommand,
         name = "list",
@@ -16,25 +17,25 @@ client_command! {
         /// only orders of this customer
         #[argh(option, arg_name = "id")]
         customer_id: Option<String>,
-        /// only orders of this counter
+        /// only orders at this pickup point
         #[argh(option, arg_name = "id")]
         pickup_point: Option<String>,
-        /// only orders in one of these states: stored, issued, returned, handed_to_courier
+        /// only orders in these states, separated by commas: stored, issued, returned, handed_to_courier
         #[argh(option, arg_name = "states")]
         states: Option<String>,
-        /// true: only expired orders; false: only those that are not
+        /// true: only expired orders; false: only orders that are not expired
         #[argh(option, arg_name = "true|false")]
         expired: Option<String>,
-        /// the newest n, 1 to 1000, in one page
+        /// the n most recently accepted orders, 1 to 1000, in one page
         #[argh(option, arg_name = "n")]
         last_n: Option<String>,
-        /// how many orders a page has, at most 1000 (default 50)
+        /// orders per page, at most 1000 (default 50)
         #[argh(option, arg_name = "n")]
         page_size: Option<String>,
-        /// where to go on: the token that the page before told
+        /// the page to show: the token that the previous page printed
         #[argh(option, arg_name = "token")]
         page_token: Option<String>,
-        /// all pages
+        /// show all pages
         #[argh(switch)]
         all: bool,
     }
@@ -60,10 +61,10 @@ impl List {
         for (index, name) in fields::ids(self.states).iter().enumerate() {
             match fields::state(name) {
                 Ok(state) => states.push(state),
-                Err(description) => fields.fault(format!("states[{index}]"), description),
+                Err(description) => fields.violation(format!("states[{index}]"), description),
             }
         }
-        let expired = fields.read("expired", self.expired.as_deref(), fields::truth);
+        let expired = fields.read("expired", self.expired.as_deref(), fields::boolean);
         let last_n = fields.read("last_n", self.last_n.as_deref(), fields::count);
         let given = fields.read("page_size", self.page_size.as_deref(), fields::count);
         fields.finish()?;
@@ -73,7 +74,7 @@ impl List {
             states,
             expired,
             last_n,
-            // "The last n" is one page by itself, which takes no size.
+            // --last-n asks for a single page, which has no size of its own.
             page_size: page_size(given, self.all && last_n.is_none()),
             page_token: String::new(),
         })

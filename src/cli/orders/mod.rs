@@ -1,6 +1,6 @@
-//! The client commands, a file for each family. They send what they were
-//! given: which fields are required, and what ids look like, is for the server
-//! to say, so that all faults are reported at once.
+//! The client commands, one file per family. They send the fields as given and
+//! do not check which are required or how ids look: the server does, and
+//! reports all violations at once.
 
 mod accept;
 mod accept_return;
@@ -30,11 +30,11 @@ pub use packaging::Packaging;
 pub use returns::Returns;
 pub use stats::Stats;
 
-/// How many items a page has when all pages are asked for: the most there can
-/// be.
-const LARGEST_PAGE: i32 = 1_000;
+/// Largest page size that the server allows.
+const MAX_PAGE_SIZE: i32 = 1_000;
 
-/// The size of a page: as given, or as large as can be when all are wanted.
+/// Returns the page size to ask for: the given one, or the largest if all pages
+/// are wanted. Zero is the server's default.
 fn page_size(given: Option<i32>, all: bool) -> i32 {
-    given.unwrap_or(if all { LARGEST_PAGE } else { 0 })
+    given.unwrap_or(if all { MAX_PAGE_SIZE } else { 0 })
 }

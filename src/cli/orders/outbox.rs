@@ -1,16 +1,17 @@
-//! `pvz outbox` and `pvz dlq`: how publishing goes, and what it stumbled over.
+//! `pvz outbox` and `pvz dlq`: the progress of the relay, and its dead letters.
 
 use argh::{ArgsInfo, FromArgs};
 
 use super::{fields, page_size};
-use crate::cli::client::{Client, Failure, Fields, Outcome, client_command};
-use crate::cli::output::{Page, outbox_card, print_answer, print_pages, table};
+use crate::cli::client::{Client, client_command};
+use crate::cli::failure::{Failure, Fields, Outcome};
+use crate::cli::output::{Page, outbox_card, print_pages, print_response, table};
 use crate::proto::v1::{
     DeadLetter, DropDeadLetterRequest, GetOutboxRequest, ListDeadLettersRequest, ListDeadLettersResponse,
     Refusal, RetryDeadLetterRequest,
 };
 
-/// Show how far events were published.
+/// Show how far the relay has published events.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "outbox", example = "pvz outbox status")]
 pub struct Outbox {
@@ -25,12 +26,13 @@ enum OutboxAction {
 }
 
 client_command! {
-    /// Show how far events were published, which process does so, and what failed last.
+    /// Show how far the relay has published events, which process is its leader, and its last error.
     #[argh(subcommand, name = "status", example = "pvz outbox status --output=json")]
     pub struct Status {}
 }
 
-/// See and settle events that the sink refused for their own sake: each holds its order back.
+/// List and resolve dead letters: events that the sink refused. Later events of the same order wait
+/// until the dead letter is resolved.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "dlq", example = "pvz dlq list\npvz dlq retry 67012345-0001-1")]
 pub struct Dlq {
@@ -48,16 +50,16 @@ enum DlqAction {
 }
 
 client_command! {
-    /// List the dead letters, by order. One page, unless --all is given.
+    /// List the dead letters, sorted by order. Prints one page unless --all is given.
     #[argh(subcommand, name = "list", example = "pvz dlq list --all")]
     pub struct ListDeadLetters {
-        /// how many letters a page has, at most 1000 (default 50)
+        /// dead letters per page, at most 1000 (default 50)
         #[argh(option, arg_name = "n")]
         page_size: Option<String>,
-        /// where to go on: the token that the page before told
+        /// the page to show: the token that the previous page printed
         #[argh(option, arg_name = "token")]
         page_token: Option<String>,
-        /// all pages
+        /// show all pages
         #[argh(switch)]
         all: bool,
     }
@@ -67,28 +69,28 @@ client_command! {
     /// Show the dead letter of one order.
     #[argh(subcommand, name = "show", example = "pvz dlq show 67012345-0001-1")]
     pub struct Show {
-        /// the order
+        /// the id of the order
         #[argh(positional, arg_name = "order-id")]
         order_id: String,
     }
 }
 
 client_command! {
-    /// Have a refused event published again, and then what was held back behind it.
+    /// Publish a refused event again, and then the events of the order that wait for it.
     #[argh(subcommand, name = "retry", example = "pvz dlq retry 67012345-0001-1")]
     pub struct Retry {
-        /// the order
+        /// the id of the order
         #[argh(positional, arg_name = "order-id")]
         order_id: String,
     }
 }
 
 client_command! {
-    /// Give a refused event up, and have what was held back behind it published. Whoever reads the
-    /// events misses that one.
+    /// Drop a refused event and publish the events of the order that wait for it. Readers of the events
+    /// never receive the dropped one.
     #[argh(subcommand, name = "drop", example = "pvz dlq drop 67012345-0001-1")]
     pub struct DropDeadLetter {
-        /// the order
+        /// the id of the order
         #[argh(positional, arg_name = "order-id")]
         order_id: String,
     }
@@ -98,10 +100,10 @@ impl Outbox {
     pub(in crate::cli) async fn run(self) -> Outcome {
         let OutboxAction::Status(mut status) = self.action;
         let client = Client::connect(status.common()).await?;
-        let answer = client
+        let response = client
             .call(GetOutboxRequest {}, async |mut grpc, request| grpc.get_outbox(request).await)
             .await?;
-        print_answer(client.format, &answer, std::slice::from_ref(&answer), || outbox_card(&answer))?;
+        print_response(client.format, &response, std::slice::from_ref(&response), || outbox_card(&response))?;
         Ok(0)
     }
 }
@@ -117,7 +119,7 @@ impl Dlq {
     }
 }
 
-async fn letters(
+async fn list_dead_letters(
     client: &Client,
     page_size: i32,
     page_token: String,
@@ -135,7 +137,7 @@ impl ListDeadLetters {
         let client = Client::connect(common).await?;
         let size = page_size(given, self.all);
         print_pages(client.format, self.all, self.page_token.unwrap_or_default(), async |page_token| {
-            letters(&client, size, page_token).await
+            list_dead_letters(&client, size, page_token).await
         })
         .await?;
         Ok(0)
@@ -145,10 +147,10 @@ impl ListDeadLetters {
 impl Show {
     async fn run(mut self) -> Outcome {
         let client = Client::connect(self.common()).await?;
-        let mut page = letters(&client, super::LARGEST_PAGE, String::new()).await?;
+        let mut page = list_dead_letters(&client, super::MAX_PAGE_SIZE, String::new()).await?;
         loop {
             if let Some(letter) = page.letters.iter().find(|letter| letter.order_id == self.order_id) {
-                print_answer(client.format, letter, std::slice::from_ref(letter), || {
+                print_response(client.format, letter, std::slice::from_ref(letter), || {
                     table(std::slice::from_ref(letter))
                 })?;
                 return Ok(0);
@@ -162,7 +164,7 @@ impl Show {
                 };
                 return Err(Failure::of(refusal).into());
             }
-            page = letters(&client, super::LARGEST_PAGE, page.next_page_token).await?;
+            page = list_dead_letters(&client, super::MAX_PAGE_SIZE, page.next_page_token).await?;
         }
     }
 }
@@ -171,10 +173,10 @@ impl Retry {
     async fn run(mut self) -> Outcome {
         let client = Client::connect(self.common()).await?;
         let request = RetryDeadLetterRequest { order_id: self.order_id.clone() };
-        let answer =
+        let response =
             client.call(request, async |mut grpc, request| grpc.retry_dead_letter(request).await).await?;
-        print_answer(client.format, &answer, std::slice::from_ref(&answer), || {
-            format!("the relay publishes the events of order {} again\n", self.order_id)
+        print_response(client.format, &response, std::slice::from_ref(&response), || {
+            format!("the relay will publish the event of order {} again\n", self.order_id)
         })?;
         Ok(0)
     }
@@ -184,10 +186,13 @@ impl DropDeadLetter {
     async fn run(mut self) -> Outcome {
         let client = Client::connect(self.common()).await?;
         let request = DropDeadLetterRequest { order_id: self.order_id.clone() };
-        let answer =
+        let response =
             client.call(request, async |mut grpc, request| grpc.drop_dead_letter(request).await).await?;
-        print_answer(client.format, &answer, std::slice::from_ref(&answer), || {
-            format!("the relay goes on behind the refused event of order {}\n", self.order_id)
+        print_response(client.format, &response, std::slice::from_ref(&response), || {
+            format!(
+                "the refused event of order {} is dropped; the relay continues with the next one\n",
+                self.order_id
+            )
         })?;
         Ok(0)
     }

@@ -1,9 +1,10 @@
-use crate::cli::client::{Client, Outcome, client_command};
-use crate::cli::output::{print_answer, table};
+use crate::cli::client::{Client, client_command};
+use crate::cli::failure::Outcome;
+use crate::cli::output::{print_response, table};
 use crate::proto::v1::ListPackagingRequest;
 
 client_command! {
-    /// Show the packaging on offer: what each kind adds to the price, and how much it can carry.
+    /// Show the available packaging: the surcharge of each kind and its weight limit.
     #[argh(subcommand, name = "packaging", example = "pvz packaging")]
     pub struct Packaging {}
 }
@@ -11,10 +12,10 @@ client_command! {
 impl Packaging {
     pub(in crate::cli) async fn run(mut self) -> Outcome {
         let client = Client::connect(self.common()).await?;
-        let answer = client
+        let response = client
             .call(ListPackagingRequest {}, async |mut grpc, request| grpc.list_packaging(request).await)
             .await?;
-        print_answer(client.format, &answer, &answer.kinds, || table(&answer.kinds))?;
+        print_response(client.format, &response, &response.kinds, || table(&response.kinds))?;
         Ok(0)
     }
 }

@@ -1,23 +1,24 @@
 use super::{fields, page_size};
-use crate::cli::client::{Client, Fields, Outcome, client_command};
+use crate::cli::client::{Client, client_command};
+use crate::cli::failure::{Fields, Outcome};
 use crate::cli::output::{Page, print_pages};
 use crate::proto::v1::{ListReturnsRequest, ListReturnsResponse, Order};
 
 client_command! {
-    /// List the orders that customers brought back and that are at the point, the newest returned
-    /// first. One page, unless --all is given.
+    /// List returned orders that are still at the pickup point, the most recently returned first. Prints
+    /// one page unless --all is given.
     #[argh(subcommand, name = "returns", example = "pvz returns\npvz returns --pickup-point=main --all")]
     pub struct Returns {
-        /// only orders of this counter
+        /// only orders at this pickup point
         #[argh(option, arg_name = "id")]
         pickup_point: Option<String>,
-        /// how many orders a page has, at most 1000 (default 50)
+        /// orders per page, at most 1000 (default 50)
         #[argh(option, arg_name = "n")]
         page_size: Option<String>,
-        /// where to go on: the token that the page before told
+        /// the page to show: the token that the previous page printed
         #[argh(option, arg_name = "token")]
         page_token: Option<String>,
-        /// all pages
+        /// show all pages
         #[argh(switch)]
         all: bool,
     }

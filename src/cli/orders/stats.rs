@@ -1,33 +1,34 @@
 use super::{fields, page_size};
-use crate::cli::client::{Client, Fields, Outcome, client_command};
+use crate::cli::client::{Client, client_command};
+use crate::cli::failure::{Fields, Outcome};
 use crate::cli::output::{Page, print_pages};
 use crate::proto::v1::{DayStatistics, GetStatisticsRequest, GetStatisticsResponse};
 
 client_command! {
-    /// Show what happened at each counter on each day, as far as `pvz consume` has read. One page,
-    /// unless --all is given.
+    /// Show daily statistics of each pickup point, as far as `pvz consume` has read the events. Prints one
+    /// page unless --all is given.
     #[argh(
         subcommand,
         name = "stats",
         example = "pvz stats\npvz stats --pickup-point=main --first-day=2026-12-01 --last-day=2026-12-31 --all"
     )]
     pub struct Stats {
-        /// only of this counter
+        /// only this pickup point
         #[argh(option, arg_name = "id")]
         pickup_point: Option<String>,
-        /// only of this day, in UTC, and later ones
+        /// the first day to show, in UTC
         #[argh(option, arg_name = "day")]
         first_day: Option<String>,
-        /// only of this day, in UTC, and earlier ones
+        /// the last day to show, in UTC
         #[argh(option, arg_name = "day")]
         last_day: Option<String>,
-        /// how many lines a page has, at most 1000 (default 50)
+        /// lines per page, at most 1000 (default 50)
         #[argh(option, arg_name = "n")]
         page_size: Option<String>,
-        /// where to go on: the token that the page before told
+        /// the page to show: the token that the previous page printed
         #[argh(option, arg_name = "token")]
         page_token: Option<String>,
-        /// all pages
+        /// show all pages
         #[argh(switch)]
         all: bool,
     }
@@ -49,14 +50,14 @@ impl Stats {
                 page_size: page_size(given, self.all),
                 page_token,
             };
-            let answer =
+            let response =
                 client.call(request, async |mut grpc, request| grpc.get_statistics(request).await).await?;
-            found.set(found.get() || !answer.days.is_empty());
-            Ok(answer)
+            found.set(found.get() || !response.days.is_empty());
+            Ok(response)
         })
         .await?;
         if !found.get() {
-            anstream::eprintln!("no events of that kind were consumed yet: `pvz consume` does that");
+            anstream::eprintln!("no statistics found; `pvz consume` collects them from the events");
         }
         Ok(0)
     }

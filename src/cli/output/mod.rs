@@ -1,4 +1,4 @@
-//! How answers are printed: tables for people, JSON for programs. Answers go
+//! Prints responses: as tables for people or as JSON for programs. Responses go
 //! to standard output, everything else to standard error.
 
 mod table;
@@ -12,22 +12,22 @@ use std::io::{self, BufWriter, Stdout, Write as _};
 
 use serde::Serialize;
 
-use super::client::{Failure, Stop};
+use super::failure::{Failure, Stop};
 use table::part_of_table;
 
-/// How to print.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    /// For people.
+    /// A table or a list of fields.
     Table,
-    /// The answer's message, indented.
+    /// The response message as indented JSON.
     Json,
-    /// One item a line.
+    /// One JSON item per line.
     Ndjson,
 }
 
 impl Format {
-    /// The format with that name.
+    /// Returns the format with that name.
     pub(super) fn parse(name: &str) -> Option<Self> {
         match name {
             "table" => Some(Self::Table),
@@ -38,8 +38,8 @@ impl Format {
     }
 }
 
-/// Standard output, buffered: flushed at the end, or when somebody waits for a
-/// line.
+/// Standard output, buffered. Callers flush at the end, or after a line that
+/// must be seen at once.
 #[derive(Debug)]
 pub(super) struct Out {
     stdout: BufWriter<Stdout>,
@@ -50,18 +50,18 @@ impl Out {
         Self { stdout: BufWriter::new(io::stdout()) }
     }
 
-    /// A text as it is.
+    /// Writes a text.
     pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
         self.stdout.write_all(text.as_bytes())
     }
 
-    /// A message, indented.
+    /// Writes a message as indented JSON.
     pub(super) fn json(&mut self, message: &impl Serialize) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut self.stdout, message)?;
         self.stdout.write_all(b"\n")
     }
 
-    /// A message on one line.
+    /// Writes a message as one line of JSON.
     pub(super) fn line(&mut self, message: &impl Serialize) -> io::Result<()> {
         serde_json::to_writer(&mut self.stdout, message)?;
         self.stdout.write_all(b"\n")
@@ -72,47 +72,47 @@ impl Out {
     }
 }
 
-/// Prints a text and nothing else.
+/// Prints a text and flushes.
 pub(super) fn print_text(text: &str) -> io::Result<()> {
     let mut out = Out::new();
     out.text(text)?;
     out.flush()
 }
 
-/// Prints an answer that is not a page: the message, or its items, or as a
-/// text for people.
-pub(super) fn print_answer<T: Serialize>(
+/// Prints a response that is not a page: as text, as JSON, or its items as
+/// NDJSON.
+pub(super) fn print_response<T: Serialize>(
     format: Format,
     message: &impl Serialize,
     items: &[T],
-    people: impl FnOnce() -> String,
+    text: impl FnOnce() -> String,
 ) -> io::Result<()> {
     let mut out = Out::new();
     match format {
-        Format::Table => out.text(&people())?,
+        Format::Table => out.text(&text())?,
         Format::Json => out.json(message)?,
         Format::Ndjson => items.iter().try_for_each(|item| out.line(item))?,
     }
     out.flush()
 }
 
-/// An answer that is a page of a list.
+/// A response that is a page of a list.
 pub(super) trait Page: Serialize {
-    /// What is listed.
+    /// The type of the items.
     type Item: Serialize + Row;
-    /// The option that goes on from this page.
+    /// The option that selects the next page.
     const NEXT_OPTION: &'static str;
 
-    /// How many of the first columns say nothing here.
+    /// Number of leading columns to omit.
     const SKIPPED_COLUMNS: usize = 0;
 
-    /// What the page holds.
+    /// Returns the items.
     fn items(&mut self) -> &mut Vec<Self::Item>;
-    /// Where the list goes on; `None` at the end.
+    /// Returns the token of the next page; `None` at the end.
     fn next(&self) -> Option<String>;
 }
 
-/// Prints one page and where the list goes on, or all pages.
+/// Prints one page and the option for the next one, or all pages.
 pub(super) async fn print_pages<P: Page>(
     format: Format,
     all: bool,

@@ -1,35 +1,35 @@
-//! Aligned columns, for eyes and for `awk` alike: no frames, two spaces
-//! between columns, numbers to the right.
+//! Tables that both people and `awk` can read: no borders, two spaces between
+//! columns, numbers aligned to the right.
 
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use super::text::{instant, money, number, state_name, weight};
-use crate::cli::client::plain;
+use crate::cli::escape::plain;
 use crate::proto::v1::{
     DayStatistics, DeadLetter, DeadLetterResolution, Event, EventType, Order, OrderResult, Outbox,
     PackagingKind, order_result,
 };
 
-/// A column: its title, and whether it holds numbers.
+/// A column: its title, and true if it holds numbers.
 pub(in crate::cli) type Column = (&'static str, bool);
 
-/// What a table can show in a line.
+/// A value that is a row of a table.
 pub(in crate::cli) trait Row {
     /// The columns.
     const COLUMNS: &'static [Column];
 
-    /// A text for each column.
+    /// Returns the text of each column.
     fn cells(&self) -> Vec<String>;
 }
 
-/// A table of the items.
+/// Returns a table of the items.
 pub(in crate::cli) fn table<R: Row>(items: &[R]) -> String {
     part_of_table(items, true, 0)
 }
 
-/// A part of a table that goes on, without its first columns.
+/// Returns a part of a table, without the first `skipped` columns.
 pub(super) fn part_of_table<R: Row>(items: &[R], with_header: bool, skipped: usize) -> String {
     let columns = &R::COLUMNS[skipped..];
     let mut table = Table::new();
@@ -56,7 +56,7 @@ pub(super) fn part_of_table<R: Row>(items: &[R], with_header: bool, skipped: usi
     text
 }
 
-/// One order, a line for each of its fields.
+/// Returns the fields of an order, one per line.
 pub(in crate::cli) fn card(order: &Order) -> String {
     let mut lines = vec![
         ("order", order.order_id.clone()),
@@ -125,7 +125,7 @@ impl Row for Order {
 
 impl Row for OrderResult {
     const COLUMNS: &'static [Column] =
-        &[("ORDER", false), ("RESULT", false), ("CUSTOMER", false), ("TOTAL", true), ("WHY", false)];
+        &[("ORDER", false), ("RESULT", false), ("CUSTOMER", false), ("TOTAL", true), ("MESSAGE", false)];
 
     fn cells(&self) -> Vec<String> {
         let order = self.order_id.clone();
@@ -168,7 +168,7 @@ impl Row for Event {
     }
 }
 
-/// The name of what happened: `accepted`.
+/// Returns the name of an event type on the command line: `accepted`.
 fn event_name(event_type: i32) -> String {
     let name = EventType::try_from(event_type).unwrap_or_default().as_str_name();
     name.trim_start_matches("EVENT_TYPE_ORDER_").trim_start_matches("EVENT_TYPE_").to_ascii_lowercase()
@@ -188,22 +188,22 @@ impl Row for PackagingKind {
     }
 }
 
-/// How publishing goes, a line for each fact.
+/// Returns the fields of the outbox, one per line.
 pub(in crate::cli) fn outbox_card(outbox: &Outbox) -> String {
     let leader = match (&outbox.leader, outbox.led) {
         (Some(leader), true) => leader.clone(),
-        (Some(leader), false) => format!("nobody, last {leader}"),
-        (None, _) => "nobody".to_owned(),
+        (Some(leader), false) => format!("none (last: {leader})"),
+        (None, _) => "none".to_owned(),
     };
     let mut lines = vec![
         ("sink", outbox.sink.clone()),
         ("published", format!("{} of {}", outbox.published_cursor, outbox.head_cursor)),
         ("events waiting", number(outbox.lag_events)),
-        ("waiting for", format!("{} s", number(outbox.lag_seconds))),
-        ("relay", leader),
+        ("oldest waits", format!("{} s", number(outbox.lag_seconds))),
+        ("leader", leader),
     ];
     if outbox.led_since.is_some() {
-        lines.push(("leads since", instant(outbox.led_since.as_ref())));
+        lines.push(("leader since", instant(outbox.led_since.as_ref())));
     }
     if let Some(error) = &outbox.last_error {
         lines.push(("last error", error.clone()));
@@ -221,8 +221,8 @@ impl Row for DeadLetter {
         ("ORDER", false),
         ("SEQ", true),
         ("CURSOR", true),
-        ("BURIED AT", false),
-        ("DECIDED", false),
+        ("REFUSED AT", false),
+        ("RESOLUTION", false),
         ("CAUSE", false),
     ];
 
@@ -251,9 +251,9 @@ impl Row for DayStatistics {
         ("ISSUED", true),
         ("RETURNED", true),
         ("TO COURIER", true),
-        ("ACCEPTED FOR", true),
-        ("ISSUED FOR", true),
-        ("RETURNED FOR", true),
+        ("ACCEPTED AMOUNT", true),
+        ("ISSUED AMOUNT", true),
+        ("RETURNED AMOUNT", true),
     ];
 
     fn cells(&self) -> Vec<String> {

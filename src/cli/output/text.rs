@@ -1,11 +1,11 @@
-//! Values as people read them: local times, thousands, major units.
+//! Formats values for people: local times, thousands separators, major units.
 
 use chrono::Local;
 
 use crate::proto::Timestamp;
 use crate::proto::v1::OrderState;
 
-/// A whole number with a comma between thousands.
+/// Formats an integer with commas between thousands.
 pub(in crate::cli) fn number(value: i64) -> String {
     let digits = value.unsigned_abs().to_string();
     let mut text = if value < 0 { String::from("-") } else { String::new() };
@@ -18,7 +18,7 @@ pub(in crate::cli) fn number(value: i64) -> String {
     text
 }
 
-/// An amount of minor units in major ones, with the currency.
+/// Formats an amount of minor units in major units, with the currency.
 pub(in crate::cli) fn money(minor: i64, currency: &str) -> String {
     let sign = if minor < 0 { "-" } else { "" };
     let minor = minor.unsigned_abs();
@@ -27,18 +27,18 @@ pub(in crate::cli) fn money(minor: i64, currency: &str) -> String {
     format!("{sign}{}.{:02}{space}{currency}", number(major), minor % 100)
 }
 
-/// A weight in grams.
+/// Formats a weight in grams.
 pub(in crate::cli) fn weight(grams: Option<i64>) -> String {
     grams.map_or_else(|| "-".to_owned(), |grams| format!("{} g", number(grams)))
 }
 
-/// An instant in local time, with its offset.
+/// Formats an instant in local time, with the UTC offset.
 pub(in crate::cli) fn instant(at: Option<&Timestamp>) -> String {
     let Some(at) = at.and_then(Timestamp::to_chrono) else { return "-".to_owned() };
     at.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
-/// The name of a state, as the command line writes and reads it.
+/// Returns the name of a state on the command line.
 pub(in crate::cli) fn state_name(state: i32) -> String {
     let name = OrderState::try_from(state).unwrap_or_default().as_str_name();
     name.trim_start_matches("ORDER_STATE_").to_ascii_lowercase()

@@ -92,13 +92,13 @@ fn what_the_server_did_is_what_the_consumers_have_whatever_else_is_in_the_topic(
     for inbox in [url(&database), sqlite] {
         let said = consume_once(dir.path(), "consumed", &inbox, &[]);
         let all = written + 32;
-        let rest = "16 of unknown types, 16 put aside";
-        assert_eq!(said, format!("read {all} records: 4 new events, {known} known already, {rest}"));
+        let rest = "16 of unknown types, 16 undecodable";
+        assert_eq!(said, format!("read {all} records: 4 new events, {known} duplicates, {rest}"));
         // Nothing is there twice, however often it is read.
         let said = consume_once(dir.path(), "consumed", &inbox, &[]);
-        assert_eq!(said, "read 0 records: 0 new events, 0 known already, 0 of unknown types, 0 put aside");
+        assert_eq!(said, "read 0 records: 0 new events, 0 duplicates, 0 of unknown types, 0 undecodable");
         let said = consume_once(dir.path(), "consumed", &inbox, &["--rewind", "--from=earliest"]);
-        assert_eq!(said, format!("read {all} records: 0 new events, {written} known already, {rest}"));
+        assert_eq!(said, format!("read {all} records: 0 new events, {written} duplicates, {rest}"));
     }
     let days = block_on(async { statistics(&database.open().await).await });
     assert_eq!((days.len(), days[0].accepted, days[0].issued, days[0].returned), (1, 2, 1, 1));

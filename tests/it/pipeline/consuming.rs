@@ -79,12 +79,12 @@ fn a_journal_is_read_once_and_reading_it_again_changes_nothing() {
         server.json(&["outbox", "status"])["lagEvents"].as_str() == Some("0")
     });
     let said = once(dir.path(), &journal, &inbox(dir.path()), &[]);
-    assert_eq!(said, "read 320 records: 320 new events, 0 known already, 0 of unknown types, 0 put aside\n");
+    assert_eq!(said, "read 320 records: 320 new events, 0 duplicates, 0 of unknown types, 0 undecodable\n");
     assert_day(&server, 200);
     let said = once(dir.path(), &journal, &inbox(dir.path()), &[]);
     assert!(said.starts_with("read 0 records"), "{said}");
     let said = once(dir.path(), &journal, &inbox(dir.path()), &["--rewind", "--from=earliest"]);
-    assert!(said.starts_with("read 320 records: 0 new events, 320 known already"), "{said}");
+    assert!(said.starts_with("read 320 records: 0 new events, 320 duplicates"), "{said}");
     assert_day(&server, 200);
     let said = once(dir.path(), &journal, &inbox(dir.path()), &["--rewind", "--from=2031-01-01T00:00:00Z"]);
     assert!(said.starts_with("read 0 records"), "nothing happened so late: {said}");
@@ -133,7 +133,7 @@ fn consumers_that_come_and_go_share_a_topic_without_counting_anything_twice() {
     first.stop();
     third.stop();
     let said = once(dir.path(), &events, &url, &["--rewind"]);
-    assert!(said.contains(" 0 new events, 1600 known already"), "{said}");
+    assert!(said.contains(" 0 new events, 1600 duplicates"), "{said}");
     assert_day(&front, 1_000);
     server.stop();
     front.stop();
@@ -156,7 +156,7 @@ fn poison_in_a_topic_blocks_nobody_and_is_found_beside_it() {
     let future = b"{\"type\":\"EVENT_TYPE_ORDER_MOVED\",\"eventId\":\"1\"}".to_vec();
     block_on(topic::write(broker.clone(), "poisoned".to_owned(), future));
     let said = once(dir.path(), &events, &inbox(dir.path()), &[]);
-    assert_eq!(said, "read 68 records: 64 new events, 0 known already, 1 of unknown types, 3 put aside\n");
+    assert_eq!(said, "read 68 records: 64 new events, 0 duplicates, 1 of unknown types, 3 undecodable\n");
     assert_day(&server, 40);
     let records: Vec<_> = block_on(topic::read(&broker, "poisoned.dlq")).into_iter().flatten().collect();
     let values: Vec<Vec<u8>> = records.iter().map(|record| record.value.clone().unwrap()).collect();

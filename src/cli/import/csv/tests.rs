@@ -5,18 +5,16 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What became of each row: its line, and its order or the fault.
+/// Returns the line of each row, and its request or the message of its refusal.
 fn read(text: &[u8]) -> Vec<(u64, Result<AcceptOrderRequest, String>)> {
-    let mut rows = CsvRows::new(BufReader::with_capacity(16, text)).unwrap().expect("a good header");
+    let mut rows = CsvRows::new(BufReader::with_capacity(16, text)).unwrap().expect("a valid header");
     let next = || rows.next().unwrap();
-    std::iter::from_fn(next)
-        .map(|(line, _, content)| (line, content.map_err(|bad| bad.refusal.message)))
-        .collect()
+    std::iter::from_fn(next).map(|row| (row.line, row.content.map_err(|bad| bad.refusal.message))).collect()
 }
 
 fn header_fault(text: &str) -> String {
     let header = CsvRows::new(text.as_bytes()).unwrap();
-    header.map(|_| ()).expect_err("a bad header").refusal.message
+    header.map(|_| ()).expect_err("an invalid header").refusal.message
 }
 
 fn orders(rows: &[(u64, Result<AcceptOrderRequest, String>)]) -> Vec<(u64, &str)> {
@@ -26,7 +24,7 @@ fn orders(rows: &[(u64, Result<AcceptOrderRequest, String>)]) -> Vec<(u64, &str)
 }
 
 #[test]
-fn columns_come_in_any_order_and_in_the_units_of_people() {
+fn columns_may_have_any_order_and_readable_units() {
     let text = "\u{feff}price,order_id,weight,packaging,customer_id,storage_until,pickup_point_id,request_id\r\n\
                 199.90,1,1.5kg,box+film,7,2026-12-31T10:00:00+03:00,main,key\r\n\
                 ,2,,,7,,,\r\n";
@@ -45,23 +43,23 @@ fn columns_come_in_any_order_and_in_the_units_of_people() {
 }
 
 #[test]
-fn every_fault_of_a_row_is_its_own() {
+fn a_bad_row_does_not_affect_the_others() {
     let rows = read(b"order_id,weight_grams,price\n1,1.5,1.999\n2,2,2\n3,3\n4,4,\xFF\n5,5,5\n");
     assert_eq!(orders(&rows), [(2, "bad"), (3, "2"), (4, "bad"), (5, "bad"), (6, "5")]);
     let fault = |row: usize| rows[row].1.as_ref().unwrap_err().as_str();
     assert_eq!(fault(0), "the request is not valid: weight_grams must be a whole number (and 1 more)");
-    assert_eq!(fault(2), "the request is not valid: line has 2 fields, where the header has 3");
+    assert_eq!(fault(2), "the request is not valid: line has 2 fields, but the header has 3");
     assert_eq!(fault(3), "the request is not valid: line must be UTF-8");
 }
 
 #[test]
-fn quoted_fields_may_hold_lines_and_lines_are_counted_right() {
+fn quoted_fields_may_span_lines() {
     let rows = read(b"order_id,customer_id\n\"a\nb\"\"c,\",1\n\n2,2\n\"3\",3");
     assert_eq!(orders(&rows), [(2, "a\nb\"c,"), (5, "2"), (6, "3")]);
 }
 
 #[test]
-fn a_quote_that_is_never_closed_costs_its_line_only() {
+fn an_unclosed_quote_spoils_only_its_line() {
     let rows = read(b"order_id,customer_id\n1,1\n2,\"x\n3,3\n4,4\n");
     assert_eq!(orders(&rows), [(2, "1"), (3, "bad"), (4, "3"), (5, "4")]);
 
@@ -77,7 +75,7 @@ fn a_quote_that_is_never_closed_costs_its_line_only() {
 }
 
 #[test]
-fn a_line_that_is_too_long_costs_its_line_only() {
+fn an_overlong_line_spoils_only_itself() {
     let long = "x".repeat(MAX_LINE);
     let rows = read(format!("order_id,customer_id\n{long},1\n2,2\n").as_bytes());
     assert_eq!(orders(&rows), [(2, "bad"), (3, "2")]);
@@ -85,26 +83,26 @@ fn a_line_that_is_too_long_costs_its_line_only() {
 }
 
 #[test]
-fn a_header_must_make_sense() {
+fn invalid_headers_are_refused() {
     for (text, fault) in [
         ("", "header is missing: the file is empty"),
         ("order_id,colour\n", "header has the unknown column \"colour\""),
         ("order_id,order_id\n", "header has the column \"order_id\" twice"),
-        ("weight,weight_grams\n", "header has the weight in two columns"),
-        ("price,price_minor\n", "header has the price in two columns"),
+        ("weight,weight_grams\n", "header has two columns for the weight"),
+        ("price,price_minor\n", "header has two columns for the price"),
     ] {
         assert_eq!(header_fault(text), format!("the request is not valid: {fault}"));
     }
 }
 
-/// A field as RFC 4180 writes it.
+/// Quotes a field as RFC 4180 does.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 
 proptest! {
     #[test]
-    fn whatever_is_quoted_comes_back(
+    fn quoted_fields_round_trip(
         records in prop::collection::vec(("[a-z\",\n ]{0,20}", "[a-z\",\n ]{1,20}"), 0..20)
     ) {
         let mut text = String::from("order_id,customer_id\n");
@@ -119,7 +117,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic_or_lose_the_last_row(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_never_panic_and_add_no_rows(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut text = b"order_id,customer_id\n".to_vec();
         text.extend_from_slice(&bytes);
         let rows = read(&text);

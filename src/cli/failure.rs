@@ -1,6 +1,5 @@
-//! Why a command did not succeed, and how that is printed.
+//! Failed commands: reason, message, exit code, and how they are printed.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -11,21 +10,22 @@ use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::escape::plain;
 use crate::adapters::status::{self, Reason};
 use crate::proto::v1::{BatchRefusal, FieldViolation, Refusal, order_result};
 
-/// What a command ends with: the exit code, or why it stopped.
-pub(in crate::cli) type Outcome = Result<u8, Stop>;
+/// The result of a command: the exit code, or why it stopped.
+pub(super) type Outcome = Result<u8, Stop>;
 
-/// The longest value that a refusal echoes, in characters.
+/// Longest field name that a message repeats, in characters.
 const ECHO_LIMIT: usize = 64;
 
 /// Why a command stopped.
 #[derive(Debug)]
-pub(in crate::cli) enum Stop {
-    /// It was refused.
+pub(super) enum Stop {
+    /// It failed or was refused.
     Failure(Box<Failure>),
-    /// Its answer could not be printed.
+    /// Its output could not be written.
     Output(io::Error),
 }
 
@@ -41,15 +41,15 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// A refusal as the command line shows it.
+/// A failed command: a refusal of the server, or an error on this side.
 #[derive(Debug)]
-pub(in crate::cli) struct Failure {
-    /// `None` for wrong usage, which has no reason. A server may know reasons
-    /// that this client does not.
+pub(super) struct Failure {
+    /// The reason is empty for wrong usage. It may be one that this release does
+    /// not know.
     refusal: Refusal,
     batch: Option<BatchRefusal>,
     exit: u8,
-    /// How long the server asks to wait.
+    /// Time after which the server allows a retry.
     pub retry_after: Option<Duration>,
     retryable: bool,
 }
@@ -67,21 +67,22 @@ impl Failure {
         }
     }
 
-    /// Arguments that make no sense.
-    pub(in crate::cli) fn usage(message: impl Into<String>) -> Self {
+    /// Returns a failure without a reason: the arguments are wrong, or the command
+    /// cannot continue.
+    pub(super) fn usage(message: impl Into<String>) -> Self {
         let mut failure = Self::new(Reason::ValidationFailed, message);
         failure.refusal.reason.clear();
         failure
     }
 
-    /// A refusal made on this side.
-    pub(in crate::cli) fn of(refusal: Refusal) -> Self {
+    /// Returns the failure for a refusal.
+    pub(super) fn of(refusal: Refusal) -> Self {
         let reason = Reason::parse(&refusal.reason).unwrap_or(Reason::Internal);
         Self { refusal, ..Self::new(reason, String::new()) }
     }
 
-    /// Nobody answers at that address.
-    pub(in crate::cli) fn no_server(server: &str, error: &tonic::transport::Error) -> Self {
+    /// Returns the failure for a server that cannot be reached.
+    pub(super) fn no_server(server: &str, error: &tonic::transport::Error) -> Self {
         let refused = innermost(error)
             .and_then(|cause| cause.downcast_ref::<io::Error>())
             .is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
@@ -91,27 +92,28 @@ impl Failure {
         };
         Self::new(
             Reason::Unavailable,
-            format!("no pvz server answers at {server}{cause}; start one with: pvz serve"),
+            format!("cannot connect to a pvz server at {server}{cause}; start one with: pvz serve"),
         )
     }
 
-    /// No answer came in time.
-    pub(in crate::cli) fn deadline(server: &str, timeout: Duration) -> Self {
+    /// Returns the failure for a response that did not arrive in time.
+    pub(super) fn deadline(server: &str, timeout: Duration) -> Self {
         let timeout = humantime::format_duration(timeout);
-        Self::new(Reason::DeadlineExceeded, format!("no answer from {server} within {timeout}"))
+        Self::new(Reason::DeadlineExceeded, format!("no response from {server} within {timeout}"))
     }
 
-    /// The server ended a stream that has no end.
-    pub(in crate::cli) fn stream_ended(server: &str) -> Self {
-        let mut failure = Self::new(Reason::Unavailable, format!("{server} ended the stream"));
+    /// Returns the failure for a stream that the server ended too early.
+    pub(super) fn stream_ended(server: &str) -> Self {
+        let mut failure = Self::new(Reason::Unavailable, format!("the server at {server} ended the stream"));
         failure.retryable = true;
         failure
     }
 
-    /// What a server, or the way to it, answered.
-    pub(in crate::cli) fn from_status(server: &str, answer: &Status) -> Self {
+    /// Returns the failure for a gRPC status, from the server or from the
+    /// connection to it.
+    pub(super) fn from_status(server: &str, answer: &Status) -> Self {
         if let Some(cause) = answer.source() {
-            // Made on this side: the connection broke.
+            // A status with a source is made on this side: the connection broke.
             let cause = innermost(cause).map_or_else(|| cause.to_string(), ToString::to_string);
             let mut failure =
                 Self::new(Reason::Unavailable, format!("the connection to {server} broke: {cause}"));
@@ -142,18 +144,18 @@ impl Failure {
         failure
     }
 
-    /// The refusal of one order of many.
-    pub(in crate::cli) fn refusal(&self) -> &Refusal {
+    /// Returns the reason, message and metadata.
+    pub(super) fn refusal(&self) -> &Refusal {
         &self.refusal
     }
 
-    /// Whether the same request may succeed a little later.
-    pub(in crate::cli) fn is_retryable(&self) -> bool {
+    /// Returns true if the same request may succeed later.
+    pub(super) fn is_retryable(&self) -> bool {
         self.retryable
     }
 
-    /// Says how to ask again when it is not known whether the command took
-    /// effect.
+    /// Adds the `request_id` if it is unknown whether the command took effect, so
+    /// that the user can repeat it safely.
     pub(super) fn of_request(mut self, request_id: &str) -> Self {
         let uncertain = [Reason::Unavailable, Reason::DeadlineExceeded, Reason::Internal];
         if uncertain.iter().any(|reason| reason.name() == self.refusal.reason) {
@@ -162,8 +164,8 @@ impl Failure {
         self
     }
 
-    /// The text for standard error, in colours that the stream may drop.
-    pub(in crate::cli) fn render(&self) -> String {
+    /// Returns the text for standard error, with colours.
+    pub(super) fn render(&self) -> String {
         let mut text = format!("{}error:{} {}\n", "\u{1b}[1;31m", "\u{1b}[0m", sentence(&self.refusal));
         details(&mut text, "  ", &self.refusal);
         if let Some(batch) = &self.batch {
@@ -182,54 +184,54 @@ impl Failure {
     }
 }
 
-/// Prints why a command stopped, if it did, and says what to exit with.
-pub(in crate::cli) fn exit_code(outcome: Outcome) -> u8 {
+/// Prints the failure, if there is one, and returns the exit code.
+pub(super) fn exit_code(outcome: Outcome) -> u8 {
     match outcome {
         Ok(exit) => exit,
         Err(Stop::Failure(failure)) => {
             anstream::eprint!("{}", failure.render());
             failure.exit
         }
-        // Whoever reads standard output has read enough.
+        // The reader closed the pipe: it has read enough.
         Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => 0,
         Err(Stop::Output(error)) => {
-            anstream::eprintln!("error: standard output cannot be written: {error}");
+            anstream::eprintln!("error: cannot write to standard output: {error}");
             status::status_codes(Reason::Internal).exit
         }
     }
 }
 
-/// Reads the fields of a request that are texts on the command line, and
-/// collects what is wrong with them.
+/// Parses the fields of a request, and collects the violations.
 #[derive(Debug, Default)]
-pub(in crate::cli) struct Fields {
+pub(super) struct Fields {
     violations: Vec<FieldViolation>,
 }
 
 impl Fields {
-    /// Notes a fault, in words that stand after the field's name.
-    pub(in crate::cli) fn fault(&mut self, field: impl Into<String>, description: impl Into<String>) {
+    /// Adds a violation. The description continues a sentence that begins with the
+    /// name of the field.
+    pub(super) fn violation(&mut self, field: impl Into<String>, description: impl Into<String>) {
         self.violations.push(FieldViolation { field: field.into(), description: description.into() });
     }
 
-    /// Reads a field that may be absent; an empty text is absent.
-    pub(in crate::cli) fn read<T, E: Into<String>>(
+    /// Parses a field. An empty text counts as absent.
+    pub(super) fn read<T, E: Into<String>>(
         &mut self,
         field: &str,
         text: Option<&str>,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let text = text.filter(|text| !text.is_empty())?;
-        parse(text).map_err(|description| self.fault(field, description)).ok()
+        parse(text).map_err(|description| self.violation(field, description)).ok()
     }
 
-    /// Goes on if every field could be read.
-    pub(in crate::cli) fn finish(self) -> Result<(), Failure> {
+    /// Fails if there are violations.
+    pub(super) fn finish(self) -> Result<(), Failure> {
         if self.violations.is_empty() { Ok(()) } else { Err(self.into_failure()) }
     }
 
-    /// `VALIDATION_FAILED`, in the words that the server has for it.
-    pub(in crate::cli) fn into_failure(self) -> Failure {
+    /// Returns `VALIDATION_FAILED` in the form that the server uses.
+    pub(super) fn into_failure(self) -> Failure {
         let total = self.violations.len();
         let mut metadata = BTreeMap::new();
         let message = match self.violations.first() {
@@ -251,13 +253,13 @@ impl Fields {
     }
 }
 
-/// `REASON: sentence`.
+/// Returns `REASON: message`.
 fn sentence(refusal: &Refusal) -> String {
     let message = plain(&refusal.message);
     if refusal.reason.is_empty() { message.into_owned() } else { format!("{}: {message}", refusal.reason) }
 }
 
-/// The metadata and the faults of fields, a line each.
+/// Writes the metadata and the field violations, one per line.
 fn details(text: &mut String, indent: &str, refusal: &Refusal) {
     for (key, value) in &refusal.metadata {
         let _ = writeln!(text, "{indent}{}: {}", plain(key), plain(value));
@@ -267,19 +269,7 @@ fn details(text: &mut String, indent: &str, refusal: &Refusal) {
     }
 }
 
-/// A text that was sent by somebody, safe for a terminal: control characters
-/// are escaped.
-pub(in crate::cli) fn plain(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let escape = |character: char| {
-        if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
-    };
-    Cow::Owned(text.chars().map(escape).collect())
-}
-
-/// The end of a chain of errors: what really happened.
+/// Returns the last cause of an error.
 fn innermost<'e>(
     error: &'e (dyn std::error::Error + 'static),
 ) -> Option<&'e (dyn std::error::Error + 'static)> {
