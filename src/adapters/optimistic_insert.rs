@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::ports::{Batch, Decide, Loaded, Verdict};
+use crate::ports::{Batch, BatchDecision, Decide, Loaded};
 
 /// How many batches look first after a guess was wrong. Where orders are sent
 /// again, most are there: then one write in so many is in vain.
@@ -25,8 +25,8 @@ pub struct OptimisticInsert {
 impl OptimisticInsert {
     /// The verdict on a batch of which nothing is there, if it is worth a try
     /// and proves itself.
-    pub fn decide(&self, batch: &Batch, decide: &dyn Decide) -> Option<Verdict> {
-        if !batch.makes_orders || self.is_cautious() {
+    pub fn decide(&self, batch: &Batch, decide: &dyn Decide) -> Option<BatchDecision> {
+        if !batch.creates_orders || self.is_cautious() {
             return None;
         }
         let verdict = decide.decide(Loaded::default());
@@ -45,7 +45,7 @@ impl OptimisticInsert {
 }
 
 /// Whether all that the batch names would be inserted.
-fn proves_itself(batch: &Batch, verdict: &Verdict) -> bool {
+fn proves_itself(batch: &Batch, verdict: &BatchDecision) -> bool {
     let writes = &verdict.writes;
     // Both name nothing twice, and nothing is written that was not named.
     !writes.inserted.is_empty()

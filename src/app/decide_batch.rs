@@ -12,7 +12,8 @@ use crate::domain::{
     Timestamp, Traceparent, decide, echo,
 };
 use crate::ports::{
-    Batch, Clock, Decide, IdempotencyKey, Ids, Keys, Loaded, Outcome, Record, StoredAnswer, Verdict, Writes,
+    Batch, BatchDecision, Clock, CommandResult, Decide, IdempotencyKey, IdempotencyRecord, Ids, Loaded,
+    Outcome, SortedKeys, Writes,
 };
 
 /// A command on its way into a batch.
@@ -86,8 +87,8 @@ fn hash(text: &str) -> [u8; 16] {
 pub struct BatchDecider {
     entries: Vec<Arc<Entry>>,
     /// What the entries name: all that they can change.
-    order_ids: Keys<OrderId>,
-    idempotency_keys: Keys<IdempotencyKey>,
+    order_ids: SortedKeys<OrderId>,
+    idempotency_keys: SortedKeys<IdempotencyKey>,
     policy: Arc<Policy>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
@@ -109,17 +110,17 @@ impl BatchDecider {
     /// What the entries name, for the store to load and lock.
     pub fn batch(&self) -> Batch {
         let (order_ids, idempotency_keys) = (self.order_ids.clone(), self.idempotency_keys.clone());
-        Batch { order_ids, idempotency_keys, makes_orders: self.makes_orders() }
+        Batch { order_ids, idempotency_keys, creates_orders: self.creates_orders() }
     }
 
     /// Whether the first command on each order makes it.
-    fn makes_orders(&self) -> bool {
+    fn creates_orders(&self) -> bool {
         let mut made = HashSet::new();
-        let makes = |entry: &Arc<Entry>| entry.command.makes_orders();
+        let makes = |entry: &Arc<Entry>| entry.command.creates_orders();
         self.entries.iter().all(makes)
             || self.entries.iter().all(|entry| {
                 let ids = entry.order_ids();
-                if entry.command.makes_orders() {
+                if entry.command.creates_orders() {
                     made.extend(ids);
                 }
                 ids.iter().all(|order_id| made.contains(order_id))
@@ -128,7 +129,7 @@ impl BatchDecider {
 }
 
 impl Decide for BatchDecider {
-    fn decide(&self, loaded: Loaded) -> Verdict {
+    fn decide(&self, loaded: Loaded) -> BatchDecision {
         let mut work = Work {
             now: self.clock.now(),
             decider: self,
@@ -138,7 +139,7 @@ impl Decide for BatchDecider {
             records: HashMap::new(),
         };
         let outcomes = self.entries.iter().map(|entry| work.run(entry)).collect();
-        Verdict { writes: work.finish(), outcomes }
+        BatchDecision { writes: work.finish(), outcomes }
     }
 }
 
@@ -153,7 +154,7 @@ struct Work<'a> {
     versions: HashMap<OrderId, Option<i64>>,
     events: Vec<Event>,
     /// The records that are new.
-    records: HashMap<IdempotencyKey, Record>,
+    records: HashMap<IdempotencyKey, IdempotencyRecord>,
 }
 
 impl Work<'_> {
@@ -195,7 +196,7 @@ impl Work<'_> {
     }
 
     /// A panic in a decision is a bug that must cost its own command only.
-    fn decide(&mut self, entry: &Entry) -> StoredAnswer {
+    fn decide(&mut self, entry: &Entry) -> CommandResult {
         let decided = catch_unwind(AssertUnwindSafe(|| {
             decide(&entry.command, &self.loaded.orders, self.now, &self.decider.policy)
         }));
@@ -226,8 +227,8 @@ impl Work<'_> {
         self.versions.entry(order.order_id).or_insert(before.map(|order| order.version));
     }
 
-    fn record(&mut self, keyed: &Keyed, answer: StoredAnswer) {
-        let record = Record {
+    fn record(&mut self, keyed: &Keyed, answer: CommandResult) {
+        let record = IdempotencyRecord {
             method: keyed.method,
             hashes: keyed.hashes.clone(),
             later_hashes: keyed.later_hashes.clone(),
@@ -256,7 +257,7 @@ impl Work<'_> {
 /// Returns the first field in which a repeated key's content differs, in
 /// message order; `method` when it is another RPC. Later fields that this
 /// release does not know come last: a record of a newer release has them.
-fn first_difference<'r>(record: &'r Record, keyed: &'r Keyed) -> Option<&'r str> {
+fn first_difference<'r>(record: &'r IdempotencyRecord, keyed: &'r Keyed) -> Option<&'r str> {
     if record.method != keyed.method {
         return Some("method");
     }
@@ -272,7 +273,7 @@ fn first_difference<'r>(record: &'r Record, keyed: &'r Keyed) -> Option<&'r str>
 
 #[cfg(test)]
 mod tests {
-    use super::{IdempotencyKey, Keyed, Method, Record, RequestId, Timestamp, first_difference};
+    use super::{IdempotencyKey, IdempotencyRecord, Keyed, Method, RequestId, Timestamp, first_difference};
     use crate::domain::Answer;
 
     /// The difference between a record and a command, each with a later field
@@ -280,7 +281,7 @@ mod tests {
     fn difference(stored: Option<u8>, sent: Option<u8>, other: bool) -> Option<String> {
         let later = |note: Option<u8>| note.map(|note| ("note".to_owned(), [note; 16])).into_iter().collect();
         let (method, hashes) = (Method::AcceptReturn, vec![[0; 16], [u8::from(other); 16], [0; 16]]);
-        let record = Record {
+        let record = IdempotencyRecord {
             method,
             hashes: vec![[0; 16]; 3],
             later_hashes: later(stored),

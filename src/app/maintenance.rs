@@ -36,7 +36,7 @@ impl Maintenance {
             tracing::warn!(cause = chain(&error), "the maintenance of the store was not done");
         }
         loop {
-            match self.expire_records(STEP).await {
+            match self.expire_idempotency_records(STEP).await {
                 Ok(removed) if removed == STEP => tokio::task::yield_now().await,
                 Ok(_) => break,
                 Err(error) => {
@@ -53,13 +53,13 @@ impl Maintenance {
     ///
     /// # Errors
     /// What the store fails with.
-    pub async fn expire_records(&self, limit: usize) -> Result<usize, crate::ports::PortError> {
+    pub async fn expire_idempotency_records(&self, limit: usize) -> Result<usize, crate::ports::PortError> {
         let retention = i64::try_from(self.policy.idempotency_retention.as_micros()).unwrap_or(i64::MAX);
         let before = self.clock.now().micros().saturating_sub(retention);
         match Timestamp::from_micros(before) {
             None => Ok(0),
             // A record that is exactly as old as the retention still counts.
-            Some(before) => self.store.expire_records(before, limit).await,
+            Some(before) => self.store.expire_idempotency_records(before, limit).await,
         }
     }
 }

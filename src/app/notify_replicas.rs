@@ -56,13 +56,13 @@ impl NotifyReplicas {
         loop {
             let own = self.own();
             tokio::select! {
-                heard = line.hear() => {
+                heard = line.wait() => {
                     heard?;
                     self.wake();
                 }
                 () = sleep_until(next), if own > told => {
                     told = own;
-                    line.tell().await?;
+                    line.notify().await?;
                     next = Instant::now() + APART;
                 }
                 // It cannot be closed: we have a sender.

@@ -91,7 +91,7 @@ impl OperateOutbox {
         } else {
             OrderId::parse(&self.tokens.decode(&bound, token)?.order_id).ok()
         };
-        let found = self.outbox.buried(&self.sink, after.as_ref(), limit + 1).await;
+        let found = self.outbox.dead_letters(&self.sink, after.as_ref(), limit + 1).await;
         let mut letters = found.map_err(|error| refuse(&error))?;
         let mut next_page_token = String::new();
         if letters.len() > limit {

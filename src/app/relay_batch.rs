@@ -48,7 +48,7 @@ impl Waiting {
                 Receipt::Pending => left.push(logged),
                 Receipt::Refused(cause) => {
                     let (sequence, position) = (logged.event.sequence, logged.position);
-                    let (order_id, buried_at) = (order_id.clone(), clock.now());
+                    let (order_id, refused_at) = (order_id.clone(), clock.now());
                     let letter =
                         DeadLetter { order_id, sequence, position, cause, buried_at, resolution: None };
                     letters.insert(letter.order_id.clone(), letter);

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::relay_events::{Ended, Lead};
-use crate::ports::{Advance, DeadLetter, LoggedEvent, PortError, Receipt, Resolution};
+use crate::ports::{DeadLetter, LeaseWrite, LoggedEvent, PortError, Receipt, Resolution};
 
 /// How many letters are mended at a look.
 const LETTERS: usize = 100;
@@ -31,12 +31,14 @@ impl Lead<'_> {
         }
         self.looked = Some(Instant::now());
         let sink = self.relay.sink.name();
-        let resolved = self.relay.outbox.resolved(sink, LETTERS).await?;
+        let resolved = self.relay.outbox.resolved_dead_letters(sink, LETTERS).await?;
         for letter in &resolved {
             match self.publish_held_back(letter, stop).await? {
                 Mended::Yes => {
                     tracing::info!(sink, order_id = %letter.order_id, sequence = letter.sequence, resolution = ?letter.resolution, "a dead letter is settled");
-                    if self.relay.outbox.unbury(&self.lease.ticket, letter).await? == Advance::Fenced {
+                    if self.relay.outbox.remove_dead_letter(&self.lease.token, letter).await?
+                        == LeaseWrite::Fenced
+                    {
                         return Err(Ended::Fenced);
                     }
                 }
@@ -45,7 +47,7 @@ impl Lead<'_> {
             }
         }
         if !resolved.is_empty() {
-            self.letters = !self.relay.outbox.buried(sink, None, 1).await?.is_empty();
+            self.letters = !self.relay.outbox.dead_letters(sink, None, 1).await?.is_empty();
         }
         Ok(())
     }
@@ -80,7 +82,7 @@ impl Lead<'_> {
                             sequence: logged.event.sequence,
                             position: logged.position,
                             cause,
-                            buried_at: relay.clock.now(),
+                            refused_at: relay.clock.now(),
                             resolution: None,
                         }));
                     }
@@ -103,14 +105,14 @@ impl Lead<'_> {
             return Ok(());
         }
         self.failed = Some(Instant::now());
-        self.note.failure = Some((error.to_string(), self.relay.clock.now()));
+        self.status.failure = Some((error.to_string(), self.relay.clock.now()));
         self.write_note().await
     }
 
     pub(super) async fn write_note(&mut self) -> Result<(), Ended> {
-        match self.relay.outbox.note(&self.lease.ticket, &self.note).await? {
-            Advance::Done => Ok(()),
-            Advance::Fenced => Err(Ended::Fenced),
+        match self.relay.outbox.record_leader_status(&self.lease.token, &self.status).await? {
+            LeaseWrite::Done => Ok(()),
+            LeaseWrite::Fenced => Err(Ended::Fenced),
         }
     }
 }

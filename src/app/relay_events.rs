@@ -18,7 +18,7 @@ use super::Committed;
 use super::relay_batch::Waiting;
 use crate::domain::OrderId;
 use crate::ports::{
-    Advance, Clock, DeadLetter, Delivery, EventLog, EventSink, LeaderNote, Lease, LoggedEvent, Outbox,
+    Clock, DeadLetter, Delivery, EventLog, EventSink, LeaderStatus, Lease, LeaseWrite, LoggedEvent, Outbox,
     PortError, Position, Receipt, chain,
 };
 
@@ -104,7 +104,7 @@ pub(super) struct Lead<'r> {
     pub(super) looked: Option<Instant>,
     failures: u32,
     /// What operators are told of this lead.
-    pub(super) note: LeaderNote,
+    pub(super) status: LeaderStatus,
     /// When they were told of a failure.
     pub(super) failed: Option<Instant>,
     /// Why the sink took no events, as far as the log knows of it already.
@@ -131,7 +131,7 @@ impl RelayEvents {
         let sink = self.sink.name();
         let mut failures = 0;
         while !stop.is_cancelled() {
-            let led = match self.outbox.lead(sink).await {
+            let led = match self.outbox.acquire_lease(sink).await {
                 Ok(Some(lease)) => self.lead(lease, &mut failures, &stop).await,
                 Ok(None) => Err(Ended::Fenced),
                 Err(error) => Err(Ended::Failed(error)),
@@ -155,7 +155,7 @@ impl RelayEvents {
     /// failures before it back to none.
     async fn lead(&self, lease: Lease, failures: &mut u32, stop: &CancellationToken) -> Result<(), Ended> {
         let (sink, began) = (self.sink.name(), lease.cursor);
-        tracing::info!(sink, position = began.0, fence = lease.ticket.fence, "the relay leads");
+        tracing::info!(sink, position = began.0, fence = lease.token.fencing_token, "the relay leads");
         let mut lead = Lead::new(self, lease);
         let worked = lead.work(stop).await;
         if lead.settled > began {
@@ -200,7 +200,7 @@ impl RelayEvents {
 
 impl<'r> Lead<'r> {
     fn new(relay: &'r RelayEvents, lease: Lease) -> Self {
-        let note = LeaderNote { leader: relay.leader.clone(), since: relay.clock.now(), failure: None };
+        let status = LeaderStatus { name: relay.leader.clone(), since: relay.clock.now(), failure: None };
         Self {
             relay,
             settled: lease.cursor,
@@ -209,7 +209,7 @@ impl<'r> Lead<'r> {
             letters: false,
             looked: None,
             failures: 0,
-            note,
+            status,
             failed: None,
             told: Vec::new(),
         }
@@ -218,12 +218,12 @@ impl<'r> Lead<'r> {
     async fn work(&mut self, stop: &CancellationToken) -> Result<(), Ended> {
         let mut committed = self.relay.committed.clone();
         self.write_note().await?;
-        self.letters = !self.relay.outbox.buried(self.relay.sink.name(), None, 1).await?.is_empty();
+        self.letters = !self.relay.outbox.dead_letters(self.relay.sink.name(), None, 1).await?.is_empty();
         loop {
             if stop.is_cancelled() {
                 return Ok(());
             }
-            if self.lease.is_over() {
+            if self.lease.is_lost() {
                 return Err(Ended::Fenced);
             }
             self.mend(stop).await?;
@@ -235,7 +235,7 @@ impl<'r> Lead<'r> {
                 continue;
             }
             let mut waiting = self.select(events).await?;
-            while !waiting.is_empty() && !stop.is_cancelled() && !self.lease.is_over() {
+            while !waiting.is_empty() && !stop.is_cancelled() && !self.lease.is_lost() {
                 if !self.publish(&mut waiting, stop).await? {
                     self.failures += 1;
                     pause(stop, self.relay.backoff(self.failures)).await;
@@ -365,12 +365,12 @@ impl<'r> Lead<'r> {
     }
 
     async fn advance(&mut self, letters: &[DeadLetter]) -> Result<(), Ended> {
-        match self.relay.outbox.advance(&self.lease.ticket, self.settled, letters).await? {
-            Advance::Done => {
+        match self.relay.outbox.advance(&self.lease.token, self.settled, letters).await? {
+            LeaseWrite::Done => {
                 self.unsaved = None;
                 Ok(())
             }
-            Advance::Fenced => Err(Ended::Fenced),
+            LeaseWrite::Fenced => Err(Ended::Fenced),
         }
     }
 

@@ -2,7 +2,7 @@
 //! no gap, no history is impossible (`docs/reliability.md`, The oracle: b, c, e).
 
 use crate::domain::{Event, Order, OrderId, evolve};
-use crate::ports::{Audited, OrderStore, PortError};
+use crate::ports::{AuditedOrder, OrderStore, PortError};
 
 /// Orders read in one step.
 const STEP: usize = 500;
@@ -61,7 +61,7 @@ pub async fn verify(store: &dyn OrderStore, mut progress: impl FnMut(&Report)) -
     }
 }
 
-fn check(audited: &Audited) -> Result<(), String> {
+fn check(audited: &AuditedOrder) -> Result<(), String> {
     let row = audited.row.as_ref().map_err(|why| format!("its row cannot be read: {why}"))?;
     let events = audited.events.as_ref().map_err(|why| format!("its events cannot be read: {why}"))?;
     let archived = is_archived(audited);
@@ -79,7 +79,7 @@ fn check(audited: &Audited) -> Result<(), String> {
 }
 
 /// Whether its first events may be missing, and are.
-fn is_archived(audited: &Audited) -> bool {
+fn is_archived(audited: &AuditedOrder) -> bool {
     let first = audited.events.as_ref().ok().map(|events| events.first().map(|first| first.sequence));
     audited.archived && first.is_some_and(|first| first != Some(1))
 }

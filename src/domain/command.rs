@@ -34,7 +34,7 @@ impl Command {
     }
 
     /// Whether it makes the orders that it names.
-    pub const fn makes_orders(&self) -> bool {
+    pub const fn creates_orders(&self) -> bool {
         matches!(self, Self::Accept(_) | Self::Import(_))
     }
 }

@@ -15,10 +15,10 @@ pub trait CommitNotifications: Send + Sync {
 #[async_trait]
 pub trait CommitNotifier: Send {
     /// Tells the other replicas.
-    async fn tell(&mut self) -> Result<(), PortError>;
+    async fn notify(&mut self) -> Result<(), PortError>;
 
     /// Waits until another replica tells something; what is told while nobody
     /// waits is answered at the next call, once. Nothing is lost when the call
     /// is given up.
-    async fn hear(&mut self) -> Result<(), PortError>;
+    async fn wait(&mut self) -> Result<(), PortError>;
 }

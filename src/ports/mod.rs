@@ -36,7 +36,7 @@ pub use inbox::{
     Applied, DayStatistics, Gap, Gaps, Inbox, Intake, Progress, Share, StatisticsFilter, StatisticsPage,
 };
 pub use order_store::{
-    Audited, Batch, Decide, IdempotencyKey, Keys, Loaded, OrderFilter, OrderStore, Outcome, Page, Record,
-    StoredAnswer, Verdict, Writes,
+    AuditedOrder, Batch, BatchDecision, CommandResult, Decide, IdempotencyKey, IdempotencyRecord, Loaded,
+    OrderFilter, OrderStore, Outcome, Page, SortedKeys, Writes,
 };
-pub use outbox::{Advance, DeadLetter, LeaderNote, Lease, Outbox, OutboxStatus, Resolution, Ticket};
+pub use outbox::{DeadLetter, LeaderStatus, Lease, LeaseToken, LeaseWrite, Outbox, OutboxStatus, Resolution};

@@ -37,7 +37,7 @@ pub trait OrderStore: Send + Sync {
 
     /// Removes up to `limit` idempotency records made before that instant, and
     /// says how many.
-    async fn expire_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError>;
+    async fn expire_idempotency_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError>;
 
     /// Does what the store itself needs now and then, in a bounded step. Called
     /// every minute; on any number of replicas.
@@ -47,7 +47,7 @@ pub trait OrderStore: Send + Sync {
 
     /// Up to `limit` orders after that id, ascending, each with its row and all
     /// its events as of one instant; also ids that have only one of them.
-    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<Audited>, PortError>;
+    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<AuditedOrder>, PortError>;
 
     /// A secret of 32 bytes that all replicas of the store share, made when the
     /// store was: it authenticates page tokens.
@@ -61,26 +61,26 @@ pub trait OrderStore: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Batch {
     /// The orders to load and lock.
-    pub order_ids: Keys<OrderId>,
+    pub order_ids: SortedKeys<OrderId>,
     /// The idempotency records to load.
-    pub idempotency_keys: Keys<IdempotencyKey>,
+    pub idempotency_keys: SortedKeys<IdempotencyKey>,
     /// The first command on each of the orders is one that makes it: most
     /// likely none of them is there yet, and no record either. A hint, which a
     /// store must prove before it relies on it.
-    pub makes_orders: bool,
+    pub creates_orders: bool,
 }
 
 /// Keys, ascending and each once. Clones share them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keys<K>(Arc<[K]>);
+pub struct SortedKeys<K>(Arc<[K]>);
 
-impl<K> Default for Keys<K> {
+impl<K> Default for SortedKeys<K> {
     fn default() -> Self {
         Self(Arc::default())
     }
 }
 
-impl<K: Ord> FromIterator<K> for Keys<K> {
+impl<K: Ord> FromIterator<K> for SortedKeys<K> {
     fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> Self {
         let mut keys: Vec<K> = keys.into_iter().collect();
         keys.sort_unstable();
@@ -89,13 +89,13 @@ impl<K: Ord> FromIterator<K> for Keys<K> {
     }
 }
 
-impl<K: Ord, const N: usize> From<[K; N]> for Keys<K> {
+impl<K: Ord, const N: usize> From<[K; N]> for SortedKeys<K> {
     fn from(keys: [K; N]) -> Self {
         keys.into_iter().collect()
     }
 }
 
-impl<K> Deref for Keys<K> {
+impl<K> Deref for SortedKeys<K> {
     type Target = [K];
 
     fn deref(&self) -> &[K] {
@@ -109,18 +109,18 @@ pub struct Loaded {
     /// Those of the orders that exist.
     pub orders: Orders,
     /// Those of the records that exist, expired ones included.
-    pub records: HashMap<IdempotencyKey, Record>,
+    pub records: HashMap<IdempotencyKey, IdempotencyRecord>,
 }
 
 /// Decides a batch.
 pub trait Decide: Send + Sync {
     /// What to write, and what to answer when it is durable.
-    fn decide(&self, loaded: Loaded) -> Verdict;
+    fn decide(&self, loaded: Loaded) -> BatchDecision;
 }
 
 /// What to write, and what to answer when it is durable.
 #[derive(Debug, Clone, Default)]
-pub struct Verdict {
+pub struct BatchDecision {
     /// What to write.
     pub writes: Writes,
     /// An outcome for each command of the batch, in its order.
@@ -139,7 +139,7 @@ pub struct Writes {
     pub events: Vec<Event>,
     /// The idempotency records, by key ascending. One that was loaded, expired,
     /// is replaced.
-    pub records: Vec<(IdempotencyKey, Record)>,
+    pub records: Vec<(IdempotencyKey, IdempotencyRecord)>,
 }
 
 impl Writes {
@@ -153,13 +153,13 @@ impl Writes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// The answer or the refusal.
-    pub answer: StoredAnswer,
+    pub answer: CommandResult,
     /// It is the stored answer to an earlier command.
     pub replayed: bool,
 }
 
 /// An answer as an idempotency record keeps it.
-pub type StoredAnswer = Result<Answer, Refusal>;
+pub type CommandResult = Result<Answer, Refusal>;
 
 /// The key of an idempotency record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -173,7 +173,7 @@ pub struct IdempotencyKey {
 
 /// An idempotency record: what was asked, and what was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct IdempotencyRecord {
     /// The RPC.
     pub method: Method,
     /// A hash of each field of the first release, in the order of
@@ -184,7 +184,7 @@ pub struct Record {
     /// fields has none.
     pub later_hashes: BTreeMap<String, [u8; 16]>,
     /// The answer.
-    pub answer: StoredAnswer,
+    pub answer: CommandResult,
     /// When it was decided.
     pub created_at: Timestamp,
 }
@@ -213,7 +213,7 @@ pub struct Page {
 
 /// An order as an audit finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Audited {
+pub struct AuditedOrder {
     /// Its id.
     pub order_id: OrderId,
     /// Its row, if there is one, or why it cannot be read.

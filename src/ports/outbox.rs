@@ -17,17 +17,17 @@ use crate::domain::{OrderId, Timestamp};
 pub trait Outbox: Send + Sync {
     /// Takes the lead, unless somebody has it. It lasts until the lease is
     /// dropped, or the process or its connection to the store has died.
-    async fn lead(&self, sink: &str) -> Result<Option<Lease>, PortError>;
+    async fn acquire_lease(&self, sink: &str) -> Result<Option<Lease>, PortError>;
 
     /// Moves the cursor forward and buries dead letters, in one atomic step; a
     /// letter of an order that has one already takes its place. Durable when it
     /// is answered. A cursor that would move back is an inconsistency.
     async fn advance(
         &self,
-        ticket: &Ticket,
+        token: &LeaseToken,
         cursor: Position,
         letters: &[DeadLetter],
-    ) -> Result<Advance, PortError>;
+    ) -> Result<LeaseWrite, PortError>;
 
     /// Those of the orders that are held back, each with the sequence of the
     /// first event that the sink does not have.
@@ -38,7 +38,7 @@ pub trait Outbox: Send + Sync {
     ) -> Result<BTreeMap<OrderId, i64>, PortError>;
 
     /// Up to `limit` dead letters of a sink, by order id, after that one.
-    async fn buried(
+    async fn dead_letters(
         &self,
         sink: &str,
         after: Option<&OrderId>,
@@ -60,14 +60,22 @@ pub trait Outbox: Send + Sync {
 
     /// Up to `limit` dead letters that an operator has decided about, by order
     /// id.
-    async fn resolved(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError>;
+    async fn resolved_dead_letters(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError>;
 
     /// Takes an order's dead letter away, because the sink has everything of it
     /// up to the cursor. Not if the letter is another one by now.
-    async fn unbury(&self, ticket: &Ticket, letter: &DeadLetter) -> Result<Advance, PortError>;
+    async fn remove_dead_letter(
+        &self,
+        token: &LeaseToken,
+        letter: &DeadLetter,
+    ) -> Result<LeaseWrite, PortError>;
 
     /// Keeps for operators who leads and what failed last.
-    async fn note(&self, ticket: &Ticket, note: &LeaderNote) -> Result<Advance, PortError>;
+    async fn record_leader_status(
+        &self,
+        token: &LeaseToken,
+        status: &LeaderStatus,
+    ) -> Result<LeaseWrite, PortError>;
 
     /// How publishing to a sink goes; `None` if nobody ever led for it.
     async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError>;
@@ -76,7 +84,7 @@ pub trait Outbox: Send + Sync {
 /// The right to publish to a sink. Dropped, it gives the lead back.
 pub struct Lease {
     /// What proves it.
-    pub ticket: Ticket,
+    pub token: LeaseToken,
     /// The last event that the sink has; publishing goes on after it.
     pub cursor: Position,
     /// Whether the adapter knows that the lead is lost.
@@ -87,8 +95,8 @@ pub struct Lease {
 
 impl Lease {
     /// A lease that lives as long as what it holds.
-    pub fn new(ticket: Ticket, cursor: Position, hold: impl Any + Send + Sync) -> Self {
-        Self { ticket, cursor, over: Box::new(|| false), _hold: Box::new(hold) }
+    pub fn new(token: LeaseToken, cursor: Position, hold: impl Any + Send + Sync) -> Self {
+        Self { token, cursor, over: Box::new(|| false), _hold: Box::new(hold) }
     }
 
     /// The same lease, which may be lost before it is dropped.
@@ -99,7 +107,7 @@ impl Lease {
 
     /// Whether the lead is known to be lost. One that is lost without being
     /// known to be moves no cursor all the same.
-    pub fn is_over(&self) -> bool {
+    pub fn is_lost(&self) -> bool {
         (self.over)()
     }
 }
@@ -107,23 +115,23 @@ impl Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lease = formatter.debug_struct("Lease");
-        lease.field("ticket", &self.ticket).field("cursor", &self.cursor).finish_non_exhaustive()
+        lease.field("token", &self.token).field("cursor", &self.cursor).finish_non_exhaustive()
     }
 }
 
 /// Which lead it was that something was done under.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ticket {
+pub struct LeaseToken {
     /// The sink that is led for.
     pub sink: String,
     /// Above that of every lead before it.
-    pub fence: i64,
+    pub fencing_token: i64,
 }
 
 /// Whether the cursor moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Advance {
+pub enum LeaseWrite {
     /// It did, and the letters are buried.
     Done,
     /// Somebody else leads by now: nothing was done.
@@ -159,9 +167,9 @@ pub enum Resolution {
 
 /// What operators want to know of a lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaderNote {
+pub struct LeaderStatus {
     /// Who leads: a name of the process.
-    pub leader: String,
+    pub name: String,
     /// Since when.
     pub since: Timestamp,
     /// What failed last, a sentence, and when.
@@ -174,9 +182,9 @@ pub struct OutboxStatus {
     /// The last event that the sink is known to have, with all before it.
     pub cursor: Position,
     /// Whether anybody leads now.
-    pub led: bool,
+    pub has_leader: bool,
     /// Who leads, or led last.
-    pub note: Option<LeaderNote>,
+    pub leader: Option<LeaderStatus>,
     /// How many orders are held back by a dead letter.
     pub dead_letters: u64,
 }

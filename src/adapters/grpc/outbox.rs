@@ -19,12 +19,12 @@ pub fn message(report: OutboxReport) -> v1::Outbox {
         ..v1::Outbox::default()
     };
     if let Some(status) = status {
-        outbox.led = status.led;
+        outbox.led = status.has_leader;
         outbox.dead_letters = i64::try_from(status.dead_letters).unwrap_or(i64::MAX);
-        if let Some(note) = status.note {
-            outbox.leader = Some(note.leader);
-            outbox.led_since = Some(proto_mapping::timestamp(note.since));
-            if let Some((error, at)) = note.failure {
+        if let Some(leader) = status.leader {
+            outbox.leader = Some(leader.name);
+            outbox.led_since = Some(proto_mapping::timestamp(leader.since));
+            if let Some((error, at)) = leader.failure {
                 outbox.last_error = Some(error);
                 outbox.last_error_at = Some(proto_mapping::timestamp(at));
             }

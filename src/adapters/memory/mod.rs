@@ -15,8 +15,9 @@ use self::outbox::Progress;
 use self::state::MemoryState;
 use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
 use crate::ports::{
-    Advance, Audited, Batch, DeadLetter, Decide, EventLog, LeaderNote, Lease, LoggedEvent, OrderFilter,
-    OrderStore, Outbox, OutboxStatus, Outcome, Page, PortError, Position, Resolution, Ticket,
+    AuditedOrder, Batch, DeadLetter, Decide, EventLog, LeaderStatus, Lease, LeaseToken, LeaseWrite,
+    LoggedEvent, OrderFilter, OrderStore, Outbox, OutboxStatus, Outcome, Page, PortError, Position,
+    Resolution,
 };
 
 /// An [`OrderStore`], [`EventLog`] and [`Outbox`] in memory, and a consumer's
@@ -77,11 +78,11 @@ impl OrderStore for MemoryStore {
         Ok(self.state().returns(point, page))
     }
 
-    async fn expire_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
-        Ok(self.state().expire_records(before, limit))
+    async fn expire_idempotency_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
+        Ok(self.state().expire_idempotency_records(before, limit))
     }
 
-    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<Audited>, PortError> {
+    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<AuditedOrder>, PortError> {
         Ok(self.state().audit(after, limit))
     }
 
@@ -120,19 +121,19 @@ impl EventLog for MemoryStore {
 
 #[async_trait]
 impl Outbox for MemoryStore {
-    async fn lead(&self, sink: &str) -> Result<Option<Lease>, PortError> {
+    async fn acquire_lease(&self, sink: &str) -> Result<Option<Lease>, PortError> {
         let Ok(hold) = Arc::clone(&self.lead).try_lock_owned() else { return Ok(None) };
-        let (ticket, cursor) = self.progress().lead(sink);
-        Ok(Some(Lease::new(ticket, cursor, hold)))
+        let (token, cursor) = self.progress().acquire_lease(sink);
+        Ok(Some(Lease::new(token, cursor, hold)))
     }
 
     async fn advance(
         &self,
-        ticket: &Ticket,
+        token: &LeaseToken,
         cursor: Position,
         letters: &[DeadLetter],
-    ) -> Result<Advance, PortError> {
-        self.progress().advance(ticket, cursor, letters)
+    ) -> Result<LeaseWrite, PortError> {
+        self.progress().advance(token, cursor, letters)
     }
 
     async fn held_back(
@@ -143,13 +144,13 @@ impl Outbox for MemoryStore {
         Ok(self.progress().held_back(sink, orders))
     }
 
-    async fn buried(
+    async fn dead_letters(
         &self,
         sink: &str,
         after: Option<&OrderId>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, PortError> {
-        Ok(self.progress().buried(sink, after, limit))
+        Ok(self.progress().dead_letters(sink, after, limit))
     }
 
     async fn cursor(&self, sink: &str) -> Result<Option<Position>, PortError> {
@@ -164,16 +165,24 @@ impl Outbox for MemoryStore {
         Ok(self.progress().resolve(sink, order_id, resolution))
     }
 
-    async fn resolved(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
-        Ok(self.progress().resolved(sink, limit))
+    async fn resolved_dead_letters(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
+        Ok(self.progress().resolved_dead_letters(sink, limit))
     }
 
-    async fn unbury(&self, ticket: &Ticket, letter: &DeadLetter) -> Result<Advance, PortError> {
-        Ok(self.progress().unbury(ticket, letter))
+    async fn remove_dead_letter(
+        &self,
+        token: &LeaseToken,
+        letter: &DeadLetter,
+    ) -> Result<LeaseWrite, PortError> {
+        Ok(self.progress().remove_dead_letter(token, letter))
     }
 
-    async fn note(&self, ticket: &Ticket, note: &LeaderNote) -> Result<Advance, PortError> {
-        Ok(self.progress().note(ticket, note))
+    async fn record_leader_status(
+        &self,
+        token: &LeaseToken,
+        status: &LeaderStatus,
+    ) -> Result<LeaseWrite, PortError> {
+        Ok(self.progress().record_leader_status(token, status))
     }
 
     async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {

@@ -6,8 +6,8 @@ use std::ops::Bound;
 use super::indexes::{ByInstant, Indexes};
 use crate::domain::{Event, Order, OrderId, PickupPointId, StateName, Timestamp};
 use crate::ports::{
-    Audited, Batch, IdempotencyKey, Loaded, LoggedEvent, OrderFilter, Page, PortError, Position, Record,
-    Writes,
+    AuditedOrder, Batch, IdempotencyKey, IdempotencyRecord, Loaded, LoggedEvent, OrderFilter, Page,
+    PortError, Position, Writes,
 };
 
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(super) struct MemoryState {
     events: Vec<Event>,
     /// Where the events of each order stand in `events`, in sequence.
     histories: BTreeMap<OrderId, Vec<usize>>,
-    records: HashMap<IdempotencyKey, Record>,
+    records: HashMap<IdempotencyKey, IdempotencyRecord>,
     records_by_age: BTreeSet<(Timestamp, IdempotencyKey)>,
 }
 
@@ -150,7 +150,7 @@ impl MemoryState {
         orders.into_iter().take(page.limit).cloned().collect()
     }
 
-    pub(super) fn expire_records(&mut self, before: Timestamp, limit: usize) -> usize {
+    pub(super) fn expire_idempotency_records(&mut self, before: Timestamp, limit: usize) -> usize {
         let mut removed = 0;
         while removed < limit
             && let Some(oldest) = self.records_by_age.first()
@@ -163,13 +163,13 @@ impl MemoryState {
         removed
     }
 
-    pub(super) fn audit(&self, after: Option<&OrderId>, limit: usize) -> Vec<Audited> {
+    pub(super) fn audit(&self, after: Option<&OrderId>, limit: usize) -> Vec<AuditedOrder> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         // `check` lets no event in without its order, so the orders are all ids.
         let orders = self.orders.range::<OrderId, _>((start, Bound::Unbounded)).take(limit);
         let audited = orders.map(|(order_id, order)| {
             let history = self.histories.get(order_id).into_iter().flatten();
-            Audited {
+            AuditedOrder {
                 order_id: order_id.clone(),
                 row: Ok(Some(order.clone())),
                 events: Ok(history.map(|index| self.events[*index].clone()).collect()),

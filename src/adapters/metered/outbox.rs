@@ -7,7 +7,8 @@ use metrics::{Gauge, counter, gauge};
 use super::names;
 use crate::domain::OrderId;
 use crate::ports::{
-    Advance, DeadLetter, LeaderNote, Lease, Outbox, OutboxStatus, PortError, Position, Resolution, Ticket,
+    DeadLetter, LeaderStatus, Lease, LeaseToken, LeaseWrite, Outbox, OutboxStatus, PortError, Position,
+    Resolution,
 };
 
 /// An [`Outbox`] that counts leads and dead letters, and shows the cursor.
@@ -22,10 +23,10 @@ impl MeteredOutbox {
 
 #[async_trait]
 impl Outbox for MeteredOutbox {
-    async fn lead(&self, sink: &str) -> Result<Option<Lease>, PortError> {
+    async fn acquire_lease(&self, sink: &str) -> Result<Option<Lease>, PortError> {
         // Whoever asks for the lead does not have it.
         gauge!(names::RELAY_LEADING).set(0);
-        let lease = self.0.lead(sink).await?;
+        let lease = self.0.acquire_lease(sink).await?;
         if lease.is_some() {
             counter!(names::RELAY_LEADS).increment(1);
         }
@@ -35,19 +36,19 @@ impl Outbox for MeteredOutbox {
 
     async fn advance(
         &self,
-        ticket: &Ticket,
+        token: &LeaseToken,
         cursor: Position,
         letters: &[DeadLetter],
-    ) -> Result<Advance, PortError> {
-        let advance = self.0.advance(ticket, cursor, letters).await?;
+    ) -> Result<LeaseWrite, PortError> {
+        let advance = self.0.advance(token, cursor, letters).await?;
         match advance {
-            Advance::Done => {
+            LeaseWrite::Done => {
                 counter!(names::DEAD_LETTERS).increment(letters.len() as u64);
                 // Exact up to 2^53, which is more than there will be.
                 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
                 gauge!(names::RELAY_CURSOR).set(cursor.0 as f64);
             }
-            Advance::Fenced => gauge!(names::RELAY_LEADING).set(0),
+            LeaseWrite::Fenced => gauge!(names::RELAY_LEADING).set(0),
         }
         Ok(advance)
     }
@@ -60,13 +61,13 @@ impl Outbox for MeteredOutbox {
         self.0.held_back(sink, orders).await
     }
 
-    async fn buried(
+    async fn dead_letters(
         &self,
         sink: &str,
         after: Option<&OrderId>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, PortError> {
-        self.0.buried(sink, after, limit).await
+        self.0.dead_letters(sink, after, limit).await
     }
 
     async fn cursor(&self, sink: &str) -> Result<Option<Position>, PortError> {
@@ -82,20 +83,28 @@ impl Outbox for MeteredOutbox {
         self.0.resolve(sink, order_id, resolution).await
     }
 
-    async fn resolved(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
-        self.0.resolved(sink, limit).await
+    async fn resolved_dead_letters(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
+        self.0.resolved_dead_letters(sink, limit).await
     }
 
-    async fn unbury(&self, ticket: &Ticket, letter: &DeadLetter) -> Result<Advance, PortError> {
-        let advance = self.0.unbury(ticket, letter).await?;
-        if advance == Advance::Done {
+    async fn remove_dead_letter(
+        &self,
+        token: &LeaseToken,
+        letter: &DeadLetter,
+    ) -> Result<LeaseWrite, PortError> {
+        let advance = self.0.remove_dead_letter(token, letter).await?;
+        if advance == LeaseWrite::Done {
             counter!(names::DEAD_LETTERS_SETTLED).increment(1);
         }
         Ok(advance)
     }
 
-    async fn note(&self, ticket: &Ticket, note: &LeaderNote) -> Result<Advance, PortError> {
-        self.0.note(ticket, note).await
+    async fn record_leader_status(
+        &self,
+        token: &LeaseToken,
+        status: &LeaderStatus,
+    ) -> Result<LeaseWrite, PortError> {
+        self.0.record_leader_status(token, status).await
     }
 
     async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {

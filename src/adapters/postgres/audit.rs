@@ -12,14 +12,14 @@ use super::session::Transactions;
 use super::sql::Sql;
 use crate::adapters::rows::{Fault, OrderRow};
 use crate::domain::{Event, OrderId};
-use crate::ports::{Audited, Position};
+use crate::ports::{AuditedOrder, Position};
 
 /// A page, as of one instant.
 pub(super) async fn page(
     connection: &mut AsyncPgConnection,
     after: Option<&OrderId>,
     limit: usize,
-) -> Result<Vec<Audited>, Failure> {
+) -> Result<Vec<AuditedOrder>, Failure> {
     // On an error the connection is closed, and the transaction ends with it.
     Transactions::begin_transaction_sql(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
@@ -32,7 +32,7 @@ async fn collect(
     connection: &mut AsyncPgConnection,
     after: Option<&OrderId>,
     limit: usize,
-) -> Result<Vec<Audited>, Failure> {
+) -> Result<Vec<AuditedOrder>, Failure> {
     let archived = feed::oldest(connection).await? > Position(0);
     let found: Vec<String> = ids(after, limit).load(connection).await?;
     let rows: Vec<OrderRow> = orders(found.clone()).load(connection).await?;
@@ -53,7 +53,7 @@ async fn collect(
             Failure::Inconsistent(format!("orders or order_events {order_id:?}: order_id {why}"))
         })?;
         let events = events.into_iter().map(event).collect();
-        Ok(Audited { order_id: parsed, row: row.transpose(), events, archived })
+        Ok(AuditedOrder { order_id: parsed, row: row.transpose(), events, archived })
     };
     found.into_iter().map(audited).collect()
 }

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio_postgres::{Client, Error};
 
 use super::connect::{ConnectOptions, SILENCE};
-use crate::ports::{Lease, Position, Ticket};
+use crate::ports::{Lease, LeaseToken, Position};
 
 /// How often it says something.
 const HEARTBEAT: Duration = Duration::from_millis(700);
@@ -38,8 +38,8 @@ pub(super) async fn take(connect_options: &ConnectOptions, sink: &str) -> Result
     let over = Arc::new(AtomicBool::new(false));
     let heart = tokio::spawn(beat(client, Arc::clone(&over)));
     let session = Session(heart.abort_handle());
-    let ticket = Ticket { sink: sink.to_owned(), fence };
-    let lease = Lease::new(ticket, Position(position), session);
+    let token = LeaseToken { sink: sink.to_owned(), fencing_token: fence };
+    let lease = Lease::new(token, Position(position), session);
     Ok(Some(lease.lost_when(move || over.load(Ordering::Relaxed))))
 }
 

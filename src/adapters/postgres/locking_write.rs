@@ -34,7 +34,7 @@ use super::session::Transactions;
 use super::sql::Sql;
 use super::statement::WriteBatch;
 use crate::adapters::rows::{IdempotencyRow, OrderRow};
-use crate::ports::{Batch, Decide, Loaded, Outcome, PortError, Verdict};
+use crate::ports::{Batch, BatchDecision, Decide, Loaded, Outcome, PortError};
 
 pub(super) async fn run(
     connections: &Connections,
@@ -110,7 +110,7 @@ async fn prepare(
     let versions = Versions::of(&loaded);
     let replaced: std::collections::HashMap<_, _> =
         loaded.records.iter().map(|(key, record)| (key.clone(), record.created_at.micros())).collect();
-    let Verdict { writes, outcomes } = decide.decide(loaded);
+    let BatchDecision { writes, outcomes } = decide.decide(loaded);
     if writes.is_empty() {
         return Ok(Prepared { outcomes, written: None });
     }

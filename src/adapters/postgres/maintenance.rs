@@ -18,7 +18,7 @@ const AHEAD: i64 = 2;
 
 /// Removes idempotency records, the oldest first. None that a batch is about to
 /// replace is waited for: there is always a next time.
-pub(super) fn expire_records(before: Timestamp, limit: usize) -> Sql<()> {
+pub(super) fn expire_idempotency_records(before: Timestamp, limit: usize) -> Sql<()> {
     Sql::new(
         "DELETE FROM idempotency WHERE ctid = ANY (ARRAY(\
          SELECT ctid FROM idempotency WHERE (SELECT pg_try_advisory_xact_lock(7370362, 2)) AND created_at < ",

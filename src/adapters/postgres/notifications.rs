@@ -67,7 +67,7 @@ pub struct PostgresNotifier {
 
 #[async_trait]
 impl CommitNotifier for PostgresNotifier {
-    async fn tell(&mut self) -> Result<(), PortError> {
+    async fn notify(&mut self) -> Result<(), PortError> {
         let failed = "PostgreSQL takes no news";
         match timeout(self.timeout, self.client.execute(TELL, &[&CHANNEL])).await {
             Ok(Ok(_)) => Ok(()),
@@ -76,7 +76,7 @@ impl CommitNotifier for PostgresNotifier {
         }
     }
 
-    async fn hear(&mut self) -> Result<(), PortError> {
+    async fn wait(&mut self) -> Result<(), PortError> {
         let heard = self.news.recv().await;
         heard.ok_or_else(|| PortError::unavailable("PostgreSQL tells no news", "the connection broke"))
     }

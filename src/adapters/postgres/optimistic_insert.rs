@@ -17,7 +17,7 @@ use super::insert::InsertBatch;
 use super::pipelined_connections::PipelinedConnections;
 use super::pool::Connections;
 use crate::adapters::optimistic_insert::OptimisticInsert;
-use crate::ports::{Batch, Decide, Loaded, Outcome, PortError, Verdict};
+use crate::ports::{Batch, BatchDecision, Decide, Loaded, Outcome, PortError};
 
 /// Writes a batch, if nothing that it names turns out to be there.
 pub(super) async fn write(
@@ -27,7 +27,7 @@ pub(super) async fn write(
     batch: &Batch,
     decide: &dyn Decide,
 ) -> Result<Option<Vec<Outcome>>, PortError> {
-    let Some(Verdict { writes, outcomes }) = optimistic.decide(batch, decide) else { return Ok(None) };
+    let Some(BatchDecision { writes, outcomes }) = optimistic.decide(batch, decide) else { return Ok(None) };
     let Some(statement) = InsertBatch::new(&writes) else { return Ok(None) };
     Versions::of(&Loaded::default()).check(&writes)?;
     match insert(connections, pipelined, statement, Witness::of(&writes), outcomes).await? {

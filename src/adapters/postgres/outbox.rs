@@ -16,7 +16,8 @@ use super::store::PostgresStore;
 use crate::adapters::rows::{CursorRow, DeadLetterRow};
 use crate::domain::OrderId;
 use crate::ports::{
-    Advance, DeadLetter, LeaderNote, Lease, Outbox, OutboxStatus, PortError, Position, Resolution, Ticket,
+    DeadLetter, LeaderStatus, Lease, LeaseToken, LeaseWrite, Outbox, OutboxStatus, PortError, Position,
+    Resolution,
 };
 
 /// The columns of a dead letter.
@@ -30,7 +31,7 @@ type CursorColumns =
 
 #[async_trait]
 impl Outbox for PostgresStore {
-    async fn lead(&self, sink: &str) -> Result<Option<Lease>, PortError> {
+    async fn acquire_lease(&self, sink: &str) -> Result<Option<Lease>, PortError> {
         let unavailable = |error: Box<dyn Error + Send + Sync>| {
             PortError::unavailable("PostgreSQL does not say who leads", error)
         };
@@ -42,12 +43,12 @@ impl Outbox for PostgresStore {
 
     async fn advance(
         &self,
-        ticket: &Ticket,
+        token: &LeaseToken,
         cursor: Position,
         letters: &[DeadLetter],
-    ) -> Result<Advance, PortError> {
-        let statement = move_cursor(ticket, cursor, letters);
-        on_connection!(self.writers, |connection| advance(&mut connection, &statement, ticket, cursor))
+    ) -> Result<LeaseWrite, PortError> {
+        let statement = move_cursor(token, cursor, letters);
+        on_connection!(self.writers, |connection| advance(&mut connection, &statement, token, cursor))
     }
 
     async fn held_back(
@@ -59,7 +60,7 @@ impl Outbox for PostgresStore {
         on_connection!(self.readers, |connection| held_back(&mut connection, &query))
     }
 
-    async fn buried(
+    async fn dead_letters(
         &self,
         sink: &str,
         after: Option<&OrderId>,
@@ -85,18 +86,26 @@ impl Outbox for PostgresStore {
         Ok(changed? > 0)
     }
 
-    async fn resolved(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
+    async fn resolved_dead_letters(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
         let query = resolved(sink, limit);
         on_connection!(self.readers, |connection| load_letters(&mut connection, &query))
     }
 
-    async fn unbury(&self, ticket: &Ticket, letter: &DeadLetter) -> Result<Advance, PortError> {
-        let statement = unbury(ticket, letter);
+    async fn remove_dead_letter(
+        &self,
+        token: &LeaseToken,
+        letter: &DeadLetter,
+    ) -> Result<LeaseWrite, PortError> {
+        let statement = remove_dead_letter(token, letter);
         on_connection!(self.writers, |connection| if_led(&mut connection, &statement))
     }
 
-    async fn note(&self, ticket: &Ticket, note: &LeaderNote) -> Result<Advance, PortError> {
-        let statement = self::note(ticket, note);
+    async fn record_leader_status(
+        &self,
+        token: &LeaseToken,
+        status: &LeaderStatus,
+    ) -> Result<LeaseWrite, PortError> {
+        let statement = self::record_leader_status(token, status);
         on_connection!(self.writers, |connection| if_led(&mut connection, &statement))
     }
 
@@ -110,17 +119,17 @@ async fn execute(connection: &mut AsyncPgConnection, statement: &Sql<()>) -> Res
     Ok(statement.execute(connection).await?)
 }
 
-/// Runs a statement that answers a row if, and only if, the ticket is good.
-async fn if_led(connection: &mut AsyncPgConnection, statement: &Sql<BigInt>) -> Result<Advance, Failure> {
+/// Runs a statement that answers a row if, and only if, the token is good.
+async fn if_led(connection: &mut AsyncPgConnection, statement: &Sql<BigInt>) -> Result<LeaseWrite, Failure> {
     let led: Vec<i64> = statement.load(connection).await?;
-    Ok(if led.is_empty() { Advance::Fenced } else { Advance::Done })
+    Ok(if led.is_empty() { LeaseWrite::Fenced } else { LeaseWrite::Done })
 }
 
 /// The cursor is moved and the letters are buried, or neither. The second
-/// column is where the cursor was, as the statement began, if the ticket was
+/// column is where the cursor was, as the statement began, if the token was
 /// good then; a fence that was raised meanwhile keeps the first from moving.
 pub(super) fn move_cursor(
-    ticket: &Ticket,
+    token: &LeaseToken,
     cursor: Position,
     letters: &[DeadLetter],
 ) -> Sql<(BigInt, Nullable<BigInt>)> {
@@ -128,9 +137,9 @@ pub(super) fn move_cursor(
     Sql::new("WITH moved AS (UPDATE outbox_cursors SET position = ")
         .integer(cursor.0)
         .sql(" WHERE sink = ")
-        .text(ticket.sink.as_str())
+        .text(token.sink.as_str())
         .sql(" AND fence = ")
-        .integer(ticket.fence)
+        .integer(token.fencing_token)
         .sql(" AND position <= ")
         .integer(cursor.0)
         .sql(
@@ -146,36 +155,36 @@ pub(super) fn move_cursor(
         .sql(", ")
         .texts(letters.iter().map(|letter| letter.cause.clone()).collect())
         .sql(", ")
-        .integers(integers(|letter| letter.buried_at.micros()))
+        .integers(integers(|letter| letter.refused_at.micros()))
         .sql(
             ") AS new ON CONFLICT (sink, order_id) DO UPDATE SET sequence = excluded.sequence, \
              position = excluded.position, cause = excluded.cause, buried_at = excluded.buried_at, \
              resolution = NULL) \
              SELECT (SELECT count(*) FROM moved), (SELECT position FROM outbox_cursors WHERE sink = ",
         )
-        .text(ticket.sink.as_str())
+        .text(token.sink.as_str())
         .sql(" AND fence = ")
-        .integer(ticket.fence)
+        .integer(token.fencing_token)
         .sql(")")
 }
 
 async fn advance(
     connection: &mut AsyncPgConnection,
     statement: &Sql<(BigInt, Nullable<BigInt>)>,
-    ticket: &Ticket,
+    token: &LeaseToken,
     cursor: Position,
-) -> Result<Advance, Failure> {
+) -> Result<LeaseWrite, Failure> {
     // To the end of the answer: the statement commits after its row is there.
     let answer: Vec<(i64, Option<i64>)> = statement.load(connection).await?;
     let (moved, before) = answer.into_iter().next().unwrap_or_default();
     match before {
-        _ if moved > 0 => Ok(Advance::Done),
+        _ if moved > 0 => Ok(LeaseWrite::Done),
         Some(before) if before > cursor.0 => {
-            let (sink, to) = (&ticket.sink, cursor.0);
+            let (sink, to) = (&token.sink, cursor.0);
             let message = format!("outbox_cursors {sink:?}: position would move back from {before} to {to}");
             Err(Failure::Inconsistent(message))
         }
-        _ => Ok(Advance::Fenced),
+        _ => Ok(LeaseWrite::Fenced),
     }
 }
 
@@ -208,7 +217,7 @@ pub(super) fn letters(sink: &str, after: Option<&OrderId>, limit: usize) -> Sql<
     query.sql(" AND order_id > ").text(after).sql(" ORDER BY order_id LIMIT ").limit(limit)
 }
 
-pub(super) fn resolved(sink: &str, limit: usize) -> Sql<DeadLetterColumns> {
+pub(super) fn resolved_dead_letters(sink: &str, limit: usize) -> Sql<DeadLetterColumns> {
     let query = Sql::new("SELECT ").sql(LETTER).sql(" FROM dead_letters WHERE sink = ").text(sink);
     query.sql(" AND resolution IS NOT NULL ORDER BY order_id LIMIT ").limit(limit)
 }
@@ -235,11 +244,11 @@ pub(super) fn resolve(sink: &str, order_id: &OrderId, resolution: Resolution) ->
 }
 
 /// The cursor's row is locked, so that no fence is raised in between.
-pub(super) fn unbury(ticket: &Ticket, letter: &DeadLetter) -> Sql<BigInt> {
+pub(super) fn remove_dead_letter(token: &LeaseToken, letter: &DeadLetter) -> Sql<BigInt> {
     Sql::new("WITH led AS (SELECT sink, fence FROM outbox_cursors WHERE sink = ")
-        .text(ticket.sink.as_str())
+        .text(token.sink.as_str())
         .sql(" AND fence = ")
-        .integer(ticket.fence)
+        .integer(token.fencing_token)
         .sql(" FOR UPDATE), gone AS (DELETE FROM dead_letters USING led WHERE dead_letters.sink = led.sink AND order_id = ")
         .text(letter.order_id.as_str())
         .sql(" AND sequence = ")
@@ -247,19 +256,19 @@ pub(super) fn unbury(ticket: &Ticket, letter: &DeadLetter) -> Sql<BigInt> {
         .sql(") SELECT fence FROM led")
 }
 
-pub(super) fn note(ticket: &Ticket, note: &LeaderNote) -> Sql<BigInt> {
+pub(super) fn record_leader_status(token: &LeaseToken, status: &LeaderStatus) -> Sql<BigInt> {
     let statement = Sql::new("UPDATE outbox_cursors SET leader = ")
-        .text(note.leader.as_str())
+        .text(status.name.as_str())
         .sql(", led_since = ")
-        .integer(note.since.micros());
-    let statement = match &note.failure {
+        .integer(status.since.micros());
+    let statement = match &status.failure {
         Some((failure, at)) => {
             statement.sql(", failure = ").text(failure.as_str()).sql(", failed_at = ").integer(at.micros())
         }
         None => statement,
     };
-    let statement = statement.sql(" WHERE sink = ").text(ticket.sink.as_str());
-    statement.sql(" AND fence = ").integer(ticket.fence).sql(" RETURNING fence")
+    let statement = statement.sql(" WHERE sink = ").text(token.sink.as_str());
+    statement.sql(" AND fence = ").integer(token.fencing_token).sql(" RETURNING fence")
 }
 
 pub(super) fn status(sink: &str) -> Sql<CursorColumns> {

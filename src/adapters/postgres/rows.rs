@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::error::Failure;
 use crate::adapters::rows::{EventRow, IdempotencyRow, OrderRow};
 use crate::domain::Order;
-use crate::ports::{IdempotencyKey, LoggedEvent, Record};
+use crate::ports::{IdempotencyKey, IdempotencyRecord, LoggedEvent};
 
 /// The columns of an [`OrderRow`].
 pub(super) const ORDER: &str = "order_id, customer_id, pickup_point_id, state, storage_until, accepted_at, \
@@ -57,7 +57,7 @@ pub(super) fn order(row: OrderRow) -> Result<Order, Failure> {
 }
 
 /// The record of a row, or what is wrong with the row.
-pub(super) fn record(row: IdempotencyRow) -> Result<(IdempotencyKey, Record), Failure> {
+pub(super) fn record(row: IdempotencyRow) -> Result<(IdempotencyKey, IdempotencyRecord), Failure> {
     let key = format!("{}/{}", row.scope, row.request_id);
     row.try_into().map_err(|fault| Failure::row("idempotency", &key, &fault))
 }

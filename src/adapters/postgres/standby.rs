@@ -22,7 +22,7 @@ use super::open_error::OpenError;
 use super::pool::{Connections, on_connection};
 use super::unreplicated_writes::{About, UnreplicatedWrites, names};
 use crate::domain::{CustomerId, OrderId, PickupPointId};
-use crate::ports::{Decide, Loaded, PortError, Verdict, chain};
+use crate::ports::{BatchDecision, Decide, Loaded, PortError, chain};
 
 /// How far behind the standby may be before nothing is read from it.
 const BEHIND: Duration = Duration::from_secs(5);
@@ -117,7 +117,7 @@ pub(super) struct Noting<'a> {
 }
 
 impl Decide for Noting<'_> {
-    fn decide(&self, loaded: Loaded) -> Verdict {
+    fn decide(&self, loaded: Loaded) -> BatchDecision {
         let verdict = self.inner.decide(loaded);
         let writes = &verdict.writes;
         let orders = writes.inserted.iter().chain(writes.updated.iter().map(|(_, order)| order));

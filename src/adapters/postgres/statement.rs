@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::adapters::rows::{OrderRow, answer_bytes, event_body, later_hash_bytes, type_text};
 use crate::domain::{Event, Grams, Order, RequestId, Timestamp, Traceparent};
-use crate::ports::{IdempotencyKey, Record, Writes};
+use crate::ports::{IdempotencyKey, IdempotencyRecord, Writes};
 
 /// Arrays, of which each is a column of rows.
 pub(super) trait Columns {
@@ -273,7 +273,7 @@ impl<'a> Kept<'a> {
         kept
     }
 
-    fn push(&mut self, key: &'a IdempotencyKey, record: &Record) {
+    fn push(&mut self, key: &'a IdempotencyKey, record: &IdempotencyRecord) {
         self.scope.push(&key.scope);
         self.request_id.push(key.request_id.as_str());
         self.method.push(record.method.name());

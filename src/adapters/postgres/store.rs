@@ -15,7 +15,7 @@ use super::{audit, feed, maintenance, migrate, read, write};
 use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
 use crate::ports::{
-    Audited, Batch, Decide, EventLog, LoggedEvent, OrderFilter, OrderStore, Outcome, Page, PortError,
+    AuditedOrder, Batch, Decide, EventLog, LoggedEvent, OrderFilter, OrderStore, Outcome, Page, PortError,
     Position,
 };
 
@@ -120,12 +120,12 @@ impl OrderStore for PostgresStore {
         on_reader!(self, about, |connection| read::load_orders(&mut connection, &query))
     }
 
-    async fn expire_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
-        let query = maintenance::expire_records(before, limit);
+    async fn expire_idempotency_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
+        let query = maintenance::expire_idempotency_records(before, limit);
         on_connection!(self.writers, |connection| maintenance::expire(&mut connection, &query))
     }
 
-    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<Audited>, PortError> {
+    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<AuditedOrder>, PortError> {
         on_connection!(self.readers, |connection| audit::page(&mut connection, after, limit))
     }
 

@@ -10,7 +10,7 @@ use crate::adapters::proto_mapping;
 use crate::domain::{
     Answer, BatchRefusal, FieldViolation, Method, OrderId, OrderResult, Reason, Refusal, RequestId,
 };
-use crate::ports::{IdempotencyKey, Record, StoredAnswer};
+use crate::ports::{CommandResult, IdempotencyKey, IdempotencyRecord};
 use crate::proto::storage::v1::{LaterHashes, StoredRefusal, StoredResults, stored_answer};
 use crate::proto::{storage, v1};
 
@@ -35,10 +35,10 @@ pub struct IdempotencyRow {
     pub later_hashes: Option<Vec<u8>>,
 }
 
-impl From<&(IdempotencyKey, Record)> for IdempotencyRow {
-    fn from((key, record): &(IdempotencyKey, Record)) -> Self {
+impl From<&(IdempotencyKey, IdempotencyRecord)> for IdempotencyRow {
+    fn from((key, record): &(IdempotencyKey, IdempotencyRecord)) -> Self {
         let IdempotencyKey { scope, request_id } = key;
-        let Record { method, hashes, later_hashes, answer, created_at } = record;
+        let IdempotencyRecord { method, hashes, later_hashes, answer, created_at } = record;
         Self {
             scope: scope.clone(),
             request_id: request_id.into(),
@@ -51,7 +51,7 @@ impl From<&(IdempotencyKey, Record)> for IdempotencyRow {
     }
 }
 
-impl TryFrom<IdempotencyRow> for (IdempotencyKey, Record) {
+impl TryFrom<IdempotencyRow> for (IdempotencyKey, IdempotencyRecord) {
     type Error = Fault;
 
     fn try_from(row: IdempotencyRow) -> Result<Self, Fault> {
@@ -65,7 +65,7 @@ impl TryFrom<IdempotencyRow> for (IdempotencyKey, Record) {
         }
         let message = storage::v1::StoredAnswer::decode(answer.as_slice())
             .map_err(|error| Fault::new("answer", format!("cannot be decoded: {error}")))?;
-        let record = Record {
+        let record = IdempotencyRecord {
             method,
             hashes: hashes.to_vec(),
             later_hashes: later_hashes.as_deref().map(decode_later_hashes).transpose()?.unwrap_or_default(),
@@ -77,7 +77,7 @@ impl TryFrom<IdempotencyRow> for (IdempotencyKey, Record) {
 }
 
 /// Encodes an answer as a `pvz.storage.v1.StoredAnswer`.
-pub fn answer_bytes(answer: &StoredAnswer) -> Vec<u8> {
+pub fn answer_bytes(answer: &CommandResult) -> Vec<u8> {
     to_message(answer).encode_to_vec()
 }
 
@@ -102,7 +102,7 @@ fn decode_later_hashes(bytes: &[u8]) -> Result<BTreeMap<String, [u8; 16]>, Fault
     message.hashes.into_iter().map(hash).collect()
 }
 
-fn to_message(answer: &StoredAnswer) -> storage::v1::StoredAnswer {
+fn to_message(answer: &CommandResult) -> storage::v1::StoredAnswer {
     use stored_answer::Answer as Stored;
     let stored = match answer {
         Ok(Answer::Order(view)) => Stored::Order(proto_mapping::order(view.clone())),
@@ -119,7 +119,7 @@ fn to_message(answer: &StoredAnswer) -> storage::v1::StoredAnswer {
     storage::v1::StoredAnswer { answer: Some(stored) }
 }
 
-fn from_message(message: storage::v1::StoredAnswer) -> Result<StoredAnswer, Fault> {
+fn from_message(message: storage::v1::StoredAnswer) -> Result<CommandResult, Fault> {
     use stored_answer::Answer as Stored;
     let answer = match message.answer.ok_or_else(|| Fault::new("answer", "is missing"))? {
         Stored::Order(order) => {

@@ -4,7 +4,7 @@ use diesel::Queryable;
 
 use super::{Fault, instant};
 use crate::domain::OrderId;
-use crate::ports::{DeadLetter, LeaderNote, OutboxStatus, Position, Resolution};
+use crate::ports::{DeadLetter, LeaderStatus, OutboxStatus, Position, Resolution};
 
 /// A dead letter as the columns of its row, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
@@ -77,18 +77,18 @@ impl CursorRow {
     ///
     /// # Errors
     /// The first column that breaks an invariant.
-    pub fn status(self, led: bool) -> Result<OutboxStatus, Fault> {
+    pub fn status(self, has_leader: bool) -> Result<OutboxStatus, Fault> {
         let failure = match (self.failure, self.failed_at) {
             (Some(failure), Some(at)) => Some((failure, instant("failed_at", at)?)),
             _ => None,
         };
-        let note = match (self.leader, self.led_since) {
+        let leader = match (self.leader, self.led_since) {
             (Some(leader), Some(since)) => {
-                Some(LeaderNote { leader, since: instant("led_since", since)?, failure })
+                Some(LeaderStatus { name: leader, since: instant("led_since", since)?, failure })
             }
             _ => None,
         };
         let dead_letters = u64::try_from(self.dead_letters).unwrap_or_default();
-        Ok(OutboxStatus { cursor: Position(self.position), led, note, dead_letters })
+        Ok(OutboxStatus { cursor: Position(self.position), has_leader, leader, dead_letters })
     }
 }

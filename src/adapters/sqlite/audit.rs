@@ -9,14 +9,14 @@ use super::tables::{EventColumns, OrderColumns};
 use super::{read, write};
 use crate::adapters::rows::{EventRow, Fault, OrderRow};
 use crate::domain::{Event, Order, OrderId};
-use crate::ports::Audited;
+use crate::ports::AuditedOrder;
 
 /// A page, as of one instant.
 pub(super) fn page(
     connection: &mut SqliteConnection,
     after: Option<&OrderId>,
     limit: usize,
-) -> Result<Vec<Audited>, Failure> {
+) -> Result<Vec<AuditedOrder>, Failure> {
     write::snapshot(connection, |connection| {
         let found: Vec<String> = ids(after, limit).load(connection)?;
         found.iter().map(|order_id| audited(connection, order_id)).collect()
@@ -37,13 +37,13 @@ pub(super) fn ids(after: Option<&OrderId>, limit: usize) -> Sql<Text> {
 
 /// One order at a time, so that a value which cannot even be read spoils no
 /// other.
-fn audited(connection: &mut SqliteConnection, order_id: &str) -> Result<Audited, Failure> {
+fn audited(connection: &mut SqliteConnection, order_id: &str) -> Result<AuditedOrder, Failure> {
     let order_id = OrderId::parse(order_id).map_err(|why| {
         Failure::Inconsistent(format!("orders or order_events {order_id:?}: order_id {why}"))
     })?;
     let row = row(connection, read::order(&order_id))?;
     let events = events(connection, read::history(&order_id, i64::MIN, usize::MAX))?;
-    Ok(Audited { order_id, row, events, archived: false })
+    Ok(AuditedOrder { order_id, row, events, archived: false })
 }
 
 fn row(

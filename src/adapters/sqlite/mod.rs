@@ -32,7 +32,7 @@ pub use self::open::OpenError;
 use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
 use crate::ports::{
-    Audited, Batch, Decide, ErrorKind, EventLog, LoggedEvent, OrderFilter, OrderStore, Outcome, Page,
+    AuditedOrder, Batch, Decide, ErrorKind, EventLog, LoggedEvent, OrderFilter, OrderStore, Outcome, Page,
     PortError, Position,
 };
 
@@ -142,12 +142,12 @@ impl OrderStore for SqliteStore {
         self.readers.run(|connection| read::load_orders(connection, query)).await
     }
 
-    async fn expire_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
-        let statement = write::expire_records(before, limit);
+    async fn expire_idempotency_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
+        let statement = write::expire_idempotency_records(before, limit);
         self.writers.run(|connection| Ok(statement.execute(connection)?)).await
     }
 
-    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<Audited>, PortError> {
+    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<AuditedOrder>, PortError> {
         let after = after.cloned();
         self.readers.run(move |connection| audit::page(connection, after.as_ref(), limit)).await
     }

@@ -15,7 +15,8 @@ use super::write::{immediate, json};
 use crate::adapters::rows::{CursorRow, DeadLetterRow};
 use crate::domain::OrderId;
 use crate::ports::{
-    Advance, DeadLetter, LeaderNote, Lease, Outbox, OutboxStatus, PortError, Position, Resolution, Ticket,
+    DeadLetter, LeaderStatus, Lease, LeaseToken, LeaseWrite, Outbox, OutboxStatus, PortError, Position,
+    Resolution,
 };
 
 /// The columns of a dead letter.
@@ -27,21 +28,21 @@ type CursorColumns = (BigInt, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, 
 
 #[async_trait]
 impl Outbox for SqliteStore {
-    async fn lead(&self, sink: &str) -> Result<Option<Lease>, PortError> {
+    async fn acquire_lease(&self, sink: &str) -> Result<Option<Lease>, PortError> {
         let Ok(hold) = Arc::clone(&self.lead).try_lock_owned() else { return Ok(None) };
         let sink = sink.to_owned();
-        let (ticket, cursor) = self.writers.run(move |connection| lead(connection, &sink)).await?;
-        Ok(Some(Lease::new(ticket, cursor, hold)))
+        let (token, cursor) = self.writers.run(move |connection| lead(connection, &sink)).await?;
+        Ok(Some(Lease::new(token, cursor, hold)))
     }
 
     async fn advance(
         &self,
-        ticket: &Ticket,
+        token: &LeaseToken,
         cursor: Position,
         letters: &[DeadLetter],
-    ) -> Result<Advance, PortError> {
-        let (ticket, letters) = (ticket.clone(), letters.to_vec());
-        self.writers.run(move |connection| advance(connection, &ticket, cursor, &letters)).await
+    ) -> Result<LeaseWrite, PortError> {
+        let (token, letters) = (token.clone(), letters.to_vec());
+        self.writers.run(move |connection| advance(connection, &token, cursor, &letters)).await
     }
 
     async fn held_back(
@@ -53,7 +54,7 @@ impl Outbox for SqliteStore {
         self.readers.run(move |connection| held_back(connection, &sink, &orders)).await
     }
 
-    async fn buried(
+    async fn dead_letters(
         &self,
         sink: &str,
         after: Option<&OrderId>,
@@ -79,26 +80,34 @@ impl Outbox for SqliteStore {
         Ok(self.writers.run(|connection| Ok(statement.execute(connection)?)).await? > 0)
     }
 
-    async fn resolved(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
+    async fn resolved_dead_letters(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
         let query = resolved(sink, limit);
         self.readers.run(|connection| load_letters(connection, query)).await
     }
 
-    async fn unbury(&self, ticket: &Ticket, letter: &DeadLetter) -> Result<Advance, PortError> {
-        let (ticket, letter) = (ticket.clone(), letter.clone());
-        let unbury = move |connection: &mut SqliteConnection| {
-            if_led(connection, &ticket, |connection| {
-                unbury(&ticket.sink, &letter).execute(connection)?;
+    async fn remove_dead_letter(
+        &self,
+        token: &LeaseToken,
+        letter: &DeadLetter,
+    ) -> Result<LeaseWrite, PortError> {
+        let (token, letter) = (token.clone(), letter.clone());
+        let remove = move |connection: &mut SqliteConnection| {
+            if_led(connection, &token, |connection| {
+                remove_dead_letter(&token.sink, &letter).execute(connection)?;
                 Ok(())
             })
         };
-        self.writers.run(unbury).await
+        self.writers.run(remove).await
     }
 
-    async fn note(&self, ticket: &Ticket, note: &LeaderNote) -> Result<Advance, PortError> {
-        let statement = self::note(ticket, note);
+    async fn record_leader_status(
+        &self,
+        token: &LeaseToken,
+        status: &LeaderStatus,
+    ) -> Result<LeaseWrite, PortError> {
+        let statement = self::record_leader_status(token, status);
         let noted = self.writers.run(|connection| Ok(statement.execute(connection)?)).await?;
-        Ok(if noted > 0 { Advance::Done } else { Advance::Fenced })
+        Ok(if noted > 0 { LeaseWrite::Done } else { LeaseWrite::Fenced })
     }
 
     async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {
@@ -109,19 +118,19 @@ impl Outbox for SqliteStore {
     }
 }
 
-/// Does something if the ticket is still good, in one transaction.
+/// Does something if the token is still good, in one transaction.
 fn if_led(
     connection: &mut SqliteConnection,
-    ticket: &Ticket,
+    token: &LeaseToken,
     work: impl FnOnce(&mut SqliteConnection) -> Result<(), Failure>,
-) -> Result<Advance, Failure> {
+) -> Result<LeaseWrite, Failure> {
     immediate(connection, |connection| {
-        let led: Vec<i64> = led(ticket).load(connection)?;
+        let led: Vec<i64> = led(token).load(connection)?;
         if led.is_empty() {
-            return Ok(Advance::Fenced);
+            return Ok(LeaseWrite::Fenced);
         }
         work(connection)?;
-        Ok(Advance::Done)
+        Ok(LeaseWrite::Done)
     })
 }
 
@@ -134,7 +143,7 @@ pub(super) fn resolve(sink: &str, order_id: &OrderId, resolution: Resolution) ->
         .text(order_id.as_str())
 }
 
-pub(super) fn resolved(sink: &str, limit: usize) -> Sql<DeadLetterColumns> {
+pub(super) fn resolved_dead_letters(sink: &str, limit: usize) -> Sql<DeadLetterColumns> {
     Sql::new("SELECT ")
         .sql(LETTER)
         .sql(" FROM dead_letters INDEXED BY dead_letters_resolved WHERE sink = ")
@@ -143,7 +152,7 @@ pub(super) fn resolved(sink: &str, limit: usize) -> Sql<DeadLetterColumns> {
         .limit(limit)
 }
 
-pub(super) fn unbury(sink: &str, letter: &DeadLetter) -> Sql<()> {
+pub(super) fn remove_dead_letter(sink: &str, letter: &DeadLetter) -> Sql<()> {
     Sql::new("DELETE FROM dead_letters WHERE sink = ")
         .text(sink)
         .sql(" AND order_id = ")
@@ -152,18 +161,22 @@ pub(super) fn unbury(sink: &str, letter: &DeadLetter) -> Sql<()> {
         .integer(letter.sequence)
 }
 
-pub(super) fn note(ticket: &Ticket, note: &LeaderNote) -> Sql<()> {
+pub(super) fn record_leader_status(token: &LeaseToken, status: &LeaderStatus) -> Sql<()> {
     let statement = Sql::new("UPDATE outbox_cursors SET leader = ")
-        .text(note.leader.as_str())
+        .text(status.name.as_str())
         .sql(", led_since = ")
-        .integer(note.since.micros());
-    let statement = match &note.failure {
+        .integer(status.since.micros());
+    let statement = match &status.failure {
         Some((failure, at)) => {
             statement.sql(", failure = ").text(failure.as_str()).sql(", failed_at = ").integer(at.micros())
         }
         None => statement,
     };
-    statement.sql(" WHERE sink = ").text(ticket.sink.as_str()).sql(" AND fence = ").integer(ticket.fence)
+    statement
+        .sql(" WHERE sink = ")
+        .text(token.sink.as_str())
+        .sql(" AND fence = ")
+        .integer(token.fencing_token)
 }
 
 pub(super) fn status(sink: &str) -> Sql<CursorColumns> {
@@ -175,10 +188,10 @@ pub(super) fn status(sink: &str) -> Sql<CursorColumns> {
     .text(sink)
 }
 
-/// The ticket of a new lead, and where it goes on.
-fn lead(connection: &mut SqliteConnection, sink: &str) -> Result<(Ticket, Position), Failure> {
+/// The token of a new lead, and where it goes on.
+fn lead(connection: &mut SqliteConnection, sink: &str) -> Result<(LeaseToken, Position), Failure> {
     let (fence, position): (i64, i64) = raise_fence(sink).get_result(connection)?;
-    Ok((Ticket { sink: sink.to_owned(), fence }, Position(position)))
+    Ok((LeaseToken { sink: sink.to_owned(), fencing_token: fence }, Position(position)))
 }
 
 fn raise_fence(sink: &str) -> Sql<(BigInt, BigInt)> {
@@ -190,47 +203,47 @@ fn raise_fence(sink: &str) -> Sql<(BigInt, BigInt)> {
 
 fn advance(
     connection: &mut SqliteConnection,
-    ticket: &Ticket,
+    token: &LeaseToken,
     cursor: Position,
     letters: &[DeadLetter],
-) -> Result<Advance, Failure> {
+) -> Result<LeaseWrite, Failure> {
     immediate(connection, |connection| {
-        let led: Vec<i64> = led(ticket).load(connection)?;
-        let Some(before) = led.first() else { return Ok(Advance::Fenced) };
+        let led: Vec<i64> = led(token).load(connection)?;
+        let Some(before) = led.first() else { return Ok(LeaseWrite::Fenced) };
         if cursor.0 < *before {
-            let (sink, to) = (&ticket.sink, cursor.0);
+            let (sink, to) = (&token.sink, cursor.0);
             let message = format!("outbox_cursors {sink:?}: position would move back from {before} to {to}");
             return Err(Failure::Inconsistent(message));
         }
-        move_cursor(ticket, cursor).execute(connection)?;
+        move_cursor(token, cursor).execute(connection)?;
         if !letters.is_empty() {
-            bury(&ticket.sink, &json(&rows(letters))?).execute(connection)?;
+            bury(&token.sink, &json(&rows(letters))?).execute(connection)?;
         }
-        Ok(Advance::Done)
+        Ok(LeaseWrite::Done)
     })
 }
 
-/// Where the cursor is, if the ticket is still good.
-pub(super) fn led(ticket: &Ticket) -> Sql<BigInt> {
+/// Where the cursor is, if the token is still good.
+pub(super) fn led(token: &LeaseToken) -> Sql<BigInt> {
     Sql::new("SELECT position FROM outbox_cursors WHERE sink = ")
-        .text(ticket.sink.as_str())
+        .text(token.sink.as_str())
         .sql(" AND fence = ")
-        .integer(ticket.fence)
+        .integer(token.fencing_token)
 }
 
-pub(super) fn move_cursor(ticket: &Ticket, cursor: Position) -> Sql<()> {
+pub(super) fn move_cursor(token: &LeaseToken, cursor: Position) -> Sql<()> {
     Sql::new("UPDATE outbox_cursors SET position = ")
         .integer(cursor.0)
         .sql(" WHERE sink = ")
-        .text(ticket.sink.as_str())
+        .text(token.sink.as_str())
         .sql(" AND fence = ")
-        .integer(ticket.fence)
+        .integer(token.fencing_token)
 }
 
 fn rows(letters: &[DeadLetter]) -> Vec<(&str, i64, i64, &str, i64)> {
     let rows = letters.iter().map(|letter| {
         let (order_id, cause) = (letter.order_id.as_str(), letter.cause.as_str());
-        (order_id, letter.sequence, letter.position.0, cause, letter.buried_at.micros())
+        (order_id, letter.sequence, letter.position.0, cause, letter.refused_at.micros())
     });
     rows.collect()
 }

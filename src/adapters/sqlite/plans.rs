@@ -18,7 +18,7 @@ use super::{SqliteOptions, SqliteStore, audit, outbox, read, write};
 use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::adapters::rows::IdempotencyRow;
 use crate::domain::{CustomerId, OrderId, PickupPointId, StateName, Timestamp};
-use crate::ports::{Batch, Decide, Loaded, OrderFilter, Page, Position, Ticket, Verdict};
+use crate::ports::{Batch, BatchDecision, Decide, LeaseToken, Loaded, OrderFilter, Page, Position};
 
 struct Explain<T>(Sql<T>);
 
@@ -95,10 +95,10 @@ fn every_plan(connection: &mut SqliteConnection) -> String {
     note("load records", plan(connection, write::records_by_key("[]")));
     note("update", plan(connection, write::update("[]")));
     let now = Timestamp::from_micros(0).unwrap();
-    note("expire records", plan(connection, write::expire_records(now, 50)));
-    let ticket = Ticket { sink: "journal".to_owned(), fence: 1 };
-    note("led", plan(connection, outbox::led(&ticket)));
-    note("move cursor", plan(connection, outbox::move_cursor(&ticket, Position(1))));
+    note("expire records", plan(connection, write::expire_idempotency_records(now, 50)));
+    let token = LeaseToken { sink: "journal".to_owned(), fencing_token: 1 };
+    note("led", plan(connection, outbox::led(&token)));
+    note("move cursor", plan(connection, outbox::move_cursor(&token, Position(1))));
     note("held back", plan(connection, outbox::held("journal", "[]")));
     note("dead letters", plan(connection, outbox::letters("journal", Some(&order_id), 50)));
     note("cursor", plan(connection, outbox::cursor("journal")));
@@ -158,8 +158,8 @@ async fn connections_are_set_up_as_durability_needs() {
 struct Nothing;
 
 impl Decide for Nothing {
-    fn decide(&self, _: Loaded) -> Verdict {
-        Verdict::default()
+    fn decide(&self, _: Loaded) -> BatchDecision {
+        BatchDecision::default()
     }
 }
 

@@ -10,7 +10,9 @@ use super::tables::{IdempotencyColumns, NewIdempotencyRecord, ORDER, OrderColumn
 use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::adapters::rows::{EventRow, IdempotencyRow, OrderRow};
 use crate::domain::{Order, Timestamp};
-use crate::ports::{Batch, Decide, IdempotencyKey, Loaded, Outcome, Record, Verdict, Writes};
+use crate::ports::{
+    Batch, BatchDecision, Decide, IdempotencyKey, IdempotencyRecord, Loaded, Outcome, Writes,
+};
 
 /// Loads, decides, writes. A batch that only makes orders is written without
 /// loading first; if one of them, or a record, is there after all, its
@@ -21,7 +23,7 @@ pub(super) fn transact(
     batch: &Batch,
     decide: &dyn Decide,
 ) -> Result<Vec<Outcome>, Failure> {
-    if let Some(Verdict { writes, outcomes }) = optimistic.decide(batch, decide) {
+    if let Some(BatchDecision { writes, outcomes }) = optimistic.decide(batch, decide) {
         match immediate(connection, |connection| write(connection, &writes, Records::New)) {
             Ok(()) => return Ok(outcomes),
             Err(failure) if failure.is_taken() => optimistic.record_conflict(),
@@ -29,7 +31,7 @@ pub(super) fn transact(
         }
     }
     immediate(connection, |connection| {
-        let Verdict { writes, outcomes } = decide.decide(load(connection, batch)?);
+        let BatchDecision { writes, outcomes } = decide.decide(load(connection, batch)?);
         if !writes.is_empty() {
             write(connection, &writes, Records::MayReplace)?;
         }
@@ -137,7 +139,7 @@ pub(super) fn order(row: OrderRow) -> Result<Order, Failure> {
     row.try_into().map_err(|fault| Failure::row("orders", &key, &fault))
 }
 
-fn record(row: IdempotencyRow) -> Result<(IdempotencyKey, Record), Failure> {
+fn record(row: IdempotencyRow) -> Result<(IdempotencyKey, IdempotencyRecord), Failure> {
     let key = format!("{}/{}", row.scope, row.request_id);
     row.try_into().map_err(|fault| Failure::row("idempotency", &key, &fault))
 }
@@ -214,7 +216,7 @@ pub(super) fn update(changes: &str) -> Sql<()> {
 }
 
 /// Removes idempotency records, the oldest first.
-pub(super) fn expire_records(before: Timestamp, limit: usize) -> Sql<()> {
+pub(super) fn expire_idempotency_records(before: Timestamp, limit: usize) -> Sql<()> {
     Sql::new("DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency WHERE created_at < ")
         .integer(before.micros())
         .sql(" ORDER BY created_at LIMIT ")

@@ -12,8 +12,8 @@ use pvz::domain::{
     OrderState, PackagingCode, PickupPointId, RequestId, ReturnedAt, Timestamp, Traceparent,
 };
 use pvz::ports::{
-    Batch, Decide, EventLog, IdempotencyKey, Inbox, Loaded, OrderStore, Outbox, Outcome, PortError, Record,
-    StoredAnswer, Verdict, Writes,
+    Batch, BatchDecision, CommandResult, Decide, EventLog, IdempotencyKey, IdempotencyRecord, Inbox, Loaded,
+    OrderStore, Outbox, Outcome, PortError, Writes,
 };
 
 /// An adapter under test, and what must live as long as it does.
@@ -186,14 +186,14 @@ pub fn key(request_id: &str) -> IdempotencyKey {
     IdempotencyKey { scope: String::new(), request_id: RequestId::parse(request_id).unwrap() }
 }
 
-pub fn record(answer: StoredAnswer, created_at: i64) -> Record {
+pub fn record(answer: CommandResult, created_at: i64) -> IdempotencyRecord {
     let method = Method::AcceptReturn;
     let hashes = (0..method.fields().len()).map(|field| [u8::try_from(field).unwrap(); 16]).collect();
-    Record { method, hashes, later_hashes: BTreeMap::new(), answer, created_at: at(created_at) }
+    IdempotencyRecord { method, hashes, later_hashes: BTreeMap::new(), answer, created_at: at(created_at) }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "an answer as a record keeps it")]
-pub fn answer(order: &Order) -> StoredAnswer {
+pub fn answer(order: &Order) -> CommandResult {
     Ok(Answer::Order(order.clone().at(order.accepted_at)))
 }
 
@@ -216,13 +216,13 @@ pub fn moving(from: &Order, through: &[Order]) -> Writes {
 
 struct Says<F>(F);
 
-impl<F: Fn(Loaded) -> Verdict + Send + Sync> Decide for Says<F> {
-    fn decide(&self, loaded: Loaded) -> Verdict {
+impl<F: Fn(Loaded) -> BatchDecision + Send + Sync> Decide for Says<F> {
+    fn decide(&self, loaded: Loaded) -> BatchDecision {
         (self.0)(loaded)
     }
 }
 
-pub fn decide(says: impl Fn(Loaded) -> Verdict + Send + Sync + 'static) -> Arc<dyn Decide> {
+pub fn decide(says: impl Fn(Loaded) -> BatchDecision + Send + Sync + 'static) -> Arc<dyn Decide> {
     Arc::new(Says(says))
 }
 
@@ -239,7 +239,9 @@ pub fn batch_of(writes: &Writes) -> Batch {
 
 pub async fn write(store: &dyn OrderStore, writes: Writes) -> Result<Vec<Outcome>, PortError> {
     let batch = batch_of(&writes);
-    store.transact(batch, decide(move |_| Verdict { writes: writes.clone(), outcomes: Vec::new() })).await
+    store
+        .transact(batch, decide(move |_| BatchDecision { writes: writes.clone(), outcomes: Vec::new() }))
+        .await
 }
 
 /// What a batch sees of these.
@@ -248,7 +250,7 @@ pub async fn load(store: &dyn OrderStore, batch: Batch) -> Loaded {
     let view = Arc::clone(&seen);
     let look = decide(move |loaded| {
         *view.lock().unwrap() = loaded;
-        Verdict::default()
+        BatchDecision::default()
     });
     store.transact(batch, look).await.unwrap();
     std::mem::take(&mut *seen.lock().unwrap())

@@ -1,7 +1,9 @@
 //! What every order store must do, lists apart.
 
 use pvz::domain::{Answer, BatchRefusal, FieldViolation, Method, Order, OrderResult, Reason, Refusal};
-use pvz::ports::{Batch, ErrorKind, Keys, OrderStore, Outcome, Position, StoredAnswer, Verdict, Writes};
+use pvz::ports::{
+    Batch, BatchDecision, CommandResult, ErrorKind, OrderStore, Outcome, Position, SortedKeys, Writes,
+};
 
 use super::given::{
     Given, accepted, accepting, answer, at, batch_of, decide, event, handed_over, id, issued, key, load,
@@ -73,12 +75,12 @@ async fn relies_on_no_hint_that_orders_are_new(given: Given) {
         let (order, there, key) = (order.clone(), there.clone(), key(request_id));
         let mut writes = accepting(std::slice::from_ref(&order));
         writes.records = vec![(key.clone(), record(answer(&order), 1))];
-        let batch = Batch { makes_orders: true, ..batch_of(&writes) };
+        let batch = Batch { creates_orders: true, ..batch_of(&writes) };
         let verdict = decide(move |loaded| {
             let found = loaded.orders.contains_key(&order.order_id) || loaded.records.contains_key(&key);
             let replayed = Outcome { answer: answer(&there), replayed: found };
             let writes = if found { Writes::default() } else { writes.clone() };
-            Verdict { writes, outcomes: vec![replayed] }
+            BatchDecision { writes, outcomes: vec![replayed] }
         });
         given.orders.transact(batch, verdict).await.unwrap().pop().unwrap().replayed
     };
@@ -100,12 +102,12 @@ async fn answers_the_outcomes_of_its_verdict(given: Given) {
         Outcome { answer: answer(&accepted("2", 0)), replayed: true },
     ];
     let says = outcomes.clone();
-    let verdict = move |_| Verdict { outcomes: says.clone(), writes: Writes::default() };
+    let verdict = move |_| BatchDecision { outcomes: says.clone(), writes: Writes::default() };
     assert_eq!(given.orders.transact(Batch::default(), decide(verdict)).await.unwrap(), outcomes);
     assert_eq!(given.events.head().await.unwrap(), Position(0));
 }
 
-fn every_kind_of_answer() -> Vec<StoredAnswer> {
+fn every_kind_of_answer() -> Vec<CommandResult> {
     let order = accepted("1", 0);
     let expired = order.clone().at(at(1_000));
     let refusal = Refusal {
@@ -155,8 +157,8 @@ async fn replaces_an_expired_record(given: Given) {
         write(&*given.orders, writes).await.unwrap();
         assert_eq!(load(&*given.orders, named).await.records, [kept].into());
     }
-    assert_eq!(given.orders.expire_records(at(9), 10).await.unwrap(), 0, "the older one is gone");
-    assert_eq!(given.orders.expire_records(at(10), 10).await.unwrap(), 1);
+    assert_eq!(given.orders.expire_idempotency_records(at(9), 10).await.unwrap(), 0, "the older one is gone");
+    assert_eq!(given.orders.expire_idempotency_records(at(10), 10).await.unwrap(), 1);
 }
 
 async fn moves_an_order_several_versions_in_one_batch(given: Given) {
@@ -247,7 +249,7 @@ const BATCHES: usize = 4;
 const SHARED: usize = 6;
 
 /// Adds an event to each of the named orders, whatever they are.
-async fn touch(store: &dyn OrderStore, ids: Keys<pvz::domain::OrderId>) {
+async fn touch(store: &dyn OrderStore, ids: SortedKeys<pvz::domain::OrderId>) {
     let batch = Batch { order_ids: ids.clone(), ..Batch::default() };
     let touch = decide(move |loaded| {
         let mut writes = Writes::default();
@@ -263,7 +265,7 @@ async fn touch(store: &dyn OrderStore, ids: Keys<pvz::domain::OrderId>) {
             };
             writes.events.push(event(&after));
         }
-        Verdict { writes, outcomes: Vec::new() }
+        BatchDecision { writes, outcomes: Vec::new() }
     });
     store.transact(batch, touch).await.unwrap();
 }
@@ -299,10 +301,10 @@ async fn loses_no_event_when_many_write_the_same_orders(given: Given) {
 async fn expires_old_records_as_many_as_asked(given: Given) {
     let records = (0..10).map(|n| (key(&format!("key-{n}")), record(answer(&accepted("1", 0)), n))).collect();
     write(&*given.orders, Writes { records, ..Writes::default() }).await.unwrap();
-    assert_eq!(given.orders.expire_records(at(7), 3).await.unwrap(), 3);
-    assert_eq!(given.orders.expire_records(at(7), 0).await.unwrap(), 0);
-    assert_eq!(given.orders.expire_records(at(7), 100).await.unwrap(), 4);
-    assert_eq!(given.orders.expire_records(at(7), 100).await.unwrap(), 0);
+    assert_eq!(given.orders.expire_idempotency_records(at(7), 3).await.unwrap(), 3);
+    assert_eq!(given.orders.expire_idempotency_records(at(7), 0).await.unwrap(), 0);
+    assert_eq!(given.orders.expire_idempotency_records(at(7), 100).await.unwrap(), 4);
+    assert_eq!(given.orders.expire_idempotency_records(at(7), 100).await.unwrap(), 0);
     let keys = (0..10).map(|n| key(&format!("key-{n}"))).collect();
     let loaded = load(&*given.orders, Batch { idempotency_keys: keys, ..Batch::default() }).await;
     let mut left: Vec<_> = loaded.records.keys().map(|key| key.request_id.to_string()).collect();
@@ -317,7 +319,7 @@ async fn audits_every_order_once_in_pages(given: Given) {
     write(&*given.orders, moving(&orders[3], std::slice::from_ref(&last))).await.unwrap();
     let mut found = Vec::new();
     loop {
-        let after = found.last().map(|audited: &pvz::ports::Audited| audited.order_id.clone());
+        let after = found.last().map(|audited: &pvz::ports::AuditedOrder| audited.order_id.clone());
         let page = given.orders.audit(after.as_ref(), 3).await.unwrap();
         if page.is_empty() {
             break;

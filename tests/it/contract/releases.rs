@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pvz::adapters::system::SystemIds;
 use pvz::app::{BatchDecider, Entry};
 use pvz::domain::{Accept, Actor, Grams, Policy, Reason, RequestId};
-use pvz::ports::{Batch, IdempotencyKey, OrderStore, Outcome, Record, Writes};
+use pvz::ports::{Batch, IdempotencyKey, IdempotencyRecord, OrderStore, Outcome, Writes};
 
 use super::given::{Given, accepted, answer, key, load, on_every_store, record, write};
 use crate::support::commands::{accept, parcel, point};
@@ -28,7 +28,7 @@ async fn retry(store: &dyn OrderStore, order: Accept) -> Outcome {
     store.transact(decider.batch(), decider).await.unwrap().pop().unwrap()
 }
 
-async fn stored(store: &dyn OrderStore, key: &IdempotencyKey) -> Record {
+async fn stored(store: &dyn OrderStore, key: &IdempotencyKey) -> IdempotencyRecord {
     let batch = Batch { idempotency_keys: [key.clone()].into(), ..Batch::default() };
     load(store, batch).await.records.remove(key).unwrap()
 }

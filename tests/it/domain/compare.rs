@@ -1,7 +1,7 @@
 //! The product's answers and rows in the words of the model.
 
 use pvz::domain::{Answer, Grams, Order, OrderView, Refusal};
-use pvz::ports::StoredAnswer;
+use pvz::ports::CommandResult;
 
 use super::model::{No, Parcel, Step, View, Yes};
 
@@ -64,7 +64,7 @@ fn well_formed(refusal: &Refusal) {
 }
 
 /// Panics unless the product answers as the model.
-pub fn same(answer: &StoredAnswer, expected: &Result<Yes, No>) {
+pub fn same(answer: &CommandResult, expected: &Result<Yes, No>) {
     let found = match (answer, expected) {
         (Ok(Answer::Order(order)), _) => Ok(Yes::Order(view(order))),
         (Ok(Answer::AlreadyExisted(order)), _) => Ok(Yes::AlreadyThere(view(order))),

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use pvz::adapters::memory::MemoryStore;
 use pvz::adapters::sqlite::{SqliteOptions, SqliteStore};
 use pvz::domain::{BatchMode, Order, OrderId, PickupPointId, Reason, Timestamp};
-use pvz::ports::{Audited, Batch, Decide, OrderFilter, OrderStore, Outcome, Page, PortError};
+use pvz::ports::{AuditedOrder, Batch, Decide, OrderFilter, OrderStore, Outcome, Page, PortError};
 
 use super::machine::Machine;
 use super::script::script;
@@ -88,11 +88,11 @@ impl OrderStore for FaultyStore {
         self.inner.returns(point, page).await
     }
 
-    async fn expire_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
-        self.inner.expire_records(before, limit).await
+    async fn expire_idempotency_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
+        self.inner.expire_idempotency_records(before, limit).await
     }
 
-    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<Audited>, PortError> {
+    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<AuditedOrder>, PortError> {
         self.inner.audit(after, limit).await
     }
 

@@ -186,7 +186,7 @@ fn housekeeping_removes_no_answer_that_still_counts() {
         world.clock.advance(age);
         let (store, clock, policy) = (world.store.clone(), world.clock.clone(), world.policy.clone());
         let maintenance = Maintenance::new(store, clock, policy);
-        assert_eq!(block_on(maintenance.expire_records(10)).unwrap(), removed, "{age} µs old");
+        assert_eq!(block_on(maintenance.expire_idempotency_records(10)).unwrap(), removed, "{age} µs old");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use pvz::domain::{Accept, Answer, BatchMode, Grams, ImportRow, Money, OrderView, Refusal};
 use pvz::domain::{Command, OrderResult};
-use pvz::ports::StoredAnswer;
+use pvz::ports::CommandResult;
 
 use crate::support::commands::{
     Ask, accept, bring_back, codes, customer, import, issue, issue_for, point, to_courier,
@@ -39,7 +39,7 @@ fn reason(refusal: &Refusal) -> &'static str {
 }
 
 /// What a command on one order answered: the order, or the reason.
-fn single(answer: &StoredAnswer) -> Result<OrderView, &'static str> {
+fn single(answer: &CommandResult) -> Result<OrderView, &'static str> {
     match answer {
         Ok(Answer::Order(order)) => Ok(order.clone()),
         Ok(Answer::Results(results)) => results[0].outcome.clone().map_err(|refusal| reason(&refusal)),

@@ -92,7 +92,7 @@ pub async fn everything(store: &PostgresStore, round: usize) -> i64 {
     let head = store.head().await.unwrap();
     store.feed(Position(head.0 - 10), 5).await.unwrap();
     store.audit(Some(&order("new")), 5).await.unwrap();
-    store.expire_records(at(3 * i64::try_from(round).unwrap()), 10).await.unwrap();
+    store.expire_idempotency_records(at(3 * i64::try_from(round).unwrap()), 10).await.unwrap();
     assert!(store.order(&order(&ids[0])).await.unwrap().is_some());
     calls + 5
 }

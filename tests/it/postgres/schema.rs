@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pvz::adapters::postgres::{OpenError, PostgresStore, migrate, status};
 use pvz::app::verify;
 use pvz::domain::{BatchMode, Timestamp};
-use pvz::ports::{Batch, EventLog as _, OrderStore as _, Position, Record, Writes};
+use pvz::ports::{Batch, EventLog as _, IdempotencyRecord, OrderStore as _, Position, Writes};
 use tokio_postgres::Client;
 
 use super::cluster::{cluster, store};
@@ -207,7 +207,7 @@ async fn idempotency_records_are_shared_with_the_previous_release() {
     );
     assert_eq!(database.shell().await.execute(&copy, &[]).await.unwrap(), 1);
     let named = Batch { idempotency_keys: [key("newer"), key("older")].into(), ..Batch::default() };
-    let older = Record { later_hashes: [].into(), ..newer.clone() };
+    let older = IdempotencyRecord { later_hashes: [].into(), ..newer.clone() };
     assert_eq!(load(&*store, named).await.records, [(key("newer"), newer), (key("older"), older)].into());
 }
 
@@ -265,14 +265,14 @@ async fn replicas_that_keep_house_at_once_do_not_wait_for_each_other() {
     let busy = shell.transaction().await.unwrap();
     let taken = "SELECT pg_try_advisory_xact_lock(7370362, number) FROM generate_series(2, 4) AS number";
     busy.execute(taken, &[]).await.unwrap();
-    assert_eq!(one.expire_records(never, 10).await.unwrap(), 0);
+    assert_eq!(one.expire_idempotency_records(never, 10).await.unwrap(), 0);
     one.maintenance().await.unwrap();
     busy.commit().await.unwrap();
     // Both at once: each record is removed once, and no step is larger.
     let removed = |store: Arc<PostgresStore>| async move {
         let mut removed = 0;
         for _ in 0..RECORDS {
-            let step = store.expire_records(never, 7).await.unwrap();
+            let step = store.expire_idempotency_records(never, 7).await.unwrap();
             assert!(step <= 7);
             removed += step;
             store.maintenance().await.unwrap();

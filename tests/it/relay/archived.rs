@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pvz::ports::{Advance, Position};
+use pvz::ports::{LeaseWrite, Position};
 
 use super::Scene;
 use super::script::OtherLog;
@@ -10,16 +10,16 @@ use super::script::OtherLog;
 #[tokio::test]
 async fn what_was_archived_too_soon_is_waited_for_and_not_skipped() {
     let scene = Scene::new(6, &[], &[]).await;
-    let lease = scene.given.outbox().lead("scripted").await.unwrap().unwrap();
-    let advance = scene.given.outbox().advance(&lease.ticket, Position(2), &[]).await.unwrap();
-    assert_eq!(advance, Advance::Done);
+    let lease = scene.given.outbox().acquire_lease("scripted").await.unwrap().unwrap();
+    let advance = scene.given.outbox().advance(&lease.token, Position(2), &[]).await.unwrap();
+    assert_eq!(advance, LeaseWrite::Done);
     drop(lease);
     let log = Arc::new(OtherLog::new(&scene, |_, events| events));
     *log.oldest.lock().unwrap() = Position(5);
     let relay = scene.relay_of(log.clone(), scene.given.outbox());
     let failure = || async {
         let status = scene.given.outbox().status("scripted").await.unwrap().unwrap();
-        status.note.and_then(|note| note.failure).map(|(cause, _)| cause)
+        status.leader.and_then(|note| leader.failure).map(|(cause, _)| cause)
     };
     while failure().await.as_deref() != Some("events were archived before the sink had them") {
         tokio::task::yield_now().await;

@@ -23,13 +23,13 @@ async fn a_letter_that_is_taken_away_before_its_events_arrived_is_noticed() {
     let sick = (id("order-2"), 2);
     let scene = Scene::new(6, &[], &[sick]).await;
     scene.run_to_the_end().await;
-    let lease = scene.outbox.lead("scripted").await.unwrap().unwrap();
+    let lease = scene.outbox.acquire_lease("scripted").await.unwrap().unwrap();
     assert!(scene.outbox.resolve("scripted", &id("order-2"), Resolution::Drop).await.unwrap());
-    let letter = scene.outbox.resolved("scripted", 1).await.unwrap().remove(0);
+    let letter = scene.outbox.resolved_dead_letters("scripted", 1).await.unwrap().remove(0);
     scene.outbox.dropped.lock().unwrap().insert((id("order-2"), 2));
     // What was given up is excused, but not what was held back behind it.
     let outbox = scene.outbox.clone();
-    let hasty = tokio::spawn(async move { outbox.unbury(&lease.ticket, &letter).await });
+    let hasty = tokio::spawn(async move { outbox.remove_dead_letter(&lease.token, &letter).await });
     assert!(hasty.await.unwrap_err().is_panic());
 }
 

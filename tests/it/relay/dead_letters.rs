@@ -29,7 +29,7 @@ impl Scene {
         let outbox = self.given.outbox();
         let mut relay = self.relay();
         loop {
-            let buried = outbox.buried("scripted", None, 100).await.unwrap();
+            let buried = outbox.dead_letters("scripted", None, 100).await.unwrap();
             if buried.is_empty() {
                 break;
             }

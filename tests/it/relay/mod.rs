@@ -164,7 +164,7 @@ fn nothing_is_skipped_or_reordered_whatever_the_sink_does() {
             let scene = Scene::new(orders, &script, &poison).await;
             scene.run_to_the_end().await;
             assert_eq!(scene.first_written(), scene.expected(&poison));
-            let buried = scene.given.outbox().buried("scripted", None, 100).await.unwrap();
+            let buried = scene.given.outbox().dead_letters("scripted", None, 100).await.unwrap();
             let first_sick = |order_id: &OrderId| {
                 let sick = poison.iter().filter(|(sick, _)| sick == order_id).map(|(_, sequence)| *sequence);
                 sick.filter(|sick| {
@@ -222,7 +222,8 @@ async fn one_that_was_fenced_moves_no_cursor_and_stands_by() {
     while scene.given.outbox().cursor("scripted").await.unwrap().is_none() {
         tokio::task::yield_now().await;
     }
-    let lease = scene.given.outbox().lead("scripted").await.unwrap().expect("its lease keeps nobody away");
+    let lease =
+        scene.given.outbox().acquire_lease("scripted").await.unwrap().expect("its lease keeps nobody away");
     advanced.wait_for(|(_, fenced)| *fenced >= 1).await.unwrap();
     assert_eq!(scene.given.outbox().cursor("scripted").await.unwrap(), Some(Position(0)));
     drop(lease);

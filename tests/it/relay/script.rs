@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use pvz::domain::OrderId;
 use pvz::ports::{
-    Advance, DeadLetter, Delivery, EventLog, EventSink, LeaderNote, Lease, LoggedEvent, Outbox, OutboxStatus,
-    PortError, Position, Receipt, Resolution, Ticket,
+    DeadLetter, Delivery, EventLog, EventSink, LeaderStatus, Lease, LeaseToken, LeaseWrite, LoggedEvent,
+    Outbox, OutboxStatus, PortError, Position, Receipt, Resolution,
 };
 use tokio::sync::{Notify, watch};
 
@@ -176,24 +176,24 @@ impl CheckedOutbox {
 
 #[async_trait]
 impl Outbox for CheckedOutbox {
-    async fn lead(&self, sink: &str) -> Result<Option<Lease>, PortError> {
-        let lease = self.inner.lead(sink).await?;
-        Ok(lease.map(|lease| Lease::new(lease.ticket.clone(), lease.cursor, ())))
+    async fn acquire_lease(&self, sink: &str) -> Result<Option<Lease>, PortError> {
+        let lease = self.inner.acquire_lease(sink).await?;
+        Ok(lease.map(|lease| Lease::new(lease.token.clone(), lease.cursor, ())))
     }
 
     async fn advance(
         &self,
-        ticket: &Ticket,
+        token: &LeaseToken,
         cursor: Position,
         letters: &[DeadLetter],
-    ) -> Result<Advance, PortError> {
+    ) -> Result<LeaseWrite, PortError> {
         let orders = self.log.iter().map(|logged| logged.event.order.order_id.clone()).collect();
-        let held = self.inner.held_back(&ticket.sink, &orders).await?;
+        let held = self.inner.held_back(&token.sink, &orders).await?;
         self.check(cursor, letters, &held);
-        let advance = self.inner.advance(ticket, cursor, letters).await?;
+        let advance = self.inner.advance(token, cursor, letters).await?;
         self.advanced.send_modify(|(to, fenced)| match advance {
-            Advance::Done => *to = cursor,
-            Advance::Fenced => *fenced += 1,
+            LeaseWrite::Done => *to = cursor,
+            LeaseWrite::Fenced => *fenced += 1,
         });
         Ok(advance)
     }
@@ -206,13 +206,13 @@ impl Outbox for CheckedOutbox {
         self.inner.held_back(sink, orders).await
     }
 
-    async fn buried(
+    async fn dead_letters(
         &self,
         sink: &str,
         after: Option<&OrderId>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, PortError> {
-        self.inner.buried(sink, after, limit).await
+        self.inner.dead_letters(sink, after, limit).await
     }
 
     async fn cursor(&self, sink: &str) -> Result<Option<Position>, PortError> {
@@ -223,23 +223,31 @@ impl Outbox for CheckedOutbox {
         self.inner.resolve(sink, order_id, how).await
     }
 
-    async fn resolved(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
-        self.inner.resolved(sink, limit).await
+    async fn resolved_dead_letters(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
+        self.inner.resolved_dead_letters(sink, limit).await
     }
 
-    async fn unbury(&self, ticket: &Ticket, letter: &DeadLetter) -> Result<Advance, PortError> {
+    async fn remove_dead_letter(
+        &self,
+        token: &LeaseToken,
+        letter: &DeadLetter,
+    ) -> Result<LeaseWrite, PortError> {
         // Without the letter, nothing excuses what is before the cursor.
-        let cursor = self.inner.cursor(&ticket.sink).await?.unwrap_or_default();
+        let cursor = self.inner.cursor(&token.sink).await?.unwrap_or_default();
         let orders = self.log.iter().map(|logged| logged.event.order.order_id.clone()).collect();
-        let mut held = self.inner.held_back(&ticket.sink, &orders).await?;
+        let mut held = self.inner.held_back(&token.sink, &orders).await?;
         held.remove(&letter.order_id);
         self.check(cursor, &[], &held);
-        self.inner.unbury(ticket, letter).await
+        self.inner.remove_dead_letter(token, letter).await
     }
 
-    async fn note(&self, ticket: &Ticket, note: &LeaderNote) -> Result<Advance, PortError> {
-        let noted = self.inner.note(ticket, note).await?;
-        self.advanced.send_modify(|(_, fenced)| *fenced += usize::from(noted == Advance::Fenced));
+    async fn record_leader_status(
+        &self,
+        token: &LeaseToken,
+        status: &LeaderStatus,
+    ) -> Result<LeaseWrite, PortError> {
+        let noted = self.inner.record_leader_status(token, status).await?;
+        self.advanced.send_modify(|(_, fenced)| *fenced += usize::from(noted == LeaseWrite::Fenced));
         Ok(noted)
     }
 

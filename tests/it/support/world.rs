@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use pvz::app::{BatchDecider, Entry, verify};
 use pvz::domain::{OrderId, Policy, Timestamp};
 use pvz::ports::{
-    Audited, Batch, Decide, ErrorKind, IdempotencyKey, Loaded, OrderStore, Outcome, Record, Verdict,
+    AuditedOrder, Batch, BatchDecision, Decide, ErrorKind, IdempotencyKey, IdempotencyRecord, Loaded,
+    OrderStore, Outcome,
 };
 use tokio::runtime::Runtime;
 
@@ -45,14 +46,14 @@ struct Counted {
 }
 
 impl Decide for Counted {
-    fn decide(&self, loaded: Loaded) -> Verdict {
+    fn decide(&self, loaded: Loaded) -> BatchDecision {
         self.verdicts.fetch_add(1, Ordering::Relaxed);
         self.decider.decide(loaded)
     }
 }
 
 /// All that is stored: each order with its row and its events.
-pub type Dump = BTreeMap<OrderId, Audited>;
+pub type Dump = BTreeMap<OrderId, AuditedOrder>;
 
 impl World {
     pub fn new(store: Arc<dyn OrderStore>) -> Self {
@@ -115,7 +116,7 @@ impl World {
     pub fn records(
         &self,
         keys: impl IntoIterator<Item = IdempotencyKey>,
-    ) -> BTreeMap<IdempotencyKey, Record> {
+    ) -> BTreeMap<IdempotencyKey, IdempotencyRecord> {
         let batch = Batch { idempotency_keys: keys.into_iter().collect(), ..Batch::default() };
         let peek = Arc::new(Peek::default());
         block_on(self.store.transact(batch, Arc::clone(&peek) as _)).expect("the store works");
@@ -134,8 +135,8 @@ impl World {
 struct Peek(Mutex<Option<Loaded>>);
 
 impl Decide for Peek {
-    fn decide(&self, loaded: Loaded) -> Verdict {
+    fn decide(&self, loaded: Loaded) -> BatchDecision {
         *self.0.lock().unwrap() = Some(loaded);
-        Verdict::default()
+        BatchDecision::default()
     }
 }

@@ -10,7 +10,8 @@ use pvz::adapters::memory::MemoryStore;
 use pvz::app::{Admission, Caller, Writer, WriterLimits};
 use pvz::domain::{Order, OrderId, PickupPointId, Policy, Refusal, Timestamp};
 use pvz::ports::{
-    Audited, Batch, Clock, Decide, Loaded, OrderFilter, OrderStore, Outcome, Page, PortError, Verdict, Writes,
+    AuditedOrder, Batch, BatchDecision, Clock, Decide, Loaded, OrderFilter, OrderStore, Outcome, Page,
+    PortError, Writes,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -106,10 +107,10 @@ impl ScriptedStore {
 struct Exhaust(OrderId);
 
 impl Decide for Exhaust {
-    fn decide(&self, loaded: Loaded) -> Verdict {
+    fn decide(&self, loaded: Loaded) -> BatchDecision {
         let order = &loaded.orders[&self.0];
         let updated = vec![(order.version, Order { version: i64::MAX, ..order.clone() })];
-        Verdict { writes: Writes { updated, ..Writes::default() }, outcomes: Vec::new() }
+        BatchDecision { writes: Writes { updated, ..Writes::default() }, outcomes: Vec::new() }
     }
 }
 
@@ -155,11 +156,11 @@ impl OrderStore for ScriptedStore {
         self.memory.returns(point, page).await
     }
 
-    async fn expire_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
-        self.memory.expire_records(before, limit).await
+    async fn expire_idempotency_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
+        self.memory.expire_idempotency_records(before, limit).await
     }
 
-    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<Audited>, PortError> {
+    async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<AuditedOrder>, PortError> {
         self.memory.audit(after, limit).await
     }
 

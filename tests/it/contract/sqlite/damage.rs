@@ -197,7 +197,7 @@ async fn a_damaged_record_costs_its_own_key_only() {
     damage(&path, "UPDATE idempotency SET answer = x'08' WHERE request_id = '2'");
     let batch = |name| Batch { idempotency_keys: [key(name)].into(), ..Batch::default() };
     assert_eq!(load(&store, batch("1")).await.records.len(), 1);
-    let nothing = given::decide(|_| pvz::ports::Verdict::default());
+    let nothing = given::decide(|_| pvz::ports::BatchDecision::default());
     let error = store.transact(batch("2"), nothing).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Inconsistent);
     assert!(error.to_string().starts_with("idempotency \"/2\": answer cannot be decoded"), "{error}");

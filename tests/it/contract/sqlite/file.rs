@@ -6,7 +6,7 @@ use diesel::connection::SimpleConnection as _;
 use pvz::adapters::sqlite::{OpenError, SqliteOptions, SqliteStore};
 use pvz::domain::{Order, Timestamp};
 use pvz::ports::{
-    Audited, Batch, ErrorKind, EventLog as _, OrderFilter, OrderStore as _, PortError, Position, Writes,
+    AuditedOrder, Batch, ErrorKind, EventLog as _, OrderFilter, OrderStore as _, PortError, Position, Writes,
 };
 
 use super::{all, folder, open, options, shell};
@@ -57,7 +57,7 @@ async fn shares_idempotency_records_with_the_previous_release() {
     ));
     assert_eq!(diesel::RunQueryDsl::execute(copied, &mut shell).unwrap(), 1);
     let named = Batch { idempotency_keys: [key("newer"), key("older")].into(), ..Batch::default() };
-    let older = pvz::ports::Record { later_hashes: [].into(), ..newer.clone() };
+    let older = pvz::ports::IdempotencyRecord { later_hashes: [].into(), ..newer.clone() };
     assert_eq!(load(&store, named).await.records, [(key("newer"), newer), (key("older"), older)].into());
 }
 
@@ -100,7 +100,7 @@ async fn the_lock_outlives_the_store_while_an_operation_runs() {
         let (started, may_finish) = signals.lock().unwrap().take().unwrap();
         started.send(()).unwrap();
         may_finish.recv().unwrap();
-        pvz::ports::Verdict { writes: accepting(&[accepted("1", 0)]), ..Default::default() }
+        pvz::ports::BatchDecision { writes: accepting(&[accepted("1", 0)]), ..Default::default() }
     });
     let running = tokio::spawn(async move { store.transact(Batch::default(), waits).await });
     has_started.await.unwrap();
@@ -228,7 +228,7 @@ async fn fill(store: &SqliteStore) -> (i64, PortError) {
 async fn everything_is_whole(store: &SqliteStore, orders: i64) {
     let audited = store.audit(None, usize::MAX).await.unwrap();
     assert_eq!(i64::try_from(audited.len()).unwrap(), orders);
-    for Audited { order_id, row, events, .. } in audited {
+    for AuditedOrder { order_id, row, events, .. } in audited {
         assert_eq!(events.unwrap(), [event(&row.unwrap().unwrap())], "{order_id}");
     }
     assert_eq!(store.head().await.unwrap(), Position(orders));
@@ -248,7 +248,7 @@ async fn writes_nothing_when_the_disk_is_full_and_works_again_when_it_is_not() {
     assert!(load(&store, refused).await.records.is_empty(), "no record without its effect");
 
     // Space comes back, and the same store takes the same batch.
-    assert!(store.expire_records(at(batches), 1_000_000).await.unwrap() > 0);
+    assert!(store.expire_idempotency_records(at(batches), 1_000_000).await.unwrap() > 0);
     write(&store, accepting(&[accepted(&format!("filler-{batches}"), batches)])).await.unwrap();
     everything_is_whole(&store, batches + 1).await;
     drop(store);
