@@ -64,7 +64,7 @@ pub fn event_order(event_order: &Order, occurred_at: Timestamp) -> v1::Order {
 
 /// Maps an actor.
 pub fn actor(actor: &Actor) -> v1::Actor {
-    v1::Actor { kind: actor.kind.name().to_owned(), id: actor.id.clone() }
+    v1::Actor { kind: actor.kind.name().to_owned(), id: String::from(&actor.id) }
 }
 
 /// Maps an event without a cursor.

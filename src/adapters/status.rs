@@ -44,7 +44,7 @@ pub const fn status_codes(reason: Reason) -> StatusCodes {
         R::CursorExpired => (Code::OutOfRange, StatusCode::GONE, 2),
         R::Unauthenticated => (Code::Unauthenticated, StatusCode::UNAUTHORIZED, 5),
         R::PermissionDenied => (Code::PermissionDenied, StatusCode::FORBIDDEN, 5),
-        R::RateLimited | R::Overloaded => (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS, 6),
+        R::Overloaded => (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS, 6),
         R::TooLarge => (Code::ResourceExhausted, StatusCode::PAYLOAD_TOO_LARGE, 2),
         R::Unavailable => (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, 6),
         R::DeadlineExceeded => (Code::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT, 6),

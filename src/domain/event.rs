@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Order, OrderId, OrderState, RequestId, ReturnedAt, Timestamp, Traceparent};
+use super::{ActorId, Order, OrderState, RequestId, ReturnedAt, Timestamp, Traceparent};
 
 /// The unique id of an event: a UUIDv7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,14 +75,14 @@ impl ActorKind {
 pub struct Actor {
     /// Of what kind; recorded, never checked against the command.
     pub kind: ActorKind,
-    /// Who of that kind, in the form of a key.
-    pub id: String,
+    /// Its id among the actors of that kind.
+    pub id: ActorId,
 }
 
 impl Actor {
     /// `operator:anonymous`, who asks when nobody says.
     pub fn anonymous() -> Self {
-        Self { kind: ActorKind::Operator, id: "anonymous".to_owned() }
+        Self { kind: ActorKind::Operator, id: ActorId::anonymous() }
     }
 
     /// Reads `<kind>:<id>`.
@@ -94,9 +94,8 @@ impl Actor {
             "must be <kind>:<id>, where the kind is courier, operator, customer or system, and the id a key";
         let (kind, id) = text.split_once(':').ok_or(EXPECTED)?;
         let kind = ActorKind::parse(kind).ok_or(EXPECTED)?;
-        // An actor's id has the same form as every other key.
-        OrderId::parse(id).map_err(|_| EXPECTED)?;
-        Ok(Self { kind, id: id.to_owned() })
+        let id = ActorId::parse(id).map_err(|_| EXPECTED)?;
+        Ok(Self { kind, id })
     }
 }
 

@@ -77,6 +77,17 @@ key! {
     /// The key of a pickup point.
     PickupPointId
 }
+key! {
+    /// The id of an actor, unique among the actors of its kind.
+    ActorId
+}
+
+impl ActorId {
+    /// The id of the actor of a command that names none.
+    pub fn anonymous() -> Self {
+        Self("anonymous".into())
+    }
+}
 
 /// The idempotency key of a command: 1 to 128 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

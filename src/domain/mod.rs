@@ -24,7 +24,7 @@ pub use content::{Content, Method};
 pub use decide::{Change, Decision, Orders, decide};
 pub use event::{Actor, ActorKind, Event, EventId, EventType, Inconsistency, evolve};
 pub use form::Form;
-pub use id::{CustomerId, OrderId, PickupPointId, RequestId};
+pub use id::{ActorId, CustomerId, OrderId, PickupPointId, RequestId};
 pub use order::{Order, OrderState, OrderView, ReturnedAt, StateName};
 pub use packaging::{Catalogue, CatalogueError, Kind, PackagingCode, Role};
 pub use policy::Policy;

@@ -67,12 +67,12 @@ reasons! {
     WrongPickupPoint = "WRONG_PICKUP_POINT",
     /// The events at that cursor have been archived.
     CursorExpired = "CURSOR_EXPIRED",
-    /// Nobody is signed in.
+    /// The caller did not prove its identity. Only a proxy says so today; the
+    /// CLI reports it.
     Unauthenticated = "UNAUTHENTICATED",
-    /// Whoever is signed in may not do this.
+    /// The caller may not do this. Only a proxy says so today; the CLI reports
+    /// it.
     PermissionDenied = "PERMISSION_DENIED",
-    /// The caller asks too often.
-    RateLimited = "RATE_LIMITED",
     /// The service has more work than it can take.
     Overloaded = "OVERLOADED",
     /// The request is larger than allowed.
@@ -116,7 +116,6 @@ impl Reason {
             | R::CursorExpired
             | R::Unauthenticated
             | R::PermissionDenied
-            | R::RateLimited
             | R::Overloaded
             | R::TooLarge
             | R::Unavailable

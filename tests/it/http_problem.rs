@@ -33,7 +33,7 @@ async fn every_reason_has_a_problem() {
             _ => Refusal::new(*reason, "a sentence"),
         }
         .with("order_id", "1");
-        let retryable = matches!(reason, Reason::RateLimited | Reason::Overloaded | Reason::Unavailable);
+        let retryable = matches!(reason, Reason::Overloaded | Reason::Unavailable);
         if retryable {
             refusal = refusal.retry_after(Duration::from_millis(1200));
         }

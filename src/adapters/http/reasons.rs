@@ -45,7 +45,6 @@ pub const fn explain(reason: Reason) -> Explanation {
         Reason::CursorExpired => CURSOR_EXPIRED,
         Reason::Unauthenticated => UNAUTHENTICATED,
         Reason::PermissionDenied => PERMISSION_DENIED,
-        Reason::RateLimited => RATE_LIMITED,
         Reason::Overloaded => OVERLOADED,
         Reason::TooLarge => TOO_LARGE,
         Reason::Unavailable => UNAVAILABLE,
@@ -165,11 +164,6 @@ const PERMISSION_DENIED: Explanation = Explanation {
     remedy: "Ask the administrator of the installation for the permission.",
 };
 
-const RATE_LIMITED: Explanation = Explanation {
-    title: "Too many requests",
-    meaning: "The caller exceeded its request rate. The request had no effect.",
-    remedy: "Wait for the time in the header `retry-after`, then repeat the request.",
-};
 
 const OVERLOADED: Explanation = Explanation {
     title: "Service overloaded",

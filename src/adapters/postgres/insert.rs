@@ -133,7 +133,7 @@ impl<'a> NewEvents<'a> {
             columns.event_id.push(Uuid::from_u128(event.event_id.0));
             columns.order_id.push(event.order.order_id.as_str());
             columns.actor_kind.push(event.actor.kind.name());
-            columns.actor_id.push(&event.actor.id);
+            columns.actor_id.push(event.actor.id.as_str());
             columns.request_id.push(event.request_id.as_ref().map(RequestId::as_str));
             columns.occurred_at.push(event.occurred_at.micros());
             columns.body.push(event_body(event));

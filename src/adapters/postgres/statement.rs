@@ -303,7 +303,7 @@ impl<'a> Appended<'a> {
         self.sequence.push(event.sequence);
         self.event_type.push(type_text(event.event_type));
         self.actor_kind.push(event.actor.kind.name());
-        self.actor_id.push(&event.actor.id);
+        self.actor_id.push(event.actor.id.as_str());
         self.request_id.push(event.request_id.as_ref().map(RequestId::as_str));
         self.occurred_at.push(event.occurred_at.micros());
         self.body.push(event_body(event));

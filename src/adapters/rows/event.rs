@@ -5,7 +5,7 @@ use prost::Message as _;
 
 use super::{Fault, instant, order};
 use crate::adapters::proto_mapping;
-use crate::domain::{Actor, ActorKind, Event, EventId, EventType, OrderId, RequestId, Traceparent};
+use crate::domain::{Actor, ActorId, ActorKind, Event, EventId, EventType, RequestId, Traceparent};
 use crate::ports::{LoggedEvent, Position};
 use crate::proto::v1;
 
@@ -55,7 +55,7 @@ impl From<&Event> for EventRow {
             sequence: event.sequence,
             event_type: type_text(event.event_type).to_owned(),
             actor_kind: event.actor.kind.name().to_owned(),
-            actor_id: event.actor.id.clone(),
+            actor_id: String::from(&event.actor.id),
             request_id: event.request_id.as_ref().map(Into::into),
             occurred_at: event.occurred_at.micros(),
             body: event_body(event),
@@ -91,7 +91,7 @@ impl TryFrom<EventRow> for Event {
             .ok_or_else(|| Fault::new("type", format!("is no type: {:?}", row.event_type)))?;
         let kind = ActorKind::parse(&row.actor_kind)
             .ok_or_else(|| Fault::new("actor_kind", format!("is no kind: {:?}", row.actor_kind)))?;
-        OrderId::parse(&row.actor_id).map_err(|why| Fault::new("actor_id", why))?;
+        let actor_id = ActorId::parse(&row.actor_id).map_err(|why| Fault::new("actor_id", why))?;
         let request_id = row
             .request_id
             .map(|key| RequestId::parse(&key).map_err(|why| Fault::new("request_id", why)))
@@ -111,7 +111,7 @@ impl TryFrom<EventRow> for Event {
             event_type,
             sequence: row.sequence,
             occurred_at: instant("occurred_at", row.occurred_at)?,
-            actor: Actor { kind, id: row.actor_id },
+            actor: Actor { kind, id: actor_id },
             request_id,
             traceparent,
             order,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Fault, order};
 use crate::adapters::proto_mapping;
 use crate::domain::{
-    Actor, ActorKind, Event, EventId, EventType, OrderId, RequestId, Timestamp, Traceparent,
+    Actor, ActorId, ActorKind, Event, EventId, EventType, RequestId, Timestamp, Traceparent,
 };
 use crate::proto::{json, v1};
 
@@ -34,7 +34,7 @@ pub fn event_from_message(
     let actor = message.actor.as_ref().ok_or_else(|| missing("actor"))?;
     let kind = ActorKind::parse(&actor.kind)
         .ok_or_else(|| Fault::new("actor.kind", format!("is no kind: {:?}", actor.kind)))?;
-    OrderId::parse(&actor.id).map_err(|why| Fault::new("actor.id", why))?;
+    let actor_id = ActorId::parse(&actor.id).map_err(|why| Fault::new("actor.id", why))?;
     let request_id = message.request_id.as_deref().filter(|text| !text.is_empty());
     let request_id = request_id.map(RequestId::parse).transpose();
     let body = message.order.as_ref().ok_or_else(|| missing("order"))?;
@@ -53,7 +53,7 @@ pub fn event_from_message(
         sequence: message.sequence,
         occurred_at: occurred_at
             .ok_or_else(|| Fault::new("occurred_at", "is not within the years 1 to 9999"))?,
-        actor: Actor { kind, id: actor.id.clone() },
+        actor: Actor { kind, id: actor_id },
         request_id: request_id.map_err(|why| Fault::new("request_id", why))?,
         traceparent,
         order,

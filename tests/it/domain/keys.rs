@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use pvz::domain::{
-    Accept, Actor, ActorKind, Answer, BatchMode, Command, Content, Form, Grams, Method, Money, OrderIds,
+    Accept, Actor, ActorId, ActorKind, Answer, BatchMode, Command, Content, Form, Grams, Method, Money, OrderIds,
     Reason,
 };
 
@@ -156,7 +156,7 @@ fn the_actor_and_the_order_of_packaging_do_not_count_and_the_first_actor_stays()
     let row = |packaging: &[&str]| Accept { packaging: codes(packaging), ..accepted("none1") };
     let first = world.ask(accept(row(&["film", "bag"])).key("key-1"));
     assert!(first.answer.is_ok());
-    let courier = Actor { kind: ActorKind::Courier, id: "courier1".to_owned() };
+    let courier = Actor { kind: ActorKind::Courier, id: ActorId::parse("courier1").unwrap() };
     let again = world.ask(Ask { actor: courier, ..accept(row(&["bag", "film"])).key("key-1") });
     assert_eq!((again.replayed, again.answer), (true, first.answer));
     let dump = world.dump();

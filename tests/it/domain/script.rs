@@ -2,7 +2,7 @@
 //! keys, so that they meet, and jumps of the clock to where rules change.
 
 use proptest::prelude::*;
-use pvz::domain::{Accept, Actor, ActorKind, BatchMode, Grams, Money, RequestId};
+use pvz::domain::{Accept, Actor, ActorId, ActorKind, BatchMode, Grams, Money, RequestId};
 
 use super::model::{Model, Step};
 use crate::support::commands::{
@@ -109,7 +109,7 @@ fn key() -> impl Strategy<Value = Option<RequestId>> {
 }
 
 fn actor() -> impl Strategy<Value = Actor> {
-    prop::sample::select(&ActorKind::ALL[..]).prop_map(|kind| Actor { kind, id: "a1".to_owned() })
+    prop::sample::select(&ActorKind::ALL[..]).prop_map(|kind| Actor { kind, id: ActorId::parse("a1").unwrap() })
 }
 
 fn mode() -> impl Strategy<Value = BatchMode> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 use pvz::adapters::kafka::{Encoding, KafkaOptions, KafkaSink, asyncapi_document};
-use pvz::domain::{Actor, ActorKind, Event, EventId, Grams, Money, Order, OrderState, RequestId};
+use pvz::domain::{Actor, ActorId, ActorKind, Event, EventId, Grams, Money, Order, OrderState, RequestId};
 use pvz::ports::{EventSink as _, LoggedEvent, Position};
 use pvz::proto::v1;
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ fn events() -> Vec<Event> {
     let bare = [&bare, &sold, &returned(&sold, 12), &expired].map(event);
     let kinds = ActorKind::ALL.into_iter().cycle();
     let full = full.into_iter().zip(kinds).map(|(event, kind)| Event {
-        actor: Actor { kind, id: format!("{}-1", kind.name()) },
+        actor: Actor { kind, id: ActorId::parse(&format!("{}-1", kind.name())).unwrap() },
         request_id: RequestId::parse("a-key").ok(),
         traceparent: Some(traceparent()),
         ..event
