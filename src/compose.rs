@@ -175,7 +175,7 @@ pub async fn start(
     let writer = writer(config, &store, &clock, &ids, &policy);
     spawn_workers(&writer, config.writer.workers.unwrap_or(store.workers), life);
     let tokens = PageTokens::new(secret);
-    let operated = operate(&store, sink.as_ref(), Arc::clone(&clock), tokens.clone());
+    let operated = operate(&store, Arc::clone(&sink), Arc::clone(&clock), tokens.clone());
     let calls = CallContext::new(Arc::clone(&ids), config.server.request_timeout, life.soft().clone());
     let imports = ImportService::new(calls.clone(), ImportOrders::new(writer.clone(), life.soft().clone()));
     let service = GrpcOrderService {
@@ -256,11 +256,10 @@ fn spawn_admin(
 /// What operators can do about the sink.
 fn operate(
     store: &Store,
-    sink: Option<&Arc<dyn EventSink>>,
+    sink: Arc<dyn EventSink>,
     clock: Arc<dyn Clock>,
     tokens: PageTokens,
 ) -> OperateOutbox {
-    let sink = sink.map(|sink| sink.name().to_owned()).unwrap_or_default();
     OperateOutbox::new(Arc::clone(&store.log), Arc::clone(&store.outbox), clock, tokens, sink)
 }
 

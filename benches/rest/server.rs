@@ -14,6 +14,7 @@ use pvz::adapters::api::{CallContext, ImportService};
 use pvz::adapters::grpc::{self, GrpcOptions, GrpcOrderService};
 use pvz::adapters::http::{self, HttpOptions};
 use pvz::adapters::memory::MemoryStore;
+use pvz::adapters::null::NullSink;
 use pvz::adapters::system::{SystemClock, SystemIds};
 use pvz::app::{
     ImportOrders, OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness, Writer,
@@ -96,7 +97,7 @@ fn service(
     let nothing = || futures::future::ready(Ok(None)).boxed();
     let statistics = ReadStatistics::new(Box::new(nothing), Arc::clone(&dyn_clock), tokens.clone());
     let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));
-    let outbox = OperateOutbox::new(log, kept, dyn_clock, tokens, String::new());
+    let outbox = OperateOutbox::new(log, kept, dyn_clock, tokens, Arc::new(NullSink));
     let imports = ImportService::new(calls.clone(), ImportOrders::new(writer.clone(), stop.clone()));
     Ok(GrpcOrderService { calls, writer, imports, orders, events, statistics, outbox, policy })
 }

@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod lock_file;
 pub mod memory;
 pub mod metered;
+pub mod null;
 pub mod optimistic_insert;
 pub mod postgres;
 pub mod proto_mapping;

@@ -165,7 +165,7 @@ pub fn dead_letter(letter: &DeadLetter) -> v1::DeadLetter {
         sequence: letter.sequence,
         cursor: letter.position.0.to_string(),
         cause: letter.cause.clone(),
-        buried_at: Some(timestamp(letter.buried_at)),
+        buried_at: Some(timestamp(letter.refused_at)),
         resolution: resolution.map(Into::into),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::page_token::PagePosition;
 use super::{PageTokens, refuse};
 use crate::domain::{OrderId, Reason, Refusal};
-use crate::ports::{Clock, DeadLetter, EventLog, Outbox, OutboxStatus, Position, Resolution};
+use crate::ports::{Clock, DeadLetter, EventLog, EventSink, Outbox, OutboxStatus, Position, Resolution};
 
 /// The use cases of operators.
 #[derive(Clone)]
@@ -14,18 +14,21 @@ pub struct OperateOutbox {
     outbox: Arc<dyn Outbox>,
     clock: Arc<dyn Clock>,
     tokens: PageTokens,
-    /// The name of the sink; empty if events are sent nowhere.
-    sink: String,
+    sink: Arc<dyn EventSink>,
 }
 
 /// How far events were published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxReport {
-    /// The name of the sink; empty if events are sent nowhere.
+    /// The name of the sink.
     pub sink: String,
-    /// The last event of the log.
+    /// The position of the last event of the log.
     pub head: Position,
-    /// How old the oldest event is that waits, in seconds.
+    /// An upper bound of the events that wait for the sink: positions may skip
+    /// numbers. 0 for a sink that discards events.
+    pub lag_events: i64,
+    /// The age of the oldest event that waits for the sink, in seconds; 0 if
+    /// none waits.
     pub lag_seconds: i64,
     /// The rest, if a relay was ever there.
     pub status: Option<OutboxStatus>,
@@ -40,22 +43,14 @@ pub struct DeadLetterPage {
     pub next_page_token: String,
 }
 
-impl OutboxReport {
-    /// How many events wait at most: positions may skip numbers.
-    pub fn lag_events(&self) -> i64 {
-        let cursor = self.status.as_ref().map_or(Position(0), |status| status.cursor);
-        if self.sink.is_empty() { 0 } else { (self.head.0 - cursor.0).max(0) }
-    }
-}
-
 impl OperateOutbox {
-    /// The use cases for the sink of that name.
+    /// The use cases for that sink.
     pub fn new(
         log: Arc<dyn EventLog>,
         outbox: Arc<dyn Outbox>,
         clock: Arc<dyn Clock>,
         tokens: PageTokens,
-        sink: String,
+        sink: Arc<dyn EventSink>,
     ) -> Self {
         Self { log, outbox, clock, tokens, sink }
     }
@@ -66,17 +61,18 @@ impl OperateOutbox {
     /// What the store fails with.
     pub async fn report(&self) -> Result<OutboxReport, Refusal> {
         let head = self.log.head().await.map_err(|error| refuse(&error))?;
-        let status = self.outbox.status(&self.sink).await.map_err(|error| refuse(&error))?;
-        let mut lag_seconds = 0;
-        if !self.sink.is_empty() {
+        let status = self.outbox.status(self.sink.name()).await.map_err(|error| refuse(&error))?;
+        let (mut lag_events, mut lag_seconds) = (0, 0);
+        if !self.sink.discards() {
             let cursor = status.as_ref().map_or(Position(0), |status| status.cursor);
+            lag_events = (head.0 - cursor.0).max(0);
             let waiting = self.log.feed(cursor, 1).await.map_err(|error| refuse(&error))?;
             if let Some(oldest) = waiting.first() {
                 let micros = self.clock.now().micros() - oldest.event.occurred_at.micros();
                 lag_seconds = (micros / 1_000_000).max(0);
             }
         }
-        Ok(OutboxReport { sink: self.sink.clone(), head, lag_seconds, status })
+        Ok(OutboxReport { sink: self.sink.name().to_owned(), head, lag_events, lag_seconds, status })
     }
 
     /// A page of the dead letters.
@@ -85,13 +81,13 @@ impl OperateOutbox {
     /// `VALIDATION_FAILED` for a token of another list, and what the store
     /// fails with.
     pub async fn letters(&self, limit: usize, token: &str) -> Result<DeadLetterPage, Refusal> {
-        let bound = format!("letters|{}", self.sink);
+        let bound = format!("letters|{}", self.sink.name());
         let after = if token.is_empty() {
             None
         } else {
             OrderId::parse(&self.tokens.decode(&bound, token)?.order_id).ok()
         };
-        let found = self.outbox.dead_letters(&self.sink, after.as_ref(), limit + 1).await;
+        let found = self.outbox.dead_letters(self.sink.name(), after.as_ref(), limit + 1).await;
         let mut letters = found.map_err(|error| refuse(&error))?;
         let mut next_page_token = String::new();
         if letters.len() > limit {
@@ -110,7 +106,7 @@ impl OperateOutbox {
     /// # Errors
     /// `ORDER_NOT_FOUND` if the order has none, and what the store fails with.
     pub async fn resolve(&self, order_id: &OrderId, resolution: Resolution) -> Result<(), Refusal> {
-        let resolved = self.outbox.resolve(&self.sink, order_id, resolution).await;
+        let resolved = self.outbox.resolve(self.sink.name(), order_id, resolution).await;
         if resolved.map_err(|error| refuse(&error))? {
             tracing::info!(%order_id, ?resolution, "an operator decided about a dead letter");
             return Ok(());

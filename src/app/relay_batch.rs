@@ -50,7 +50,7 @@ impl Waiting {
                     let (sequence, position) = (logged.event.sequence, logged.position);
                     let (order_id, refused_at) = (order_id.clone(), clock.now());
                     let letter =
-                        DeadLetter { order_id, sequence, position, cause, buried_at, resolution: None };
+                        DeadLetter { order_id, sequence, position, cause, refused_at, resolution: None };
                     letters.insert(letter.order_id.clone(), letter);
                 }
             }

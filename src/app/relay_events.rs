@@ -128,6 +128,9 @@ impl RelayEvents {
     /// Works until `stop` is cancelled. Then it publishes what is there, for a
     /// short while; what is left is published after the next start.
     pub async fn run(self, stop: CancellationToken) {
+        if self.sink.discards() {
+            return;
+        }
         let sink = self.sink.name();
         let mut failures = 0;
         while !stop.is_cancelled() {

@@ -42,14 +42,17 @@ pub fn instant(text: &str) -> Option<Timestamp> {
 /// What a consumer did, once it has ended.
 pub type Consumed = tokio::sync::oneshot::Receiver<Ingested>;
 
-/// Where the consumer's events come from; `None` if none are sent.
-fn source(config: &Config) -> Result<Option<Arc<dyn EventSource>>, StartError> {
+/// Opens the source of the consumer's events.
+///
+/// # Errors
+/// No events are published, or the source cannot be opened as configured.
+fn source(config: &Config) -> Result<Arc<dyn EventSource>, StartError> {
     let source: Arc<dyn EventSource> = match &config.events.url {
-        EventsUrl::None => return Ok(None),
+        EventsUrl::None => return Err(StartError::NoSource),
         EventsUrl::Journal(folder) => Arc::new(JournalSource::new(folder)),
         EventsUrl::Kafka(url) => Arc::new(kafka_source(url, config)?),
     };
-    Ok(Some(Arc::new(MeteredSource::new(source))))
+    Ok(Arc::new(MeteredSource::new(source)))
 }
 
 /// The configuration with the consumer's store in the place of the orders'.
@@ -69,7 +72,7 @@ pub async fn follow(
     config: &Config,
     seen: impl Fn(&str) + Send + Sync + 'static,
 ) -> Result<JoinSet<()>, StartError> {
-    let source = source(config)?.ok_or(StartError::NoSource)?;
+    let source = source(config)?;
     let seen = Arc::new(seen);
     let mut readers = JoinSet::new();
     for partition in source.partitions().await.map_err(StartError::Source)? {
@@ -119,7 +122,7 @@ pub async fn consume(
     let metrics = Metrics::install()?;
     names::describe();
     make_data_dir(&config.data_dir).await?;
-    let source = source(config)?.ok_or(StartError::NoSource)?;
+    let source = source(config)?;
     let store = Store::open(&of_consumer(config)).await?;
     let listener = listen(config.consumer.admin_addr, "consumer.admin_addr").await?;
     let addr = listener.local_addr().map_err(|cause| StartError::Listen {
@@ -150,7 +153,7 @@ pub(super) async fn beside(config: &Config, life: &Lifecycle) -> Result<OpenInbo
     if !config.consumer.in_process {
         return Ok(opener(config));
     }
-    let source = source(config)?.ok_or(StartError::NoSource)?;
+    let source = source(config)?;
     let inbox = Store::open(&of_consumer(config)).await?.inbox;
     let options = ConsumeOptions { start: Start::Earliest, rewind: false, once: false };
     let ingest = ingest(config, source, Arc::clone(&inbox), options);

@@ -11,6 +11,7 @@ use crate::adapters::kafka::{
     Encoding, KafkaConnection, KafkaOptions, KafkaSink, KafkaSource, Login, Mechanism, Security, Tls,
 };
 use crate::adapters::metered::{MeteredOutbox, MeteredSink, OutboxGauges};
+use crate::adapters::null::NullSink;
 use crate::adapters::system::SystemClock;
 use crate::app::{NotifyReplicas, OperateOutbox, RelayEvents, RelayOptions, Writer};
 use crate::config::{
@@ -19,14 +20,13 @@ use crate::config::{
 use crate::lifecycle::Lifecycle;
 use crate::ports::{Clock, EventSink, Outbox, PortError};
 
-/// Opens the place for events; `None` if nothing is sent, so that nothing
-/// relays either.
-pub(super) async fn sink(
-    config: &Config,
-    life: &Lifecycle,
-) -> Result<Option<Arc<dyn EventSink>>, StartError> {
+/// Opens the event sink.
+///
+/// # Errors
+/// The sink cannot be opened as configured.
+pub(super) async fn sink(config: &Config, life: &Lifecycle) -> Result<Arc<dyn EventSink>, StartError> {
     let sink: Arc<dyn EventSink> = match &config.events.url {
-        EventsUrl::None => return Ok(None),
+        EventsUrl::None => return Ok(Arc::new(NullSink)),
         EventsUrl::Kafka(url) => {
             let sink = Arc::new(KafkaSink::new(kafka_options(url, config)?));
             let (greeted, soft) = (Arc::clone(&sink), life.soft().clone());
@@ -43,7 +43,7 @@ pub(super) async fn sink(
             Arc::new(journal)
         }
     };
-    Ok(Some(Arc::new(MeteredSink::new(sink))))
+    Ok(Arc::new(MeteredSink::new(sink)))
 }
 
 fn kafka_options(url: &KafkaUrl, config: &Config) -> Result<KafkaOptions, StartError> {
@@ -94,22 +94,19 @@ pub(super) fn kafka_source(url: &KafkaUrl, config: &Config) -> Result<KafkaSourc
 /// How often monitoring is told how far the sink is behind.
 const GAUGE_PERIOD: Duration = Duration::from_secs(5);
 
-/// Everything that brings events to the sink, until `stop` is cancelled; what
-/// wakes for other replicas' commits is there without a sink, too.
+/// Spawns the notifications among replicas, the relay and the outbox gauges.
+/// They run until `stop` is cancelled.
 pub(super) fn spawn_publishing(
     store: &Store,
-    sink: Option<Arc<dyn EventSink>>,
+    sink: Arc<dyn EventSink>,
     operate: OperateOutbox,
     clock: Arc<dyn Clock>,
     writer: &Writer,
     life: &Lifecycle,
     stop: &CancellationToken,
 ) {
-    if let Some(news) = &store.news {
-        let sharer = NotifyReplicas::new(Arc::clone(news), writer.commit_counter());
-        life.spawn_until_done("news", sharer.run(stop.clone()));
-    }
-    let Some(sink) = sink else { return };
+    let replicas = NotifyReplicas::new(Arc::clone(&store.notifications), writer.commit_counter());
+    life.spawn_until_done("notifications", replicas.run(stop.clone()));
     let outbox: Arc<dyn Outbox> = Arc::new(MeteredOutbox::new(Arc::clone(&store.outbox)));
     let (log, committed, options) = (Arc::clone(&store.log), writer.committed(), RelayOptions::default());
     let relay = RelayEvents::new(log, outbox, sink, clock, committed, process_name(), options);
@@ -128,7 +125,7 @@ async fn show_gauges(operate: OperateOutbox) {
         // Why the store fails is told by whoever needs it more.
         if let Ok(report) = operate.report().await {
             let held_back = report.status.as_ref().map_or(0, |status| status.dead_letters);
-            gauges.show(report.lag_events(), report.lag_seconds, held_back);
+            gauges.show(report.lag_events, report.lag_seconds, held_back);
         }
         tokio::time::sleep(GAUGE_PERIOD).await;
     }

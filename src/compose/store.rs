@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::StartError;
 use crate::adapters::memory::MemoryStore;
+use crate::adapters::null::NullNotifications;
 use crate::adapters::postgres::{
     self, Authorities, Check, Encryption, PostgresNotifications, PostgresOptions, PostgresStore,
     ServerAddress, Tls,
@@ -24,8 +25,8 @@ pub struct Store {
     pub(super) inbox: Arc<dyn Inbox>,
     /// The outbox of the relay.
     pub(super) outbox: Arc<dyn Outbox>,
-    /// News among the replicas; none where one process has the store.
-    pub(super) news: Option<Arc<dyn CommitNotifications>>,
+    /// The notifications of commits among the replicas of the store.
+    pub(super) notifications: Arc<dyn CommitNotifications>,
     /// The default number of writer workers.
     pub(super) workers: usize,
 }
@@ -35,7 +36,7 @@ impl Store {
         let store = Arc::new(store);
         let (orders, log) = (Arc::<S>::clone(&store), Arc::<S>::clone(&store));
         let inbox = Arc::<S>::clone(&store);
-        Self { orders, log, inbox, outbox: store, news: None, workers }
+        Self { orders, log, inbox, outbox: store, notifications: Arc::new(NullNotifications), workers }
     }
 
     /// Opens the store for serving. Migrates its schema if `store.migrate` says so.
@@ -54,7 +55,8 @@ impl Store {
                     postgres::migrate(&options).await?;
                 }
                 let store = Self::new(PostgresStore::open(&options).await?, POSTGRES_WORKERS);
-                Ok(Self { news: Some(Arc::new(PostgresNotifications::new(&options))), ..store })
+                let notifications = Arc::new(PostgresNotifications::new(&options));
+                Ok(Self { notifications, ..store })
             }
         }
     }

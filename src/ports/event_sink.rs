@@ -13,6 +13,12 @@ pub trait EventSink: Send + Sync {
     /// What it is and where, for people.
     fn describe(&self) -> String;
 
+    /// Returns true if the sink discards every event. No event waits for such a
+    /// sink, and no relay works for it.
+    fn discards(&self) -> bool {
+        false
+    }
+
     /// Writes events, which are in the order of the log. After an event that
     /// was not acknowledged, no later one of its order is written.
     ///

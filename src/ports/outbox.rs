@@ -151,7 +151,7 @@ pub struct DeadLetter {
     /// Why the sink refused it, a sentence.
     pub cause: String,
     /// When.
-    pub buried_at: Timestamp,
+    pub refused_at: Timestamp,
     /// What an operator wants done with it.
     pub resolution: Option<Resolution>,
 }

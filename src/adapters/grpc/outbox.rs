@@ -7,11 +7,10 @@ use crate::proto::v1;
 
 /// Returns the message for a report.
 pub fn message(report: OutboxReport) -> v1::Outbox {
-    let lag_events = report.lag_events();
-    let OutboxReport { sink, head, lag_seconds, status } = report;
+    let OutboxReport { sink, head, lag_events, lag_seconds, status } = report;
     let cursor = status.as_ref().map_or(Position(0), |status| status.cursor);
     let mut outbox = v1::Outbox {
-        sink: if sink.is_empty() { "none:".to_owned() } else { sink },
+        sink,
         head_cursor: head.0.to_string(),
         published_cursor: cursor.0.to_string(),
         lag_events,

@@ -38,6 +38,10 @@ impl EventSink for MeteredSink {
         self.sink.describe()
     }
 
+    fn discards(&self) -> bool {
+        self.sink.discards()
+    }
+
     async fn publish(&self, events: &[LoggedEvent]) -> Delivery {
         let began = Instant::now();
         let delivery = self.sink.publish(events).await;

@@ -87,7 +87,7 @@ impl Outbox for PostgresStore {
     }
 
     async fn resolved_dead_letters(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
-        let query = resolved(sink, limit);
+        let query = resolved_dead_letters(sink, limit);
         on_connection!(self.readers, |connection| load_letters(&mut connection, &query))
     }
 

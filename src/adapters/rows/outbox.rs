@@ -47,7 +47,7 @@ impl TryFrom<DeadLetterRow> for DeadLetter {
             sequence: row.sequence,
             position: Position(row.position),
             cause: row.cause,
-            buried_at: instant("buried_at", row.buried_at)?,
+            refused_at: instant("buried_at", row.buried_at)?,
             resolution: row.resolution.map(parse).transpose()?,
         })
     }

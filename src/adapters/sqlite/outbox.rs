@@ -81,7 +81,7 @@ impl Outbox for SqliteStore {
     }
 
     async fn resolved_dead_letters(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
-        let query = resolved(sink, limit);
+        let query = resolved_dead_letters(sink, limit);
         self.readers.run(|connection| load_letters(connection, query)).await
     }
 

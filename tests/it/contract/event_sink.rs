@@ -1,4 +1,4 @@
-//! What every sink must do.
+//! The contract suite of `EventSink`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use futures::future::{BoxFuture, ready};
 use pvz::adapters::journal::Journal;
 use pvz::adapters::kafka::KafkaSink;
 use pvz::adapters::metered::MeteredSink;
+use pvz::adapters::null::NullSink;
 use pvz::domain::OrderId;
 use pvz::ports::{EventSink, LoggedEvent, Position, Receipt};
 
@@ -65,7 +66,7 @@ fn kafka() -> GivenSink {
     GivenSink { sink: Arc::new(KafkaSink::new(options)), read: Box::new(read) }
 }
 
-/// Runs each case on every adapter.
+/// Runs each case on every adapter that keeps events.
 macro_rules! on_every_sink {
     ($($case:ident,)*) => {
         mod of_a_script {
@@ -129,6 +130,7 @@ fn firsts(read: Vec<(OrderId, i64)>) -> BTreeMap<OrderId, Vec<i64>> {
 }
 
 async fn has_a_name_and_a_description(given: GivenSink) {
+    assert!(!given.sink.discards());
     assert!(!given.sink.name().is_empty());
     assert!(!given.sink.describe().is_empty());
 }
@@ -169,4 +171,18 @@ async fn goes_on_when_a_call_was_dropped(given: GivenSink) {
     let firsts = firsts((given.read)().await);
     assert_eq!(firsts.len(), 10);
     assert!(firsts.values().all(|sequences| *sequences == [1, 2, 3, 4]), "{firsts:?}");
+}
+
+#[tokio::test]
+async fn the_null_sink_acknowledges_every_event_and_says_that_it_discards_them() {
+    let measured = MeteredSink::new(Arc::new(NullSink));
+    for sink in [&NullSink as &dyn EventSink, &measured] {
+        assert!(sink.discards());
+        assert_eq!(sink.name(), "none:");
+        assert!(!sink.describe().is_empty());
+        let events = events(2);
+        let delivery = sink.publish(&events).await;
+        assert!(delivery.failure.is_none());
+        assert_eq!(delivery.receipts, vec![Receipt::Acknowledged; events.len()]);
+    }
 }

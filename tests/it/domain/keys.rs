@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use pvz::domain::{
-    Accept, Actor, ActorId, ActorKind, Answer, BatchMode, Command, Content, Form, Grams, Method, Money, OrderIds,
-    Reason,
+    Accept, Actor, ActorId, ActorKind, Answer, BatchMode, Command, Content, Form, Grams, Method, Money,
+    OrderIds, Reason,
 };
 
 use crate::support::commands::{

@@ -109,7 +109,8 @@ fn key() -> impl Strategy<Value = Option<RequestId>> {
 }
 
 fn actor() -> impl Strategy<Value = Actor> {
-    prop::sample::select(&ActorKind::ALL[..]).prop_map(|kind| Actor { kind, id: ActorId::parse("a1").unwrap() })
+    prop::sample::select(&ActorKind::ALL[..])
+        .prop_map(|kind| Actor { kind, id: ActorId::parse("a1").unwrap() })
 }
 
 fn mode() -> impl Strategy<Value = BatchMode> {

@@ -19,7 +19,7 @@ async fn what_was_archived_too_soon_is_waited_for_and_not_skipped() {
     let relay = scene.relay_of(log.clone(), scene.given.outbox());
     let failure = || async {
         let status = scene.given.outbox().status("scripted").await.unwrap().unwrap();
-        status.leader.and_then(|note| leader.failure).map(|(cause, _)| cause)
+        status.leader.and_then(|leader| leader.failure).map(|(cause, _)| cause)
     };
     while failure().await.as_deref() != Some("events were archived before the sink had them") {
         tokio::task::yield_now().await;

@@ -1,0 +1,54 @@
+//! Adapters of installations that do without a technology: "off" is a choice of
+//! adapter, so that no use case asks whether a port is there.
+
+use std::future::pending;
+
+use async_trait::async_trait;
+
+use crate::ports::{CommitNotifications, CommitNotifier, Delivery, EventSink, LoggedEvent, PortError};
+
+/// The sink of `events.url = "none:"`: discards every event.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NullSink;
+
+#[async_trait]
+impl EventSink for NullSink {
+    fn name(&self) -> &'static str {
+        "none:"
+    }
+
+    fn describe(&self) -> String {
+        "none: (events are not published)".to_owned()
+    }
+
+    fn discards(&self) -> bool {
+        true
+    }
+
+    async fn publish(&self, events: &[LoggedEvent]) -> Delivery {
+        Delivery::complete(events.len())
+    }
+}
+
+/// The notifications of a store that a single process uses: no other replica
+/// listens, and none ever notifies.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NullNotifications;
+
+#[async_trait]
+impl CommitNotifications for NullNotifications {
+    async fn listen(&self) -> Result<Box<dyn CommitNotifier>, PortError> {
+        Ok(Box::new(Self))
+    }
+}
+
+#[async_trait]
+impl CommitNotifier for NullNotifications {
+    async fn notify(&mut self) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn wait(&mut self) -> Result<(), PortError> {
+        pending().await
+    }
+}
