@@ -29,8 +29,8 @@ const RAISE_FENCE: &str = "INSERT INTO outbox_cursors (sink, fence, position) VA
 /// Takes the lead, unless somebody has it.
 pub(super) async fn take(connect_options: &ConnectOptions, sink: &str) -> Result<Option<Lease>, Error> {
     let client = connect_options.client().await?;
-    let taken: bool = client.query_one(TAKE, &[]).await?.try_get(0)?;
-    if !taken {
+    let acquired: bool = client.query_one(TAKE, &[]).await?.try_get(0)?;
+    if !acquired {
         return Ok(None);
     }
     let row = client.query_one(RAISE_FENCE, &[&sink]).await?;
