@@ -51,8 +51,8 @@ impl Connection {
         request
     }
 
-    /// Fails if the server has orders, unless `force`: nobody should fill the
-    /// store of a business by accident.
+    /// Fails if the server has orders, unless `force`, so that a run does not
+    /// fill a production store by accident.
     pub(super) async fn require_empty(&self, force: bool) -> Result<(), BenchError> {
         if force {
             return Ok(());

@@ -30,7 +30,7 @@ impl Latencies {
     }
 }
 
-/// What one stream of calls measured, or all of them together.
+/// The results of one stream of calls, or of all together.
 #[derive(Debug)]
 pub(super) struct Measured {
     /// Latencies of the calls that succeeded.

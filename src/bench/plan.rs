@@ -1,4 +1,4 @@
-//! What a run measures.
+//! The plan of a run.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl Scenario {
     }
 }
 
-/// What decides when a call begins.
+/// The pace of calls.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
     /// A fixed number of calls in flight: a call begins when another ends.
@@ -88,7 +88,7 @@ pub enum ServerPlan {
 pub struct Plan {
     /// The calls to make.
     pub scenario: Scenario,
-    /// When calls begin.
+    /// Pace of the calls.
     pub pace: Pace,
     /// Time before the measurement, under the same load.
     pub warm_up: Duration,
@@ -100,7 +100,7 @@ pub struct Plan {
     pub batch: u64,
     /// Connections that share the calls.
     pub connections: usize,
-    /// How to call the server.
+    /// Address, metadata and timeout of the calls.
     pub target: Target,
     /// Which server.
     pub server: ServerPlan,
@@ -127,7 +127,7 @@ pub struct RelayPlan {
     pub batch: u64,
     /// Connections that share the accepts.
     pub connections: usize,
-    /// How to call the servers that the run starts; its address is ignored.
+    /// Metadata and timeout of the calls. The address is ignored.
     pub target: Target,
     /// URL of the server's store; `None` for a temporary file.
     pub store: Option<String>,

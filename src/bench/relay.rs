@@ -39,7 +39,7 @@ impl Storage {
         let in_folder = |name: &str| folder.path().join(name).display().to_string();
         let events = match plan.events.as_deref() {
             None => format!("journal:{}", in_folder("events")),
-            // Never the topic of a business.
+            // Never a production topic.
             Some(kafka) if kafka.starts_with("kafka:") => topic_of_run(kafka, work.prefix()),
             Some(other) => other.to_owned(),
         };

@@ -61,7 +61,7 @@ pub(super) struct Work {
     send_times: Option<SendTimes>,
 }
 
-/// When each accept was sent, by order id.
+/// The send time of each accept, by order id.
 pub(super) type SendTimes = Arc<Mutex<HashMap<String, Instant>>>;
 
 /// The number of orders in a call that succeeded.

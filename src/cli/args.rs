@@ -11,7 +11,7 @@ use std::fmt;
 
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo};
 
-/// What the arguments request.
+/// The request that the arguments express.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Invocation {
     /// To run a command.
@@ -37,7 +37,15 @@ pub struct UsageError {
 impl UsageError {
     /// Creates the error from the message of argh.
     pub(super) fn from_argh(path: Vec<String>, message: &str) -> Self {
-        Self { path, message: message.trim().to_owned() }
+        let message = message.trim();
+        let message = match message.strip_prefix("One of the following subcommands must be present:") {
+            None => message.to_owned(),
+            Some(names) => {
+                let names: Vec<&str> = names.split_whitespace().filter(|name| *name != "help").collect();
+                format!("no command given; must be one of {}", names.join(", "))
+            }
+        };
+        Self { path, message }
     }
 }
 

@@ -1,7 +1,7 @@
 //! CSV (RFC 4180): a header, then one record per row.
 //!
 //! csv-core splits a record into fields. Records are framed line by line, so
-//! that an unclosed quote spoils its own line and not the rest of the file.
+//! that an unclosed quote affects one line and not the rest of the file.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead};
