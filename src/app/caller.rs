@@ -2,16 +2,16 @@ use tokio::time::Instant;
 
 use crate::domain::{Actor, Traceparent};
 
-/// Who asks, and until when an answer is of use.
+/// The caller of a use case.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Who asks.
+    /// The actor.
     pub actor: Actor,
-    /// Whose idempotency keys these are: the authenticated principal, or empty
-    /// while authentication is off.
+    /// The scope of idempotency keys: the authenticated principal, or empty while authentication
+    /// is off.
     pub scope: String,
-    /// The trace that the call belongs to, if the caller named one.
+    /// The trace of the call, if the caller sent one.
     pub traceparent: Option<Traceparent>,
-    /// When the caller stops waiting.
+    /// The deadline of the call.
     pub deadline: Instant,
 }

@@ -1,5 +1,5 @@
-//! Decides a batch in memory: commands in their order, each seeing the ones
-//! before it. Pure but for the clock, which is read once, and fresh ids.
+//! Decides a batch in memory: commands in order, each seeing the effects of those before it.
+//! Pure except for the clock, which is read once, and new ids.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use crate::ports::{
     Outcome, SortedKeys, Writes,
 };
 
-/// A command on its way into a batch.
+/// A command in a batch.
 #[derive(Debug, Clone)]
 pub struct Entry {
     command: Command,
@@ -25,7 +25,7 @@ pub struct Entry {
     keyed: Option<Keyed>,
 }
 
-/// What a command with a `request_id` is recognised by.
+/// The idempotency key and content hashes of a command.
 #[derive(Debug, Clone)]
 struct Keyed {
     key: IdempotencyKey,
@@ -35,7 +35,7 @@ struct Keyed {
 }
 
 impl Entry {
-    /// A well-formed command, who asked, and under which key.
+    /// Returns an entry for a well-formed command.
     pub fn new(
         command: Command,
         actor: Actor,
@@ -54,17 +54,17 @@ impl Entry {
         Self { command, actor, traceparent: None, keyed }
     }
 
-    /// The same as part of a trace, which counts for nothing but the events.
+    /// Adds the trace of the call, which is stored with the events only.
     pub fn traced(self, traceparent: Option<Traceparent>) -> Self {
         Self { traceparent, ..self }
     }
 
-    /// The orders that the command names.
+    /// Returns the orders that the command names.
     pub fn order_ids(&self) -> &[OrderId] {
         self.command.order_ids()
     }
 
-    /// The key of its idempotency record.
+    /// Returns the key of its idempotency record.
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
         self.keyed.as_ref().map(|keyed| &keyed.key)
     }
@@ -74,8 +74,7 @@ impl Entry {
     }
 }
 
-/// The first 16 bytes of the SHA-256: enough that nobody finds two contents
-/// with one hash.
+/// Returns the first 16 bytes of the SHA-256, long enough that collisions cannot be found.
 fn hash(text: &str) -> [u8; 16] {
     let digest = Sha256::digest(text.as_bytes());
     let mut short = [0; 16];
@@ -86,7 +85,7 @@ fn hash(text: &str) -> [u8; 16] {
 /// Decides a batch of entries.
 pub struct BatchDecider {
     entries: Vec<Arc<Entry>>,
-    /// What the entries name: all that they can change.
+    /// The keys that the entries name. A decision changes no others.
     order_ids: SortedKeys<OrderId>,
     idempotency_keys: SortedKeys<IdempotencyKey>,
     policy: Arc<Policy>,
@@ -95,7 +94,7 @@ pub struct BatchDecider {
 }
 
 impl BatchDecider {
-    /// A decider of these entries.
+    /// Returns a decider of these entries.
     pub fn new(
         entries: Vec<Arc<Entry>>,
         policy: Arc<Policy>,
@@ -107,13 +106,13 @@ impl BatchDecider {
         Self { entries, order_ids, idempotency_keys, policy, clock, ids }
     }
 
-    /// What the entries name, for the store to load and lock.
+    /// Returns the keys for the store to load and lock.
     pub fn batch(&self) -> Batch {
         let (order_ids, idempotency_keys) = (self.order_ids.clone(), self.idempotency_keys.clone());
         Batch { order_ids, idempotency_keys, creates_orders: self.creates_orders() }
     }
 
-    /// Whether the first command on each order makes it.
+    /// Returns true if the first command on each order creates it.
     fn creates_orders(&self) -> bool {
         let mut made = HashSet::new();
         let makes = |entry: &Arc<Entry>| entry.command.creates_orders();
@@ -143,17 +142,16 @@ impl Decide for BatchDecider {
     }
 }
 
-/// A batch while it is decided.
+/// The state of a batch while it is decided.
 struct Work<'a> {
     now: Timestamp,
     decider: &'a BatchDecider,
-    /// The orders and records as they are after the commands so far.
+    /// The orders and records after the commands decided so far.
     loaded: Loaded,
-    /// The version that each changed order was loaded with; `None` is a new
-    /// one.
+    /// The loaded version of each changed order; `None` for a new order.
     versions: HashMap<OrderId, Option<i64>>,
     events: Vec<Event>,
-    /// The records that are new.
+    /// The new records.
     records: HashMap<IdempotencyKey, IdempotencyRecord>,
 }
 
@@ -173,10 +171,10 @@ impl Work<'_> {
         Outcome { answer, replayed: false }
     }
 
-    /// The answer to a `request_id` that was decided before.
+    /// Returns the stored answer to a repeated `request_id`.
     fn said_before(&self, keyed: &Keyed) -> Option<Outcome> {
         let record = self.records.get(&keyed.key).or_else(|| self.loaded.records.get(&keyed.key))?;
-        // A record of exactly that age still counts.
+        // A record that is exactly as old as the retention still counts.
         if self.now > record.created_at.plus(self.decider.policy.idempotency_retention) {
             return None;
         }
@@ -195,13 +193,13 @@ impl Work<'_> {
         })
     }
 
-    /// A panic in a decision is a bug that must cost its own command only.
+    /// A panic in a decision is a bug. It fails only its own command.
     fn decide(&mut self, entry: &Entry) -> CommandResult {
         let decided = catch_unwind(AssertUnwindSafe(|| {
             decide(&entry.command, &self.loaded.orders, self.now, &self.decider.policy)
         }));
         let Decision { changes, answer } = decided.unwrap_or_else(|_| {
-            tracing::error!(orders = ?entry.order_ids(), "a decision panicked");
+            tracing::error!(orders = ?entry.order_ids(), "panic in a decision");
             Err(Refusal::internal())
         })?;
         for change in changes {
@@ -276,8 +274,8 @@ mod tests {
     use super::{IdempotencyKey, IdempotencyRecord, Keyed, Method, RequestId, Timestamp, first_difference};
     use crate::domain::Answer;
 
-    /// The difference between a record and a command, each with a later field
-    /// `note` or without, and with another customer if `other`.
+    /// Returns the difference between a record and a command, each with or without a later field
+    /// `note`, and with another customer if `other` is set.
     fn difference(stored: Option<u8>, sent: Option<u8>, other: bool) -> Option<String> {
         let later = |note: Option<u8>| note.map(|note| ("note".to_owned(), [note; 16])).into_iter().collect();
         let (method, hashes) = (Method::AcceptReturn, vec![[0; 16], [u8::from(other); 16], [0; 16]]);

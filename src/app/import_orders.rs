@@ -124,7 +124,7 @@ async fn accept_row(
 ) -> Result<(Result<OrderView, Refusal>, bool), Refusal> {
     let caller = Caller { deadline: Instant::now() + ROW_TIMEOUT, ..caller };
     let command = Command::Import(ImportRow(accept));
-    let answer = match writer.submit(command, &caller, request_id, Admission::Patient).await {
+    let answer = match writer.submit(command, &caller, request_id, Admission::Wait).await {
         Ok(Outcome { answer, .. }) => answer,
         // A bug that one row triggers is that row's result; the others go on.
         Err(refusal) if refusal.reason == Reason::Internal => Err(refusal),

@@ -1,4 +1,4 @@
-//! What happens in the background so that nothing grows without bound.
+//! Background maintenance that keeps stored data bounded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::domain::{Policy, Timestamp};
 use crate::ports::{Clock, OrderStore, chain};
 
 const PAUSE: Duration = Duration::from_mins(1);
-/// Records removed in one step: a step must not hold up the writers.
+/// Records removed in one step, limited so that a step does not delay the writers.
 const STEP: usize = 1_000;
 
-/// Removes idempotency records that no longer count.
+/// Removes expired idempotency records and runs the store's own maintenance.
 pub struct Maintenance {
     store: Arc<dyn OrderStore>,
     clock: Arc<dyn Clock>,
@@ -20,27 +20,30 @@ pub struct Maintenance {
 }
 
 impl Maintenance {
-    /// Maintenance of a store.
+    /// Returns the maintenance of a store.
     pub fn new(store: Arc<dyn OrderStore>, clock: Arc<dyn Clock>, policy: Arc<Policy>) -> Self {
         Self { store, clock, policy }
     }
 
-    /// Works until the token is cancelled.
+    /// Runs until the token is cancelled.
     pub async fn run(self, stop: CancellationToken) {
         while stop.run_until_cancelled(self.step()).await.is_some() {}
     }
 
-    /// Does what is due, then waits for the next round.
+    /// Runs a round of maintenance, then waits for the next.
     async fn step(&self) {
         if let Err(error) = self.store.maintenance().await {
-            tracing::warn!(cause = chain(&error), "the maintenance of the store was not done");
+            tracing::warn!(cause = chain(&error), "store maintenance failed, retrying");
         }
         loop {
             match self.expire_idempotency_records(STEP).await {
                 Ok(removed) if removed == STEP => tokio::task::yield_now().await,
                 Ok(_) => break,
                 Err(error) => {
-                    tracing::warn!(cause = chain(&error), "idempotency records were not removed");
+                    tracing::warn!(
+                        cause = chain(&error),
+                        "removing expired idempotency records failed, retrying"
+                    );
                     break;
                 }
             }
@@ -48,11 +51,11 @@ impl Maintenance {
         tokio::time::sleep(PAUSE).await;
     }
 
-    /// Removes up to `limit` records that are older than the retention, and
-    /// says how many.
+    /// Removes up to `limit` records that are older than the retention, and returns their
+    /// number.
     ///
     /// # Errors
-    /// What the store fails with.
+    /// Returns the store's error.
     pub async fn expire_idempotency_records(&self, limit: usize) -> Result<usize, crate::ports::PortError> {
         let retention = i64::try_from(self.policy.idempotency_retention.as_micros()).unwrap_or(i64::MAX);
         let before = self.clock.now().micros().saturating_sub(retention);

@@ -1,5 +1,4 @@
-//! The use cases: what the service does, apart from who asks over which
-//! transport and which technology keeps it.
+//! The use cases, independent of transports and storage technologies.
 
 mod caller;
 mod decide_batch;

@@ -1,5 +1,5 @@
-//! News of commits, between the replicas of one store: what one commits wakes
-//! the relay and the watchers of the others.
+//! Notifications of commits among the replicas on one store: a commit on one replica wakes the
+//! relay and the watchers of the others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,45 +11,45 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ports::{CommitNotifications, PortError, chain};
 
-/// The least time between two messages; all commits in between share one.
+/// Minimum interval between two notifications. Commits within it share one.
 const APART: Duration = Duration::from_millis(15);
-/// The pause before a broken line is made again. Meanwhile everybody polls.
+/// Pause before a broken connection is opened again. Receivers poll in the meantime.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Tells other replicas of our commits, and wakes ours for theirs.
+/// Notifies other replicas of commits, and counts their notifications as commits.
 pub struct NotifyReplicas {
     news: Arc<dyn CommitNotifications>,
     committed: watch::Sender<u64>,
-    /// How many of the counts are not our own commits.
+    /// The part of the commit count that came from other replicas.
     heard: AtomicU64,
 }
 
 impl NotifyReplicas {
-    /// A sharer; `committed` counts our commits, and will count the others' as
-    /// well.
+    /// `committed` counts the commits of this replica; notifications of other replicas are added
+    /// to it.
     pub fn new(news: Arc<dyn CommitNotifications>, committed: watch::Sender<u64>) -> Self {
         Self { news, committed, heard: AtomicU64::new(0) }
     }
 
-    /// Works until `stop` is cancelled. A line that breaks is made again.
+    /// Runs until `stop` is cancelled. Opens a broken connection again.
     pub async fn run(self, stop: CancellationToken) {
         let mut broken = false;
         while let Some(ended) = stop.run_until_cancelled(self.share(&mut broken)).await {
-            // Once for each time that it breaks, however often it is tried.
+            // Logs once per outage, not once per attempt.
             if let Err(error) = ended
                 && !std::mem::replace(&mut broken, true)
             {
-                tracing::warn!(cause = chain(&error), "news of other replicas' commits are late");
+                tracing::warn!(cause = chain(&error), "notifications from other replicas are delayed");
             }
             stop.run_until_cancelled(sleep(PAUSE)).await;
         }
     }
 
-    /// Shares until the line breaks.
+    /// Sends and receives notifications until the connection fails.
     async fn share(&self, broken: &mut bool) -> Result<(), PortError> {
         let mut line = self.news.listen().await?;
         *broken = false;
-        // Whatever was committed while nobody listened.
+        // Commits may have happened while no connection was open.
         self.wake();
         let mut changed = self.committed.subscribe();
         let (mut told, mut next) = (0, Instant::now());
@@ -65,7 +65,7 @@ impl NotifyReplicas {
                     line.notify().await?;
                     next = Instant::now() + APART;
                 }
-                // It cannot be closed: we have a sender.
+                // The channel cannot be closed, because this struct holds a sender.
                 _ = changed.changed(), if own == told => {}
             }
         }
@@ -78,9 +78,9 @@ impl NotifyReplicas {
         });
     }
 
-    /// How many of the commits were ours.
+    /// Returns the number of this replica's commits.
     fn own(&self) -> u64 {
-        // Under the lock of the count, so that both are of one moment.
+        // Both numbers are read under the lock of the count, so that they match.
         let count = self.committed.borrow();
         *count - self.heard.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What operators see of the outbox, and what they can do about dead letters.
+//! The outbox use cases of operators: status and dead letters.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::{PageTokens, refuse};
 use crate::domain::{OrderId, Reason, Refusal};
 use crate::ports::{Clock, DeadLetter, EventLog, EventSink, Outbox, OutboxStatus, Position, Resolution};
 
-/// The use cases of operators.
+/// The outbox use cases.
 #[derive(Clone)]
 pub struct OperateOutbox {
     log: Arc<dyn EventLog>,
@@ -17,34 +17,34 @@ pub struct OperateOutbox {
     sink: Arc<dyn EventSink>,
 }
 
-/// How far events were published.
+/// The publishing status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxReport {
     /// The name of the sink.
     pub sink: String,
     /// The position of the last event of the log.
     pub head: Position,
-    /// An upper bound of the events that wait for the sink: positions may skip
-    /// numbers. 0 for a sink that discards events.
+    /// Upper bound of the number of events that wait for the sink, because positions may have
+    /// gaps. 0 for a sink that discards events.
     pub lag_events: i64,
     /// The age of the oldest event that waits for the sink, in seconds; 0 if
     /// none waits.
     pub lag_seconds: i64,
-    /// The rest, if a relay was ever there.
+    /// Cursor and leader, if a relay ever held the lease.
     pub status: Option<OutboxStatus>,
 }
 
 /// A page of dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetterPage {
-    /// The letters, by order id.
+    /// The dead letters, by order id.
     pub letters: Vec<DeadLetter>,
-    /// The token of the next page; empty: there is none.
+    /// The token of the next page; empty on the last page.
     pub next_page_token: String,
 }
 
 impl OperateOutbox {
-    /// The use cases for that sink.
+    /// Returns the use cases for a sink.
     pub fn new(
         log: Arc<dyn EventLog>,
         outbox: Arc<dyn Outbox>,
@@ -55,10 +55,10 @@ impl OperateOutbox {
         Self { log, outbox, clock, tokens, sink }
     }
 
-    /// How far events were published.
+    /// Returns the publishing status.
     ///
     /// # Errors
-    /// What the store fails with.
+    /// Returns the store's error.
     pub async fn report(&self) -> Result<OutboxReport, Refusal> {
         let head = self.log.head().await.map_err(|error| refuse(&error))?;
         let status = self.outbox.status(self.sink.name()).await.map_err(|error| refuse(&error))?;
@@ -75,11 +75,10 @@ impl OperateOutbox {
         Ok(OutboxReport { sink: self.sink.name().to_owned(), head, lag_events, lag_seconds, status })
     }
 
-    /// A page of the dead letters.
+    /// Returns a page of dead letters.
     ///
     /// # Errors
-    /// `VALIDATION_FAILED` for a token of another list, and what the store
-    /// fails with.
+    /// Returns `VALIDATION_FAILED` for a token of another list, or the store's error.
     pub async fn letters(&self, limit: usize, token: &str) -> Result<DeadLetterPage, Refusal> {
         let bound = format!("letters|{}", self.sink.name());
         let after = if token.is_empty() {
@@ -101,14 +100,14 @@ impl OperateOutbox {
         Ok(DeadLetterPage { letters, next_page_token })
     }
 
-    /// Decides about an order's dead letter; the relay does it soon.
+    /// Stores the decision about an order's dead letter. The relay carries it out shortly after.
     ///
     /// # Errors
-    /// `ORDER_NOT_FOUND` if the order has none, and what the store fails with.
+    /// Returns `ORDER_NOT_FOUND` if the order has no dead letter, or the store's error.
     pub async fn resolve(&self, order_id: &OrderId, resolution: Resolution) -> Result<(), Refusal> {
         let resolved = self.outbox.resolve(self.sink.name(), order_id, resolution).await;
         if resolved.map_err(|error| refuse(&error))? {
-            tracing::info!(%order_id, ?resolution, "an operator decided about a dead letter");
+            tracing::info!(%order_id, ?resolution, "operator resolved a dead letter");
             return Ok(());
         }
         let message = format!("order {order_id} has no dead letter");

@@ -1,5 +1,5 @@
-//! Page tokens: opaque, authenticated, bound to the filter of their list, and
-//! valid on every replica and after restarts.
+//! Page tokens: opaque, authenticated, bound to the filter of their list, and valid on every
+//! replica and after restarts.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,11 +13,10 @@ const DEFAULT_PAGE: usize = 50;
 pub const MAX_PAGE: i32 = 1_000;
 const TAG: usize = 16;
 
-/// How many items a page has for a `page_size`: 0 is 50, more than 1,000 is
-/// 1,000.
+/// Returns the number of items on a page: 50 for a `page_size` of 0, at most 1,000.
 ///
 /// # Errors
-/// A negative size.
+/// Returns an error for a negative size.
 pub fn page_limit(page_size: i32) -> Result<usize, &'static str> {
     match usize::try_from(page_size.min(MAX_PAGE)) {
         Ok(0) => Ok(DEFAULT_PAGE),
@@ -26,30 +25,29 @@ pub fn page_limit(page_size: i32) -> Result<usize, &'static str> {
     }
 }
 
-/// Makes and reads page tokens.
+/// Encodes and decodes page tokens.
 #[derive(Clone)]
 pub struct PageTokens {
     key: [u8; 32],
 }
 
-/// What a token carries: where the next page begins, and what "now" was when
-/// the traversal began.
+/// The content of a token: the position of the next page and the time of the first page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PagePosition {
     pub now: Timestamp,
     /// An instant in microseconds, or a sequence.
     pub key: i64,
-    /// Empty where the key is enough.
+    /// Empty if the key alone is unique.
     pub order_id: String,
 }
 
 impl PageTokens {
-    /// Tokens under a secret that all replicas share.
+    /// Returns tokens authenticated with a secret that all replicas share.
     pub fn new(secret: [u8; 32]) -> Self {
         Self { key: secret }
     }
 
-    /// The token of a position in the list that `filter` describes.
+    /// Encodes a position in the list that `filter` describes.
     pub(super) fn encode(&self, filter: &str, position: &PagePosition) -> String {
         let mut bytes = Vec::with_capacity(16 + position.order_id.len() + TAG);
         bytes.extend_from_slice(&position.now.micros().to_be_bytes());
@@ -60,7 +58,7 @@ impl PageTokens {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The position that a token names.
+    /// Decodes a token.
     pub(super) fn decode(&self, filter: &str, token: &str) -> Result<PagePosition, Refusal> {
         self.read(filter, token).ok_or_else(|| {
             Refusal::invalid("page_token", "is not one that this list gave out, or its filter has changed")
@@ -81,11 +79,11 @@ impl PageTokens {
     }
 
     fn tag(&self, filter: &str, body: &[u8]) -> Hmac<Sha256> {
-        // HMAC fills a short key up with zeros; so does this.
+        // HMAC pads a short key with zeros.
         let mut block = [0; 64];
         block[..32].copy_from_slice(&self.key);
         let mut mac = Hmac::<Sha256>::new(&block.into());
-        // The length keeps one filter's end from passing as a body's begin.
+        // The length separates the filter from the body.
         mac.update(&u64::try_from(filter.len()).unwrap_or(u64::MAX).to_be_bytes());
         mac.update(filter.as_bytes());
         mac.update(body);
@@ -94,7 +92,7 @@ impl PageTokens {
 }
 
 impl PagePosition {
-    /// The key of a list that is ordered by an instant and an id.
+    /// Returns the key of a list that is ordered by instant and id.
     pub(super) fn below(&self) -> Option<(Timestamp, OrderId)> {
         Some((Timestamp::from_micros(self.key)?, OrderId::parse(&self.order_id).ok()?))
     }

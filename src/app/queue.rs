@@ -1,14 +1,12 @@
-//! What waits for the writers. A worker takes all that waits, up to a limit;
-//! but commands on one order, or with one key, are never in two workers'
-//! hands, and go in order of arrival.
+//! The command queue. A worker takes all waiting commands, up to a limit. Commands on the same
+//! order, or with the same idempotency key, are never in two batches at once, and run in order
+//! of arrival.
 //!
-//! While nothing is under way, a command is taken at once, however few there
-//! are. Beside a batch that is under way, the next is closed late: a store
-//! commits one after the other, so what is taken early only waits there, and
-//! what comes meanwhile has to wait for the batch after that. Taken when it is
-//! nearly as large as the one before, the next one is there when that is done,
-//! and large: 77 commands in the place of 58, which makes a tenth to a fifth more
-//! accepts on PostgreSQL (benches/README.md).
+//! If no batch is running, a command is taken at once. While a batch is running, the next one is
+//! closed late: stores commit batches one after the other, so a batch that is closed early only
+//! waits in the store, and commands that arrive later wait for the batch after it. A batch that
+//! is closed when it is nearly as large as the running one is ready when that one is done, and
+//! larger (benches/README.md).
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
@@ -19,48 +17,48 @@ use tokio::time::Instant;
 
 use super::Entry;
 
-/// What commands compete for: the hash of an order id or of a record key. Two
-/// with one hash only wait for each other without need.
+/// A claim: the hash of an order id or of an idempotency key. Entries with the same claim run in
+/// order. A collision only makes a command wait.
 pub type Claim = u64;
 
-/// Everything that an entry competes for.
+/// Returns the claims of an entry.
 pub fn claims(entry: &Entry) -> Vec<Claim> {
     let orders = entry.order_ids().iter().map(hash);
     orders.chain(entry.idempotency_key().map(hash)).collect()
 }
 
 fn hash(value: &impl Hash) -> Claim {
-    /// Nobody can choose ids whose claims collide.
+    /// Random keys, so that clients cannot choose colliding ids.
     static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     KEYS.hash_one(value)
 }
 
-/// Which part of the batches under way must wait before it is taken beside
-/// them: three quarters of their average.
-const PART: (usize, usize) = (3, 4);
-/// How long a command is kept waiting for that at most. A batch of a hundred is
-/// done in about this time; one that is stuck keeps nobody.
-const PATIENCE: Duration = Duration::from_millis(2);
+/// The next batch is closed when it has three quarters of the average size of the running
+/// batches.
+const CLOSE_RATIO: (usize, usize) = (3, 4);
+/// Maximum time that a command waits for the batch to fill. A batch of a hundred takes about as
+/// long.
+const MAX_WAIT: Duration = Duration::from_millis(2);
 
-/// Something that waits, with its claims.
+/// A job with its claims.
 pub trait Claims {
-    /// What it competes for.
+    /// Returns the claims.
     fn claims(&self) -> &[Claim];
 }
 
-/// The queue, and what is in the workers' hands.
+/// The waiting jobs, and the claims of the running batches.
 #[derive(Debug)]
 pub struct Queue<J> {
     waiting: VecDeque<J>,
-    taken: HashSet<Claim, BuildHasherDefault<Hashed>>,
-    /// How many batches are under way, and of how many jobs in all.
-    batches: usize,
-    in_hand: usize,
-    /// Since when something waits that may be taken, as far as anybody looked.
-    since: Option<Instant>,
+    claimed: HashSet<Claim, BuildHasherDefault<Hashed>>,
+    /// The number of running batches, and of the jobs in them.
+    batches_running: usize,
+    jobs_running: usize,
+    /// The instant since which a job waits that may be taken.
+    waiting_since: Option<Instant>,
 }
 
-/// A claim is a hash already.
+/// A hasher for claims, which are hashes already.
 #[derive(Debug, Default)]
 struct Hashed(u64);
 
@@ -82,58 +80,64 @@ impl Hasher for Hashed {
 
 impl<J> Default for Queue<J> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), taken: HashSet::default(), batches: 0, in_hand: 0, since: None }
+        Self {
+            waiting: VecDeque::new(),
+            claimed: HashSet::default(),
+            batches_running: 0,
+            jobs_running: 0,
+            waiting_since: None,
+        }
     }
 }
 
 impl<J: Claims> Queue<J> {
-    /// Adds a job at the end, and says whether a worker must be told: because
-    /// what waits is due, or because nobody counts down to that yet.
+    /// Appends a job. Returns true if a worker must be woken: because the batch is due, or
+    /// because no worker waits for it to become due.
     pub fn push(&mut self, job: J) -> bool {
         self.waiting.push_back(job);
-        let first = self.since.is_none();
+        let first = self.waiting_since.is_none();
         if first {
-            self.since = Some(Instant::now());
+            self.waiting_since = Some(Instant::now());
         }
-        first || self.is_enough()
+        first || self.is_due()
     }
 
-    /// How long what waits is to wait yet; zero if it is to be taken now, and
-    /// `None` if nothing waits, or only what stands behind a batch under way.
+    /// Returns the time until the next batch is due; zero if it is due now, `None` if the queue
+    /// is empty or every job waits for a running batch.
     pub fn due_in(&self) -> Option<Duration> {
-        let since = self.since?;
-        Some(if self.is_enough() { Duration::ZERO } else { PATIENCE.saturating_sub(since.elapsed()) })
+        let since = self.waiting_since?;
+        Some(if self.is_due() { Duration::ZERO } else { MAX_WAIT.saturating_sub(since.elapsed()) })
     }
 
-    fn is_enough(&self) -> bool {
-        let (part, whole) = PART;
-        self.waiting.len() * self.batches * whole >= self.in_hand * part
+    fn is_due(&self) -> bool {
+        let (numerator, denominator) = CLOSE_RATIO;
+        self.waiting.len() * self.batches_running * denominator >= self.jobs_running * numerator
     }
 
-    /// Whether nothing waits.
+    /// Returns true if the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Takes up to `limit` jobs that no other worker stands in the way of, in
-    /// order of arrival. A job that must wait keeps back every later one that
-    /// shares a claim with it.
+    /// Takes up to `limit` jobs that share no claim with a running batch, in order of arrival. A
+    /// job that must wait keeps back every later job that shares a claim with it.
     pub fn take(&mut self, limit: usize) -> Vec<J> {
-        let batch: Vec<J> = if self.taken.is_empty() {
+        let batch: Vec<J> = if self.claimed.is_empty() {
             let count = limit.min(self.waiting.len());
             self.waiting.drain(..count).collect()
         } else {
             self.take_free(limit)
         };
-        self.taken.extend(batch.iter().flat_map(Claims::claims));
-        self.batches += usize::from(!batch.is_empty());
-        self.in_hand += batch.len();
-        self.since = if batch.is_empty() || self.waiting.is_empty() { None } else { Some(Instant::now()) };
+        self.claimed.extend(batch.iter().flat_map(Claims::claims));
+        self.batches_running += usize::from(!batch.is_empty());
+        self.jobs_running += batch.len();
+        self.waiting_since =
+            if batch.is_empty() || self.waiting.is_empty() { None } else { Some(Instant::now()) };
         batch
     }
 
     fn take_free(&mut self, limit: usize) -> Vec<J> {
-        let mut blocked = self.taken.clone();
+        let mut blocked = self.claimed.clone();
         let mut batch = Vec::new();
         let mut left = VecDeque::with_capacity(self.waiting.len());
         for job in self.waiting.drain(..) {
@@ -149,16 +153,16 @@ impl<J: Claims> Queue<J> {
         batch
     }
 
-    /// A batch of so many jobs, with those claims, is done.
+    /// Ends a batch: releases its jobs and claims.
     pub fn release<'a>(&mut self, jobs: usize, claims: impl IntoIterator<Item = &'a Claim>) {
-        self.batches -= 1;
-        self.in_hand -= jobs;
+        self.batches_running -= 1;
+        self.jobs_running -= jobs;
         for claim in claims {
-            self.taken.remove(claim);
+            self.claimed.remove(claim);
         }
-        // What stood behind it may be free.
-        if self.since.is_none() && !self.waiting.is_empty() {
-            self.since = Some(Instant::now());
+        // Jobs that waited for this batch may be free now.
+        if self.waiting_since.is_none() && !self.waiting.is_empty() {
+            self.waiting_since = Some(Instant::now());
         }
     }
 }
@@ -218,7 +222,7 @@ mod tests {
         assert_eq!(names(&queue.take(8)), [1, 2]);
     }
 
-    /// Pushes so many jobs, and says of which a worker is told.
+    /// Pushes jobs and returns those for which a worker was woken.
     fn told(queue: &mut Queue<Job>, jobs: std::ops::Range<u32>) -> Vec<u32> {
         jobs.filter(|n| queue.push(Job(*n, vec![u64::from(*n)]))).collect()
     }
@@ -237,11 +241,11 @@ mod tests {
         told(&mut queue, 0..8);
         let first = queue.take(8);
         assert_eq!(queue.due_in(), None);
-        // The first is told of, so that somebody counts down.
+        // The first wakes a worker, which waits for the batch to become due.
         assert_eq!(told(&mut queue, 10..17), [10, 15, 16]);
         assert_eq!(queue.due_in(), Some(Duration::ZERO));
         let second = queue.take(8);
-        // Of eight and of seven, three quarters are six.
+        // The average of 8 and 7, times three quarters, is 6.
         assert_eq!(told(&mut queue, 20..26), [20, 25]);
         assert_eq!(second.len(), 7);
         queue.release(first.len(), first.iter().flat_map(Claims::claims));
@@ -255,14 +259,14 @@ mod tests {
         told(&mut queue, 0..8);
         queue.take(8);
         told(&mut queue, 10..11);
-        assert_eq!(queue.due_in(), Some(PATIENCE));
-        tokio::time::advance(PATIENCE / 2).await;
+        assert_eq!(queue.due_in(), Some(MAX_WAIT));
+        tokio::time::advance(MAX_WAIT / 2).await;
         told(&mut queue, 11..12);
-        assert_eq!(queue.due_in(), Some(PATIENCE / 2));
-        tokio::time::advance(PATIENCE / 2).await;
+        assert_eq!(queue.due_in(), Some(MAX_WAIT / 2));
+        tokio::time::advance(MAX_WAIT / 2).await;
         assert_eq!(queue.due_in(), Some(Duration::ZERO));
         assert_eq!(names(&queue.take(1)), [10]);
-        // What is left over waits anew, for whoever is free.
-        assert_eq!(queue.due_in(), Some(PATIENCE));
+        // The remaining jobs wait again.
+        assert_eq!(queue.due_in(), Some(MAX_WAIT));
     }
 }

@@ -1,4 +1,4 @@
-//! Reads of the log: an order's history, the feed, and the feed as it grows.
+//! Reads of the event log: the history of an order, the feed, and the live feed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,12 @@ use super::{Committed, PageTokens, refuse};
 use crate::domain::{OrderId, Reason, Refusal};
 use crate::ports::{Clock, EventLog, LoggedEvent, OrderStore, Position};
 
-/// How many events a watcher takes from the log at once.
+/// Maximum number of events that a watcher reads at once.
 const WATCH_BATCH: usize = 256;
-/// How often a watcher looks by itself: news of other replicas' commits may be
-/// lost.
+/// Poll interval of watchers, because notifications of other replicas may be lost.
 const POLL: Duration = Duration::from_secs(1);
 
-/// The use cases that read the log.
+/// The use cases that read the event log.
 #[derive(Clone)]
 pub struct ReadEvents {
     log: Arc<dyn EventLog>,
@@ -26,7 +25,7 @@ pub struct ReadEvents {
     clock: Arc<dyn Clock>,
     tokens: PageTokens,
     committed: Committed,
-    /// Ends the watchers.
+    /// Cancelled to end the watchers.
     drain: CancellationToken,
 }
 
@@ -35,13 +34,13 @@ pub struct ReadEvents {
 pub struct EventPage {
     /// The events.
     pub events: Vec<LoggedEvent>,
-    /// Where the next page begins; empty in a history: there is none.
+    /// The token or cursor of the next page; empty on the last page of a history.
     pub next: String,
 }
 
 impl ReadEvents {
-    /// The use cases over a log and its orders. `committed` wakes the watchers, `drain` ends
-    /// them.
+    /// Returns the use cases over a log and its orders. `committed` wakes the watchers, `drain`
+    /// ends them.
     pub fn new(
         log: Arc<dyn EventLog>,
         orders: Arc<dyn OrderStore>,
@@ -53,12 +52,12 @@ impl ReadEvents {
         Self { log, orders, clock, tokens, committed, drain }
     }
 
-    /// A page of an order's events, oldest first. Those that were archived are
-    /// not among them, and that may be all.
+    /// Returns a page of an order's events, oldest first. Events of detached partitions are
+    /// missing, which may be all of them.
     ///
     /// # Errors
-    /// `ORDER_NOT_FOUND`, `VALIDATION_FAILED` for a token of another list, and
-    /// what the store fails with.
+    /// Returns `ORDER_NOT_FOUND`, `VALIDATION_FAILED` for a token of another list, or the
+    /// store's error.
     pub async fn history(&self, order_id: &OrderId, limit: usize, token: &str) -> Result<EventPage, Refusal> {
         let bound = format!("history|{order_id}");
         let position = if token.is_empty() { None } else { Some(self.tokens.decode(&bound, token)?) };
@@ -81,10 +80,10 @@ impl ReadEvents {
         Ok(EventPage { events, next })
     }
 
-    /// A page of the feed; absent `after` is the oldest event there is.
+    /// Returns a page of the feed after a cursor, or from the oldest event.
     ///
     /// # Errors
-    /// `CURSOR_EXPIRED`, and what the store fails with.
+    /// Returns `CURSOR_EXPIRED`, or the store's error.
     pub async fn feed(&self, after: Option<Position>, limit: usize) -> Result<EventPage, Refusal> {
         let after = self.begin(after).await?;
         let events = self.log.feed(after, limit).await.map_err(|error| refuse(&error))?;
@@ -109,17 +108,16 @@ impl ReadEvents {
         }
     }
 
-    /// The feed as it grows, without end; absent `after` is from now on. The
-    /// stream ends with `UNAVAILABLE` when the service drains, and is only
-    /// read as fast as its reader takes it.
+    /// Returns a stream of events after a cursor, or from now on. The stream reads no faster
+    /// than its reader and ends with `UNAVAILABLE` when the service drains.
     ///
     /// # Errors
-    /// `CURSOR_EXPIRED`, and what the store fails with.
+    /// Returns `CURSOR_EXPIRED`, or the store's error.
     pub async fn watch(
         &self,
         after: Option<Position>,
     ) -> Result<impl Stream<Item = Result<LoggedEvent, Refusal>> + Send + 'static, Refusal> {
-        // Subscribed before the head is read: a commit in between wakes.
+        // Subscribes before the head is read, so that a commit in between wakes the stream.
         let committed = self.committed.clone();
         let after = match after {
             None => self.log.head().await.map_err(|error| refuse(&error))?,
@@ -175,7 +173,7 @@ impl Watch {
     async fn wait(&mut self) {
         tokio::select! {
             () = self.drain.cancelled() => {}
-            // Closed means that no writer is left; then polling must do.
+            // A closed channel means that no writer is left. The stream polls then.
             changed = self.committed.changed() => if changed.is_err() {
                 tokio::time::sleep(POLL).await;
             },

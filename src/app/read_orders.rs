@@ -1,4 +1,4 @@
-//! Reads of orders: one, lists, returns.
+//! Reads of orders: GetOrder, ListOrders, ListReturns.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -17,41 +17,41 @@ pub struct ReadOrders {
     tokens: PageTokens,
 }
 
-/// Which part of a list.
+/// The requested part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PageSpec {
-    /// The newest n, in one page.
+    /// The newest n items, in one page.
     LastN(usize),
-    /// A page of that many, after the token; an empty token is the first page.
+    /// A page after the token; an empty token means the first page.
     Page {
-        /// The most items.
+        /// The maximum number of items.
         limit: usize,
         /// The token.
         token: String,
     },
 }
 
-/// A filter of [`ReadOrders::list`].
+/// The request of [`ReadOrders::list`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListOrders {
-    /// Only of this customer.
+    /// The customer.
     pub customer_id: Option<CustomerId>,
-    /// Only of this point.
+    /// The pickup point.
     pub pickup_point_id: Option<PickupPointId>,
-    /// Only in one of these; empty: in any.
+    /// The states; empty means any.
     pub states: BTreeSet<StateName>,
-    /// Only expired ones, or only those that are not.
+    /// Only expired orders (true) or only others (false).
     pub expired: Option<bool>,
-    /// Which part.
+    /// The requested part.
     pub page: PageSpec,
 }
 
-/// A filter of [`ReadOrders::returns`].
+/// The request of [`ReadOrders::returns`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListReturns {
-    /// Only of this point.
+    /// The pickup point.
     pub pickup_point_id: Option<PickupPointId>,
-    /// Which part.
+    /// The requested part.
     pub page: PageSpec,
 }
 
@@ -60,31 +60,30 @@ pub struct ListReturns {
 pub struct OrderPage {
     /// The orders.
     pub orders: Vec<OrderView>,
-    /// The token of the next page; empty: there is none.
+    /// The token of the next page; empty on the last page.
     pub next_page_token: String,
 }
 
 impl ReadOrders {
-    /// The use cases over a store.
+    /// Returns the use cases over a store.
     pub fn new(store: Arc<dyn OrderStore>, clock: Arc<dyn Clock>, tokens: PageTokens) -> Self {
         Self { store, clock, tokens }
     }
 
-    /// One order.
+    /// Returns an order.
     ///
     /// # Errors
-    /// `ORDER_NOT_FOUND`, and what the store fails with.
+    /// Returns `ORDER_NOT_FOUND`, or the store's error.
     pub async fn get(&self, order_id: &OrderId) -> Result<OrderView, Refusal> {
         let order = self.store.order(order_id).await.map_err(|error| refuse(&error))?;
         let order = order.ok_or_else(|| Refusal::order_not_found(order_id))?;
         Ok(order.at(self.clock.now()))
     }
 
-    /// A page of the orders that match, newest accepted first.
+    /// Returns a page of the matching orders, newest accepted first.
     ///
     /// # Errors
-    /// `VALIDATION_FAILED` for a token of another list, and what the store
-    /// fails with.
+    /// Returns `VALIDATION_FAILED` for a token of another list, or the store's error.
     pub async fn list(&self, request: &ListOrders) -> Result<OrderPage, Refusal> {
         let bound = request.describe();
         let (now, page) = self.begin(&bound, &request.page)?;
@@ -98,10 +97,10 @@ impl ReadOrders {
         Ok(self.finish(&bound, &request.page, now, orders, |order| Some(order.accepted_at)))
     }
 
-    /// A page of the orders that were brought back, newest returned first.
+    /// Returns a page of the orders in state RETURNED, newest returned first.
     ///
     /// # Errors
-    /// As [`ReadOrders::list`].
+    /// See [`ReadOrders::list`].
     pub async fn returns(&self, request: &ListReturns) -> Result<OrderPage, Refusal> {
         let bound = format!("returns|{}", text(request.pickup_point_id.as_ref()));
         let (now, page) = self.begin(&bound, &request.page)?;
@@ -110,8 +109,8 @@ impl ReadOrders {
         Ok(self.finish(&bound, &request.page, now, orders, Order::returned_at))
     }
 
-    /// What "now" is for the whole traversal, and what to ask of the store: one
-    /// item more than the page, to know whether there is another.
+    /// Returns the time of the traversal and the page to request from the store: one item more
+    /// than asked, to know whether there is a next page.
     fn begin(&self, bound: &str, spec: &PageSpec) -> Result<(Timestamp, Page), Refusal> {
         match spec {
             PageSpec::LastN(limit) => Ok((self.clock.now(), Page { below: None, limit: *limit })),
@@ -149,7 +148,7 @@ impl ReadOrders {
 }
 
 impl ListOrders {
-    /// The filter in one text, for the token. No key holds a bar.
+    /// Formats the filter as a text for the token. Keys do not contain `|`.
     fn describe(&self) -> String {
         let mut bound = format!(
             "orders|{}|{}|{:?}",

@@ -1,5 +1,5 @@
-//! Whether the service takes work: the store can be reached and written, and
-//! nobody has asked it to stop.
+//! Readiness of the service: the store is reachable and writable, and the service is not
+//! draining.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,31 +9,31 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ports::{OrderStore, chain};
 
-/// How often the store is asked, and how long it may take to answer.
+/// Interval of the store checks, and their timeout.
 const INTERVAL: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What health checks are told; false until the store has answered once.
+/// The readiness state; false until the store has answered once.
 pub type Ready = watch::Receiver<bool>;
 
-/// Asks the store whether it is there.
+/// Checks the store periodically.
 pub struct Readiness {
     store: Arc<dyn OrderStore>,
     ready: watch::Sender<bool>,
 }
 
 impl Readiness {
-    /// The readiness of a service on that store.
+    /// Returns the readiness of a service on a store.
     pub fn new(store: Arc<dyn OrderStore>) -> Self {
         Self { store, ready: watch::Sender::new(false) }
     }
 
-    /// What health checks are told.
+    /// Returns a receiver of the readiness state.
     pub fn subscribe(&self) -> Ready {
         self.ready.subscribe()
     }
 
-    /// Asks until `drain` is cancelled; readiness falls with it.
+    /// Checks the store until `drain` is cancelled, which ends readiness too.
     pub async fn run(self, drain: CancellationToken) {
         while drain.run_until_cancelled(self.ask()).await.is_some() {}
         self.ready.send_replace(false);
@@ -44,7 +44,7 @@ impl Readiness {
         let ready = matches!(answer, Ok(Ok(())));
         let changed = self.ready.send_replace(ready) != ready;
         match answer {
-            Ok(Ok(())) if changed => tracing::info!("the store answers: ready"),
+            Ok(Ok(())) if changed => tracing::info!("ready: the store answers"),
             Ok(Err(error)) if changed => tracing::warn!(cause = chain(&error), "not ready"),
             Err(_) if changed => tracing::warn!("not ready: the store does not answer"),
             _ => {}

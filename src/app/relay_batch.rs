@@ -1,17 +1,17 @@
-//! A batch of the relay: what of it is still to be published.
+//! A batch of the relay and its unpublished events.
 
 use std::collections::BTreeMap;
 
 use crate::domain::OrderId;
 use crate::ports::{Clock, DeadLetter, LoggedEvent, Position, Receipt};
 
-/// What of a batch is still to be published.
+/// The unpublished events of a batch.
 pub(super) struct Waiting {
-    /// In the order of the log.
+    /// The events, in the order of the log.
     pub(super) events: Vec<LoggedEvent>,
     /// The positions of the whole batch, ascending.
     positions: Vec<Position>,
-    /// Whether the last try settled anything.
+    /// True if the last attempt published or refused an event.
     pub(super) progressed: bool,
 }
 
@@ -25,15 +25,15 @@ impl Waiting {
         self.events.is_empty()
     }
 
-    /// Leaves out what the sink must not have yet.
+    /// Removes the events of orders that are held back.
     pub(super) fn hold_back(&mut self, held: &BTreeMap<OrderId, i64>) {
         self.events.retain(|LoggedEvent { event, .. }| {
             held.get(&event.order.order_id).is_none_or(|first| event.sequence < *first)
         });
     }
 
-    /// Leaves out what was acknowledged or refused, and what is behind a
-    /// refusal; answers the letters.
+    /// Removes published and refused events, and the later events of an order with a refused
+    /// one. Returns the dead letters.
     pub(super) fn settle(&mut self, receipts: Vec<Receipt>, clock: &dyn Clock) -> Vec<DeadLetter> {
         let before = self.events.len();
         let mut letters: BTreeMap<OrderId, DeadLetter> = BTreeMap::new();
@@ -60,7 +60,7 @@ impl Waiting {
         letters.into_values().collect()
     }
 
-    /// The last event of the batch with nothing left at or before it.
+    /// Returns the position of the last event before the first unpublished one.
     pub(super) fn settled(&self, before: Position) -> Position {
         let end = self.events.first().map_or(self.positions.len(), |first| {
             self.positions.partition_point(|position| *position < first.position)

@@ -1,5 +1,4 @@
-//! What the relay does besides the log: dead letters that an operator decided
-//! about, and the note of how it goes.
+//! The relay's work on dead letters that an operator resolved, and its status for operators.
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -7,23 +6,22 @@ use tokio_util::sync::CancellationToken;
 use super::relay_events::{Ended, Lead};
 use crate::ports::{DeadLetter, LeaseWrite, LoggedEvent, PortError, Receipt, Resolution};
 
-/// How many letters are mended at a look.
+/// Maximum number of dead letters resolved in one round.
 const LETTERS: usize = 100;
 
-/// What became of a dead letter.
+/// The result of resolving a dead letter.
 enum Mended {
-    /// The sink has what was held back.
+    /// The sink has the events that were held back.
     Yes,
-    /// The sink refused another event of the order: there is a letter for that.
+    /// The sink refused another event of the order, which becomes the new dead letter.
     Refused(DeadLetter),
-    /// Not now.
+    /// The sink is not available.
     Later,
 }
 
 impl Lead<'_> {
-    /// Does what operators decided about dead letters, if it is time to look.
-    /// A failure holds nobody up: the letter stays as it is until the next
-    /// look.
+    /// Carries out operators' decisions about dead letters, at intervals. After a failure, the
+    /// dead letter stays as it is until the next round.
     pub(super) async fn mend(&mut self, stop: &CancellationToken) -> Result<(), Ended> {
         let due = self.looked.is_none_or(|looked| looked.elapsed() >= self.relay.options.poll);
         if !self.letters || !due {
@@ -35,7 +33,7 @@ impl Lead<'_> {
         for letter in &resolved {
             match self.publish_held_back(letter, stop).await? {
                 Mended::Yes => {
-                    tracing::info!(sink, order_id = %letter.order_id, sequence = letter.sequence, resolution = ?letter.resolution, "a dead letter is settled");
+                    tracing::info!(sink, order_id = %letter.order_id, sequence = letter.sequence, resolution = ?letter.resolution, "dead letter resolved");
                     if self.relay.outbox.remove_dead_letter(&self.lease.token, letter).await?
                         == LeaseWrite::Fenced
                     {
@@ -52,8 +50,8 @@ impl Lead<'_> {
         Ok(())
     }
 
-    /// Publishes the rest of an order's history, up to where everything is
-    /// settled; what is behind that comes with the log.
+    /// Publishes the rest of an order's history up to the settled position. Later events follow
+    /// with the log.
     async fn publish_held_back(
         &mut self,
         letter: &DeadLetter,
@@ -97,8 +95,7 @@ impl Lead<'_> {
         }
     }
 
-    /// Keeps what failed for operators: the first of a row of failures, and
-    /// then at most one at a look.
+    /// Records a failure for operators: the first of a series, then at most one per round.
     pub(super) async fn note_failure(&mut self, error: &PortError) -> Result<(), Ended> {
         let recent = |at: Instant| at.elapsed() < self.relay.options.poll;
         if self.failed.is_some_and(recent) {

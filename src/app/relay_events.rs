@@ -1,10 +1,9 @@
-//! The relay: takes the events of the log, in its order, to a sink.
+//! The relay: publishes the events of the log to a sink, in the order of the log.
 //!
-//! It tries for ever. The cursor follows what the sink acknowledged and never
-//! runs ahead of it; after a crash the events since the last saved cursor are
-//! published again. That is harmless also when two relays do it at once for a
-//! moment, because each publishes without gaps from a cursor that was saved: of
-//! the first occurrences of events, every order's are in sequence.
+//! The relay retries without end. The cursor never passes an event that the sink has not
+//! acknowledged. After a crash, the events since the saved cursor are published again. Two
+//! relays at the same time do no harm, because each publishes without gaps from a saved cursor,
+//! so that the first occurrences of an order's events are in sequence.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -22,25 +21,25 @@ use crate::ports::{
     PortError, Position, Receipt, chain,
 };
 
-/// How a relay works.
+/// The options of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayOptions {
-    /// How many events are published at once at most.
+    /// Maximum number of events in one publish call.
     pub batch: usize,
-    /// How often it looks by itself: news of other replicas' commits may be lost.
+    /// Poll interval, because notifications of other replicas may be lost.
     pub poll: Duration,
-    /// How often a relay that stands by asks for the lead.
+    /// Interval at which a standby relay tries to acquire the lease.
     pub stand_by: Duration,
-    /// How long the cursor may be behind what is published. A restart
-    /// publishes that much again.
+    /// Maximum delay before the cursor is saved. A restart publishes the events of this time
+    /// again.
     pub save_after: Duration,
-    /// The pause after a failure, doubled each time up to the last.
+    /// Pause after the first failure, doubled after each further one.
     pub first_backoff: Duration,
-    /// The longest pause.
+    /// Maximum pause.
     pub last_backoff: Duration,
-    /// How long the sink may take for a batch.
+    /// Timeout of a publish call.
     pub publish_timeout: Duration,
-    /// How long to go on when asked to stop, if the sink takes events.
+    /// Time to go on publishing after a stop request.
     pub farewell: Duration,
 }
 
@@ -59,7 +58,7 @@ impl Default for RelayOptions {
     }
 }
 
-/// Takes events to a sink.
+/// The relay of one sink.
 pub struct RelayEvents {
     pub(super) log: Arc<dyn EventLog>,
     pub(super) outbox: Arc<dyn Outbox>,
@@ -72,14 +71,14 @@ pub struct RelayEvents {
     random: RandomState,
 }
 
-/// So many causes of one outage are logged.
+/// Maximum number of different causes logged per outage.
 const MOST_CAUSES: usize = 16;
 
-/// Why a lead ended.
+/// The reason for the end of a lease.
 pub(super) enum Ended {
-    /// Somebody else leads.
+    /// Another relay holds the lease.
     Fenced,
-    /// The store failed; the cursor is read again.
+    /// The store failed. The cursor is read again.
     Failed(PortError),
 }
 
@@ -89,30 +88,30 @@ impl From<PortError> for Ended {
     }
 }
 
-/// A relay that leads.
+/// A relay that holds the lease.
 pub(super) struct Lead<'r> {
     pub(super) relay: &'r RelayEvents,
     pub(super) lease: Lease,
-    /// The last event that is settled, with all before it.
+    /// The last position up to which every event is published or held back.
     pub(super) settled: Position,
-    /// Since when the saved cursor is behind.
+    /// The instant since which the saved cursor is behind.
     unsaved: Option<Instant>,
-    /// Whether any order is held back. Only the relay buries, so as long as
-    /// none was there at the beginning the store need not be asked.
+    /// True if an order is held back. Only the leader stores dead letters, so the store need not
+    /// be asked while there are none.
     pub(super) letters: bool,
-    /// When operators' decisions about dead letters were looked for.
+    /// The last check for operators' decisions about dead letters.
     pub(super) looked: Option<Instant>,
     failures: u32,
-    /// What operators are told of this lead.
+    /// The status of this leader, for operators.
     pub(super) status: LeaderStatus,
-    /// When they were told of a failure.
+    /// The instant of the last recorded failure.
     pub(super) failed: Option<Instant>,
-    /// Why the sink took no events, as far as the log knows of it already.
+    /// The causes of the current outage that were logged.
     told: Vec<String>,
 }
 
 impl RelayEvents {
-    /// A relay. `committed` wakes it, and operators know it as `leader`.
+    /// Returns a relay. `committed` wakes it; `leader` is its name for operators.
     pub fn new(
         log: Arc<dyn EventLog>,
         outbox: Arc<dyn Outbox>,
@@ -125,8 +124,8 @@ impl RelayEvents {
         Self { log, outbox, sink, clock, committed, leader, options, random: RandomState::new() }
     }
 
-    /// Works until `stop` is cancelled. Then it publishes what is there, for a
-    /// short while; what is left is published after the next start.
+    /// Runs until `stop` is cancelled. Then it publishes the remaining events for a short time;
+    /// the rest is published after the next start.
     pub async fn run(self, stop: CancellationToken) {
         if self.sink.discards() {
             return;
@@ -142,23 +141,28 @@ impl RelayEvents {
             match led {
                 Ok(()) => return,
                 Err(Ended::Fenced) => {
-                    tracing::debug!(sink, "another relay leads");
+                    tracing::debug!(sink, "another relay holds the lease");
                     pause(&stop, self.options.stand_by).await;
                 }
                 Err(Ended::Failed(error)) => {
                     failures += 1;
-                    tracing::warn!(sink, cause = chain(&error), "the store fails the relay");
+                    tracing::warn!(sink, cause = chain(&error), "relay: store error, backing off");
                     pause(&stop, self.backoff(failures)).await;
                 }
             }
         }
     }
 
-    /// Leads until told to stop, or until the lead is lost. Progress sets the
-    /// failures before it back to none.
+    /// Publishes until a stop request or until the lease is lost. Progress resets the failure
+    /// count.
     async fn lead(&self, lease: Lease, failures: &mut u32, stop: &CancellationToken) -> Result<(), Ended> {
         let (sink, began) = (self.sink.name(), lease.cursor);
-        tracing::info!(sink, position = began.0, fence = lease.token.fencing_token, "the relay leads");
+        tracing::info!(
+            sink,
+            position = began.0,
+            fence = lease.token.fencing_token,
+            "relay acquired the lease"
+        );
         let mut lead = Lead::new(self, lease);
         let worked = lead.work(stop).await;
         if lead.settled > began {
@@ -166,12 +170,12 @@ impl RelayEvents {
         }
         worked?;
         let all = matches!(timeout(self.options.farewell, lead.say_farewell()).await, Ok(Ok(true)));
-        tracing::info!(sink, position = lead.settled.0, all, "the relay has stopped");
+        tracing::info!(sink, position = lead.settled.0, all, "relay stopped");
         Ok(())
     }
 
-    /// The pause after that many failures in a row: half of it fixed, half of
-    /// it random, so that many who wait for one broker do not return at once.
+    /// Returns the pause after a number of consecutive failures: half fixed, half random, so
+    /// that many relays do not retry at the same time.
     fn backoff(&self, failures: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
         let longest = self.options.first_backoff.saturating_mul(doubled).min(self.options.last_backoff);
@@ -179,8 +183,7 @@ impl RelayEvents {
         longest / 2 + longest / 2 * random / 1_000
     }
 
-    /// Gives events to the sink, for as long as it may take and nobody says
-    /// stop.
+    /// Publishes events with a timeout, until a stop request.
     pub(super) async fn publish(&self, events: &[LoggedEvent], stop: &CancellationToken) -> Delivery {
         let call = timeout(self.options.publish_timeout, self.sink.publish(events));
         let Some(published) = stop.run_until_cancelled(call).await else {
@@ -188,7 +191,7 @@ impl RelayEvents {
         };
         match published {
             Ok(delivery) if delivery.receipts.len() == events.len() => delivery,
-            // Nothing is acknowledged as far as we know.
+            // No event is known to be acknowledged.
             Ok(_) => {
                 let miscounted = PortError::inconsistent("the sink answered another number of events");
                 Delivery::failed(events.len(), miscounted)
@@ -230,7 +233,7 @@ impl<'r> Lead<'r> {
                 return Err(Ended::Fenced);
             }
             self.mend(stop).await?;
-            // Before the log is read, so that no commit in between is missed.
+            // Subscribes before the log is read, so that no commit in between is missed.
             committed.mark_unchanged();
             let events = self.read().await?;
             if events.is_empty() {
@@ -248,10 +251,10 @@ impl<'r> Lead<'r> {
         }
     }
 
-    /// Publishes what is there, and gives up at the first failure; tells
-    /// whether that was all.
+    /// Publishes the remaining events until the first failure. Returns true if all were
+    /// published.
     async fn say_farewell(&mut self) -> Result<bool, Ended> {
-        // What was published is known even if the time is up soon.
+        // The acknowledged events are known even if the time is up.
         self.save().await?;
         let never = CancellationToken::new();
         loop {
@@ -270,8 +273,8 @@ impl<'r> Lead<'r> {
 
     async fn read(&mut self) -> Result<Vec<LoggedEvent>, Ended> {
         let events = self.relay.log.feed(self.settled, self.relay.options.batch).await?;
-        // Positions have gaps, but nothing may have been archived in one. A new
-        // sink begins with what there is.
+        // Positions have gaps, but a gap must not contain detached events. A new sink starts
+        // with the oldest event.
         let gap = events.first().is_some_and(|first| first.position.0 > self.settled.0 + 1);
         if gap && self.settled > Position(0) && self.relay.log.oldest().await? > self.settled {
             let error = PortError::inconsistent("events were archived before the sink had them");
@@ -281,7 +284,7 @@ impl<'r> Lead<'r> {
         Ok(events)
     }
 
-    /// A batch, without what is held back.
+    /// Reads a batch, without the events of orders that are held back.
     async fn select(&mut self, events: Vec<LoggedEvent>) -> Result<Waiting, PortError> {
         let mut waiting = Waiting::new(events);
         if self.letters && !waiting.is_empty() {
@@ -294,7 +297,7 @@ impl<'r> Lead<'r> {
         Ok(waiting)
     }
 
-    /// One try to publish what waits; tells whether anything came of it.
+    /// Publishes the waiting events once. Returns true if an event was published or refused.
     async fn publish(&mut self, waiting: &mut Waiting, stop: &CancellationToken) -> Result<bool, Ended> {
         let relay = self.relay;
         let Delivery { receipts, failure } = relay.publish(&waiting.events, stop).await;
@@ -312,25 +315,24 @@ impl<'r> Lead<'r> {
             return Ok(false);
         }
         if waiting.progressed && !self.told.is_empty() {
-            tracing::info!(sink = relay.sink.name(), "the sink takes events again");
+            tracing::info!(sink = relay.sink.name(), "sink recovered, publishing again");
             self.told.clear();
         }
         Ok(waiting.progressed)
     }
 
-    /// Each cause is logged once until the sink takes everything again: it is
-    /// tried for ever, and a log that repeats itself is not read.
+    /// Logs each cause once per outage, because the relay retries without end.
     fn tell(&mut self, cause: String, events: usize) {
         let sink = self.relay.sink.name();
         if self.told.contains(&cause) || self.told.len() >= MOST_CAUSES {
-            tracing::debug!(sink, events, cause, "events are published again");
+            tracing::debug!(sink, events, cause, "publish failed, retrying");
         } else {
-            tracing::warn!(sink, events, cause, "the sink does not take events: they wait in the store");
+            tracing::warn!(sink, events, cause, "publish failed, events wait in the store");
             self.told.push(cause);
         }
     }
 
-    /// Notes how far everything is settled.
+    /// Advances the position up to which everything is settled.
     fn settle(&mut self, waiting: &Waiting) {
         let settled = waiting.settled(self.settled);
         if settled > self.settled {
@@ -339,8 +341,8 @@ impl<'r> Lead<'r> {
         }
     }
 
-    /// The letters go with the cursor at once, so that nobody who leads later
-    /// publishes past a letter.
+    /// Saves dead letters and cursor together, so that no later leader publishes past a dead
+    /// letter.
     pub(super) async fn bury(&mut self, letters: &[DeadLetter]) -> Result<(), Ended> {
         for letter in letters {
             tracing::error!(
@@ -349,7 +351,7 @@ impl<'r> Lead<'r> {
                 sequence = letter.sequence,
                 position = letter.position.0,
                 cause = letter.cause,
-                "an event was refused: it is a dead letter, and its order is held back"
+                "sink refused an event: it is now a dead letter and its order is held back, see pvz dlq list"
             );
         }
         self.letters = true;
@@ -377,7 +379,7 @@ impl<'r> Lead<'r> {
         }
     }
 
-    /// Waits for something to do.
+    /// Waits for new events, a decision about a dead letter, or a stop request.
     async fn wait(&mut self, committed: &mut Committed, stop: &CancellationToken) -> Result<(), Ended> {
         let options = &self.relay.options;
         let poll = Instant::now() + options.poll;
@@ -385,7 +387,7 @@ impl<'r> Lead<'r> {
         tokio::select! {
             () = stop.cancelled() => {}
             changed = committed.changed() => if changed.is_err() {
-                // No writer is left; then polling must do.
+                // No writer is left. The relay polls.
                 sleep_until(save.unwrap_or(poll)).await;
             },
             () = sleep_until(save.unwrap_or(poll).min(poll)) => {}

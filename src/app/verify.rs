@@ -1,44 +1,44 @@
-//! The oracle over a store: every row is the fold of its events, sequences have
-//! no gap, no history is impossible (`docs/reliability.md`, The oracle: b, c, e).
+//! Verification of a store: every row is the fold of its events, sequences have no gaps, and no
+//! history is impossible (`docs/reliability.md`, The oracle: b, c, e).
 
 use crate::domain::{Event, Order, OrderId, evolve};
 use crate::ports::{AuditedOrder, OrderStore, PortError};
 
-/// Orders read in one step.
+/// Number of orders read in one step.
 const STEP: usize = 500;
-/// Differences that a report lists; it counts them all.
+/// Maximum number of differences that a report lists. It counts all of them.
 const LISTED: usize = 20;
 
-/// What is wrong with an order.
+/// An order that does not match its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The order.
     pub order_id: OrderId,
-    /// What is wrong, a sentence.
+    /// The problem, a sentence.
     pub what: String,
 }
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// How many orders were looked at.
+    /// The number of verified orders.
     pub orders: u64,
-    /// How many events.
+    /// The number of verified events.
     pub events: u64,
-    /// Of how many orders the first events were archived: they are checked from
-    /// what is left.
+    /// The number of orders whose first events were detached. They are verified from the
+    /// remaining events.
     pub archived: u64,
-    /// How many orders are not as their events say.
+    /// The number of orders that do not match their events.
     pub differing: u64,
     /// The first differences, by order id.
     pub differences: Vec<Difference>,
 }
 
-/// Looks at every order of a store. Constant memory; safe while the store is
-/// being written, because each order is read as of one instant.
+/// Verifies every order of a store, in constant memory. It is safe while the store is written,
+/// because each order is read as of one instant.
 ///
 /// # Errors
-/// The store could not be read.
+/// Returns an error if the store cannot be read.
 pub async fn verify(store: &dyn OrderStore, mut progress: impl FnMut(&Report)) -> Result<Report, PortError> {
     let mut report = Report::default();
     let mut after: Option<OrderId> = None;
@@ -78,14 +78,14 @@ fn check(audited: &AuditedOrder) -> Result<(), String> {
     }
 }
 
-/// Whether its first events may be missing, and are.
+/// Returns true if the first events of the order are missing because they were detached.
 fn is_archived(audited: &AuditedOrder) -> bool {
     let first = audited.events.as_ref().ok().map(|events| events.first().map(|first| first.sequence));
     audited.archived && first.is_some_and(|first| first != Some(1))
 }
 
-/// The order after the events. Without the first ones, what the first that is
-/// left carries is taken for true.
+/// Returns the fold of the events. If the first events are missing, the fold starts with the
+/// order inside the first remaining event.
 fn fold(events: &[Event], archived: bool) -> Result<Option<Order>, String> {
     let begin = events.first().filter(|_| archived);
     let mut order: Option<Order> = begin.map(|first| first.order.clone());
@@ -95,7 +95,7 @@ fn fold(events: &[Event], archived: bool) -> Result<Option<Order>, String> {
     Ok(order)
 }
 
-/// The first thing in which a row differs from the fold.
+/// Returns the first difference between a row and the fold.
 fn compare(row: &Order, folded: &Order) -> String {
     let differs = |name: &str, row: String, folded: String| {
         (row != folded).then(|| format!("{name} is {row}, and should be {folded}"))

@@ -1,5 +1,5 @@
-//! The writer pool: commands that wait share one durable commit. A lone command
-//! commits at once; under load hundreds go together.
+//! The writer pool: waiting commands share a durable commit. A lone command commits at once;
+//! under load a commit holds hundreds of commands.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,39 +16,38 @@ use super::{BatchDecider, Caller, Entry};
 use crate::domain::{Command, Policy, Refusal, RequestId};
 use crate::ports::{Clock, ErrorKind, Ids, OrderStore, Outcome, PortError, chain};
 
-/// How long a caller that found the queue full should wait.
+/// Retry delay for a caller that found the queue full.
 const OVERLOADED_RETRY: Duration = Duration::from_millis(250);
-/// The pause before a batch is tried again, doubled each time up to the last.
+/// Pause before a failed batch is retried, doubled each time up to the maximum.
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 const LAST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// The size of the pool.
+/// The limits of the pool.
 #[derive(Debug, Clone, Copy)]
 pub struct WriterLimits {
-    /// How many commands may wait.
+    /// Maximum number of waiting commands.
     pub queue: usize,
-    /// How many commands share a commit at most.
+    /// Maximum number of commands in a commit.
     pub batch: usize,
-    /// How long a batch is tried again after a failure of the store, within
-    /// the deadlines of its commands.
+    /// Time for which a failed batch is retried, within the deadlines of its commands.
     pub retry_budget: Duration,
 }
 
-/// How a command gets its place in the queue.
+/// The behaviour of a command when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// At once, or it is refused with `OVERLOADED`.
+    /// The command is refused with `OVERLOADED`.
     Immediate,
-    /// It waits for one; at most half of the places go to such commands, so
-    /// that an import never crowds out the counter.
-    Patient,
+    /// The command waits for a place. Such commands hold at most half of the queue, so that an
+    /// import does not crowd out the pickup point.
+    Wait,
 }
 
-/// Counts the batches that were answered, whether they changed something or
-/// not; who watches the log waits on it.
+/// The number of answered batches, whether or not they changed anything. Watchers of the log
+/// wait for it to change.
 pub type Committed = watch::Receiver<u64>;
 
-/// The pool. Clones share it.
+/// The writer pool. Clones share it.
 #[derive(Clone)]
 pub struct Writer(Arc<Pool>);
 
@@ -58,8 +57,8 @@ struct Pool {
     ids: Arc<dyn Ids>,
     policy: Arc<Policy>,
     limits: WriterLimits,
-    places: Arc<Semaphore>,
-    patient_places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
+    waiting_permits: Arc<Semaphore>,
     state: Mutex<WriterState>,
     wake: Notify,
     committed: watch::Sender<u64>,
@@ -71,29 +70,29 @@ struct WriterState {
     closed: bool,
 }
 
-/// What a worker does next.
+/// The next step of a worker.
 enum Next {
     Batch(Vec<Job>),
-    /// What waits is to be taken after that time.
+    /// A batch is due after this time.
     In(Duration),
-    /// Nothing waits, or only what stands behind a batch that is under way.
+    /// The queue is empty, or every job waits for a running batch.
     Unknown,
     End,
 }
 
-/// A command that waits for its batch.
+/// A command in the queue.
 struct Job {
     entry: Arc<Entry>,
     claims: Vec<Claim>,
     deadline: Instant,
     reply: oneshot::Sender<Result<Outcome, Refusal>>,
-    /// Given back when the batch begins.
+    /// Released when the batch starts.
     _permit: QueuePermit,
 }
 
 struct QueuePermit {
     _queue: OwnedSemaphorePermit,
-    _patient: Option<OwnedSemaphorePermit>,
+    _waiting: Option<OwnedSemaphorePermit>,
 }
 
 impl Claims for Job {
@@ -103,8 +102,7 @@ impl Claims for Job {
 }
 
 impl Writer {
-    /// A pool without workers; spawn [`Writer::work`] as often as workers are
-    /// wanted.
+    /// Returns a pool without workers. Spawn [`Writer::work`] once per worker.
     pub fn new(
         store: Arc<dyn OrderStore>,
         clock: Arc<dyn Clock>,
@@ -118,30 +116,30 @@ impl Writer {
             ids,
             policy,
             limits,
-            places: Arc::new(Semaphore::new(limits.queue)),
-            patient_places: Arc::new(Semaphore::new((limits.queue / 2).max(1))),
+            permits: Arc::new(Semaphore::new(limits.queue)),
+            waiting_permits: Arc::new(Semaphore::new((limits.queue / 2).max(1))),
             state: Mutex::default(),
             wake: Notify::new(),
             committed: watch::Sender::new(0),
         }))
     }
 
-    /// Tells of every batch that was answered.
+    /// Returns a receiver that changes after every answered batch.
     pub fn committed(&self) -> Committed {
         self.0.committed.subscribe()
     }
 
-    /// For whoever knows of commits elsewhere, and wakes for them as well.
+    /// Returns the sender, to report commits of other replicas.
     pub fn commit_counter(&self) -> watch::Sender<u64> {
         self.0.committed.clone()
     }
 
-    /// Runs a command in the next batch, and answers when it is durable.
+    /// Runs a command in the next batch and returns its outcome after the commit
+    /// is durable.
     ///
     /// # Errors
-    /// `OVERLOADED` and a passed deadline before the batch began: nothing
-    /// happened. `UNAVAILABLE`, `INTERNAL`, and a deadline that passed later:
-    /// it may have.
+    /// After `OVERLOADED`, nothing happened. After `DEADLINE_EXCEEDED`,
+    /// `UNAVAILABLE` or `INTERNAL`, the command may have taken effect.
     pub async fn submit(
         &self,
         command: Command,
@@ -149,17 +147,11 @@ impl Writer {
         request_id: Option<RequestId>,
         admission: Admission,
     ) -> Result<Outcome, Refusal> {
-        let answer = self.enter(command, caller, request_id, admission);
+        let answer = self.enqueue_and_wait(command, caller, request_id, admission);
         timeout_at(caller.deadline, answer).await.unwrap_or_else(|_| Err(Refusal::deadline_exceeded()))
     }
 
-    /// The same for whoever counts down to the deadline already: a timer for
-    /// each command would be 1 % of the server's CPU time.
-    ///
-    /// # Errors
-    /// Those of [`Writer::submit`], but that nothing ends the wait once the
-    /// batch has begun.
-    pub async fn enter(
+    async fn enqueue_and_wait(
         &self,
         command: Command,
         caller: &Caller,
@@ -168,38 +160,34 @@ impl Writer {
     ) -> Result<Outcome, Refusal> {
         let pool = &self.0;
         let deadline = caller.deadline;
-        // Before the rest, so that a future that waits for its answer holds that
-        // and little else.
-        let place = pool.permit(admission, deadline).await?;
+        let permit = pool.permit(admission, deadline).await?;
         let entry = Entry::new(command, caller.actor.clone(), &caller.scope, request_id, &pool.policy);
         let entry = entry.traced(caller.traceparent.clone());
         let claims = claims(&entry);
         let (reply, answer) = oneshot::channel();
-        pool.enqueue(Job { entry: Arc::new(entry), claims, deadline, reply, _permit: place })?;
+        pool.enqueue(Job { entry: Arc::new(entry), claims, deadline, reply, _permit: permit })?;
         let stopped = || Refusal::unavailable("the service stopped before it answered", STORE_RETRY);
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Takes no more commands; workers end when they have done what waits.
+    /// Closes the queue. Workers end after they have run the waiting commands.
     pub fn close(&self) {
         self.0.state().closed = true;
         self.0.wake.notify_one();
     }
 
-    /// A worker. It ends once the pool is closed and nothing waits.
+    /// Runs a worker, until the pool is closed and the queue is empty.
     pub async fn work(self) {
         let pool = &self.0;
         loop {
-            // Registered before the queue is looked at, so that no wake-up is
-            // lost in between.
+            // Registered before the queue is read, so that no wake-up is lost.
             let woken = pool.wake.notified();
-            // Whatever has arrived gets its place first: no time passes by, but
-            // at a busy hour each commit is shared by more.
+            // Yields once, so that commands which have already arrived share the commit.
             yield_now().await;
             let batch = match pool.next() {
                 Next::Batch(batch) => batch,
                 Next::In(time) => {
-                    // Woken or not, the queue is looked at again.
+                    // Woken or timed out: the queue is read again.
                     let _ = timeout(time, woken).await;
                     continue;
                 }
@@ -239,7 +227,7 @@ impl Pool {
         }
     }
 
-    /// More than one batch may wait, or jobs that the last taker had to leave.
+    /// Wakes another worker, because further batches or skipped jobs may wait.
     fn wake_another(&self) {
         if !self.state().queue.is_empty() {
             self.wake.notify_one();
@@ -250,16 +238,16 @@ impl Pool {
         let stopped = |_: AcquireError| Refusal::unavailable("the service is stopping", STORE_RETRY);
         match admission {
             Admission::Immediate => {
-                let queue = Arc::clone(&self.places).try_acquire_owned();
+                let queue = Arc::clone(&self.permits).try_acquire_owned();
                 let queue = queue.map_err(|_| Refusal::overloaded(OVERLOADED_RETRY))?;
-                Ok(QueuePermit { _queue: queue, _patient: None })
+                Ok(QueuePermit { _queue: queue, _waiting: None })
             }
-            Admission::Patient => {
-                let patient = Arc::clone(&self.patient_places).acquire_owned();
-                let queue = Arc::clone(&self.places).acquire_owned();
-                let places = timeout_at(deadline, async { Ok((patient.await?, queue.await?)) }).await;
-                let (patient, queue) = places.map_err(|_| Refusal::deadline_exceeded())?.map_err(stopped)?;
-                Ok(QueuePermit { _queue: queue, _patient: Some(patient) })
+            Admission::Wait => {
+                let waiting = Arc::clone(&self.waiting_permits).acquire_owned();
+                let queue = Arc::clone(&self.permits).acquire_owned();
+                let permits = timeout_at(deadline, async { Ok((waiting.await?, queue.await?)) }).await;
+                let (waiting, queue) = permits.map_err(|_| Refusal::deadline_exceeded())?.map_err(stopped)?;
+                Ok(QueuePermit { _queue: queue, _waiting: Some(waiting) })
             }
         }
     }
@@ -277,12 +265,12 @@ impl Pool {
         Ok(())
     }
 
-    /// Runs a batch, and answers every job in it.
+    /// Runs a batch and answers its jobs.
     async fn run(&self, batch: Vec<Job>) {
         let now = Instant::now();
         let mut waiting = Vec::with_capacity(batch.len());
         for job in batch {
-            // Nobody waits for it, so it is not begun.
+            // The caller is gone or the deadline has passed, so the command is dropped.
             if job.reply.is_closed() {
                 continue;
             }
@@ -295,8 +283,8 @@ impl Pool {
         self.run_until_answered(waiting).await;
     }
 
-    /// Tries a batch again while the store fails, with backoff, as long as its
-    /// budget and the deadlines last.
+    /// Retries a batch with backoff while the store fails, within the retry budget and the
+    /// deadlines.
     async fn run_until_answered(&self, mut waiting: Vec<Waiting>) {
         let give_up = Instant::now() + self.limits.retry_budget;
         let mut backoff = FIRST_BACKOFF;
@@ -305,8 +293,7 @@ impl Pool {
                 Ok(outcomes) => return self.deliver(waiting, outcomes),
                 Err(error) => error,
             };
-            // Run again, a command without a key would be answered for what it
-            // may have done itself.
+            // If it ran again, a command without a `request_id` would see its own effect.
             if error.kind() == ErrorKind::InDoubt {
                 return refuse_all(waiting, &refuse(&error));
             }
@@ -322,7 +309,7 @@ impl Pool {
             }
             waiting = retry.into_iter().filter(|job| !job.reply.is_closed()).collect();
             if !waiting.is_empty() {
-                tracing::warn!(cause = chain(&error), commands = waiting.len(), "a batch is tried again");
+                tracing::warn!(cause = chain(&error), commands = waiting.len(), "batch failed, retrying");
                 sleep(backoff).await;
             }
             backoff = (backoff * 2).min(LAST_BACKOFF);
@@ -343,8 +330,8 @@ impl Pool {
         }
     }
 
-    /// A failure that repeating does not mend is somebody's: each command is
-    /// run alone, so that only that one fails.
+    /// A failure that is not retryable is caused by one command. Each command is run alone, so
+    /// that only this one fails.
     async fn isolate(&self, waiting: Vec<Waiting>, error: &PortError) {
         if let [_] = waiting.as_slice() {
             return refuse_all(waiting, &refuse(error));
@@ -359,7 +346,8 @@ impl Pool {
     }
 
     fn deliver(&self, waiting: Vec<Waiting>, outcomes: Vec<Outcome>) {
-        // Before the answers, so that whoever has one finds the log awake.
+        // Wakes watchers before the answers are sent, so that a caller with an answer finds its
+        // event in the log.
         self.committed.send_modify(|batches| *batches += 1);
         for (job, outcome) in waiting.into_iter().zip(outcomes) {
             answer(job.reply, Ok(outcome));
@@ -367,7 +355,7 @@ impl Pool {
     }
 }
 
-/// A job whose batch has begun.
+/// A job whose batch has started.
 struct Waiting {
     entry: Arc<Entry>,
     deadline: Instant,
@@ -380,7 +368,7 @@ fn refuse_all(jobs: Vec<Waiting>, refusal: &Refusal) {
     }
 }
 
-/// Answers, unless the caller has gone: then there is nobody to tell.
+/// Sends the answer. The caller may be gone.
 fn answer(reply: oneshot::Sender<Result<Outcome, Refusal>>, outcome: Result<Outcome, Refusal>) {
     let _ = reply.send(outcome);
 }

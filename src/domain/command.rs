@@ -1,29 +1,29 @@
-//! Commands: requests to change orders, well formed.
+//! Commands: well-formed requests to change orders.
 
 use super::{
     CustomerId, Form, Grams, Money, OrderId, OrderView, PackagingCode, PickupPointId, Refusal, Timestamp,
 };
 
-/// The most orders of one batch.
+/// The maximum number of orders in a batch.
 pub const MAX_BATCH: usize = 100;
 
-/// A request to change orders.
+/// A command: a request to change orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Take an order from a courier.
+    /// Accept an order from a courier.
     Accept(Accept),
-    /// The same as a row of an import.
+    /// Accept an order that is a row of an import.
     Import(ImportRow),
-    /// Give orders to their customer.
+    /// Issue orders to their customer.
     Issue(Issue),
-    /// Take an order back from its customer.
+    /// Accept a return from a customer.
     AcceptReturn(AcceptReturn),
-    /// Give expired and returned orders to a courier.
+    /// Hand expired and returned orders to a courier.
     ReturnToCourier(ReturnToCourier),
 }
 
 impl Command {
-    /// The orders that the command names.
+    /// Returns the orders that the command names.
     pub fn order_ids(&self) -> &[OrderId] {
         match self {
             Self::Accept(accept) | Self::Import(ImportRow(accept)) => std::slice::from_ref(&accept.order_id),
@@ -33,7 +33,7 @@ impl Command {
         }
     }
 
-    /// Whether it makes the orders that it names.
+    /// Returns true if the command creates the orders that it names.
     pub const fn creates_orders(&self) -> bool {
         matches!(self, Self::Accept(_) | Self::Import(_))
     }
@@ -44,77 +44,76 @@ impl Command {
 pub struct Accept {
     /// The order's key.
     pub order_id: OrderId,
-    /// Who may collect it.
+    /// The customer who may collect it.
     pub customer_id: CustomerId,
     /// The storage deadline.
     pub storage_until: Timestamp,
-    /// Its weight, if known.
+    /// The weight, if known.
     pub weight: Option<Grams>,
-    /// Its price; an absent one is 0.
+    /// The price; absent in the request means 0.
     pub price: Money,
-    /// How it is packed, as the request says it.
+    /// The packaging codes, as sent.
     pub packaging: Vec<PackagingCode>,
-    /// The counter; absent: the default point.
+    /// The pickup point; `None` means the default one.
     pub pickup_point_id: Option<PickupPointId>,
 }
 
-/// A row of an import: an accept for which an identical order that is there
-/// already is no refusal.
+/// A row of an import: an accept that succeeds if an identical order already exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportRow(pub Accept);
 
-/// Orders to give to one customer.
+/// Orders to issue to one customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issue {
     /// The orders.
     pub order_ids: OrderIds,
-    /// The customer; absent: the customer of the first order that exists.
+    /// The customer; `None` means the customer of the first existing order.
     pub customer_id: Option<CustomerId>,
-    /// The counter; absent: the default point.
+    /// The pickup point; `None` means the default one.
     pub pickup_point_id: Option<PickupPointId>,
-    /// All or none, or what can be.
+    /// The batch mode.
     pub mode: BatchMode,
 }
 
-/// An order brought back by its customer.
+/// An order returned by its customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptReturn {
     /// The order.
     pub order_id: OrderId,
-    /// The customer at the counter.
+    /// The customer who returns it.
     pub customer_id: CustomerId,
-    /// The counter; absent: the default point.
+    /// The pickup point; `None` means the default one.
     pub pickup_point_id: Option<PickupPointId>,
 }
 
-/// Orders to give to a courier.
+/// Orders to hand to a courier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReturnToCourier {
     /// The orders.
     pub order_ids: OrderIds,
-    /// The counter; absent: the default point.
+    /// The pickup point; `None` means the default one.
     pub pickup_point_id: Option<PickupPointId>,
-    /// All or none, or what can be.
+    /// The batch mode.
     pub mode: BatchMode,
 }
 
-/// How a batch treats orders that cannot be done.
+/// The treatment of refused orders in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BatchMode {
-    /// All or none.
+    /// All orders or none.
     #[default]
     Atomic,
-    /// What can be done is.
+    /// Every order that is not refused.
     Partial,
 }
 
-/// The orders of a batch: 1 to 100, each once.
+/// The orders of a batch: 1 to 100, without repetition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderIds(Vec<OrderId>);
 
 impl OrderIds {
-    /// Reads the field `order_ids`, and notes every fault: none at all, too
-    /// many, malformed ones, and repeated ones at their later index.
+    /// Parses the field `order_ids`. Adds a violation for an empty list, too many ids, each
+    /// malformed id, and each repeated id at its later index.
     pub fn parse(form: &mut Form, ids: &[String]) -> Option<Self> {
         if ids.is_empty() {
             form.fault("order_ids", "must name at least one order");
@@ -138,28 +137,28 @@ impl OrderIds {
         (parsed.len() == ids.len()).then_some(Self(parsed))
     }
 
-    /// The orders, in the order asked.
+    /// Returns the ids, in the order of the request.
     pub fn as_slice(&self) -> &[OrderId] {
         &self.0
     }
 }
 
-/// What a command that was not refused answers.
+/// The answer to a command that was not refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// The order after the command.
     Order(OrderView),
-    /// The row of an import was there already: the order as it is now.
+    /// The order of an import row that already existed, as it is now.
     AlreadyExisted(OrderView),
-    /// What became of each order, in the order asked.
+    /// The result of each order, in the order of the request.
     Results(Vec<OrderResult>),
 }
 
-/// What became of one order of a batch.
+/// The result of one order of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderResult {
-    /// The order asked for.
+    /// The requested order.
     pub order_id: OrderId,
-    /// The order after the command, or why nothing was done.
+    /// The order after the command, or the refusal.
     pub outcome: Result<OrderView, Refusal>,
 }

@@ -1,7 +1,6 @@
-//! The content of a command, by which a repeated `request_id` is recognised:
-//! the RPC and its fields as sent, in message order. Configured defaults, the
-//! actor and the `request_id` itself do not count (`docs/domain.md`,
-//! Idempotency).
+//! The content of a command, to recognise a repeated `request_id`: the RPC and its fields as
+//! sent, in message order. Configured defaults, the actor and the `request_id` are not part of
+//! it (`docs/domain.md`, Idempotency).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -28,11 +27,11 @@ pub enum Method {
 }
 
 impl Method {
-    /// Every method that changes orders.
+    /// All methods that change orders.
     pub const ALL: [Self; 5] =
         [Self::AcceptOrder, Self::ImportOrders, Self::IssueOrders, Self::AcceptReturn, Self::ReturnToCourier];
 
-    /// The name of the RPC.
+    /// Returns the name of the RPC.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AcceptOrder => "AcceptOrder",
@@ -43,7 +42,7 @@ impl Method {
         }
     }
 
-    /// The method with that name.
+    /// Returns the method with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.name() == name)
     }

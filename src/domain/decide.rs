@@ -1,6 +1,6 @@
-//! The decision: from a command, the orders as they are, the time and the
-//! policy to new events and an answer, or to a refusal. The order of the
-//! checks is that of `docs/domain.md`; a `request_id` is looked at before this.
+//! The decision: computes new events and an answer, or a refusal, from a command, the current
+//! orders, the time and the policy. The order of the checks is that of `docs/domain.md`; the
+//! `request_id` is checked before.
 
 use std::collections::HashMap;
 
@@ -11,24 +11,23 @@ use super::{
     Reason, Refusal, ReturnToCourier, ReturnedAt, Timestamp,
 };
 
-/// The orders that a decision may look at, by id. One that is not there does
-/// not exist.
+/// The orders that a decision may read, by id. An order that is not in the map does not exist.
 pub type Orders = HashMap<OrderId, Order>;
 
-/// What a command that was not refused does and answers.
+/// The effects and the answer of a command that was not refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// What happens to orders, at most one change an order.
+    /// The changes, at most one per order.
     pub changes: Vec<Change>,
     /// The answer.
     pub answer: Answer,
 }
 
-/// What happens to an order: an event, and the order after it. The event's
-/// sequence is the order's version, its instant `order.changed_at()`.
+/// A change of an order: an event and the order after it. The event's sequence is the order's
+/// version, its instant `order.changed_at()`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// What happens.
+    /// The type of the event.
     pub event_type: EventType,
     /// The order after it.
     pub order: Order,
@@ -37,7 +36,7 @@ pub struct Change {
 /// Decides a well-formed command.
 ///
 /// # Errors
-/// The refusal; then nothing happens.
+/// Returns the refusal. The command then has no effect.
 pub fn decide(
     command: &Command,
     orders: &Orders,
@@ -136,8 +135,8 @@ fn already_exists(accept: &Accept, order: &Order, policy: &Policy) -> Refusal {
     }
 }
 
-/// The first field in which an accept differs from what was accepted, with
-/// defaults filled in.
+/// Returns the first field in which an accept differs from the accepted order, with defaults
+/// filled in.
 fn first_difference(accept: &Accept, order: &Order, policy: &Policy) -> Option<&'static str> {
     // Every field is named, so a field that is added does not compile until it
     // is compared, or left out on purpose.
@@ -259,7 +258,7 @@ fn accept_return_of(
     }
 }
 
-/// Decides each order of a batch, and joins the decisions as the mode says.
+/// Decides each order of a batch and combines the results according to the mode.
 fn batch(
     ids: &[OrderId],
     mode: BatchMode,
@@ -306,7 +305,7 @@ fn check_point(order: &Order, asked: &PickupPointId) -> Result<(), Refusal> {
         .with("asked_pickup_point_id", asked))
 }
 
-/// The answer never tells whose the order is: who asks may be a stranger.
+/// The answer does not name the order's customer, because the caller may be a stranger.
 fn check_customer(order: &Order, asked: &CustomerId) -> Result<(), Refusal> {
     let order_id = &order.order_id;
     if order.customer_id == *asked {
@@ -320,7 +319,7 @@ fn check_customer(order: &Order, asked: &CustomerId) -> Result<(), Refusal> {
     .with("customer_id", asked))
 }
 
-/// A refusal about an order, with an instant that its sentence mentions.
+/// Returns a refusal about an order, with an instant that its sentence mentions.
 fn at(reason: Reason, order: &Order, message: String, key: &str, instant: Timestamp) -> Refusal {
     Refusal::new(reason, message).with("order_id", &order.order_id).with(key, instant)
 }

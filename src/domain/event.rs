@@ -134,7 +134,7 @@ pub enum Inconsistency {
         before: String,
     },
     /// The sequence has a gap or a repetition.
-    #[error("event {found} stands where event {expected} should")]
+    #[error("event {found} found where event {expected} was expected")]
     Sequence {
         /// What the sequence should be.
         expected: i64,
@@ -142,7 +142,7 @@ pub enum Inconsistency {
         found: i64,
     },
     /// An event lies before the one that it follows.
-    #[error("event {sequence} occurred at {occurred_at}, before the event that it follows")]
+    #[error("event {sequence} occurred at {occurred_at}, before its predecessor")]
     Backwards {
         /// The event's sequence.
         sequence: i64,
@@ -150,7 +150,7 @@ pub enum Inconsistency {
         occurred_at: Timestamp,
     },
     /// The order was issued when its storage deadline had passed.
-    #[error("event {sequence} issued the order at {occurred_at}, not before its deadline {storage_until}")]
+    #[error("event {sequence} issued the order at {occurred_at}, after its storage deadline {storage_until}")]
     IssuedLate {
         /// The event's sequence.
         sequence: i64,
@@ -160,7 +160,9 @@ pub enum Inconsistency {
         storage_until: Timestamp,
     },
     /// A stored order went away with a courier before its deadline.
-    #[error("event {sequence} handed the order over at {occurred_at}, before its deadline {storage_until}")]
+    #[error(
+        "event {sequence} handed the order to a courier at {occurred_at}, before its storage deadline {storage_until}"
+    )]
     HandedEarly {
         /// The event's sequence.
         sequence: i64,

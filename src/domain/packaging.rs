@@ -76,7 +76,7 @@ pub enum CatalogueError {
     #[error("the packaging code {0:?} must be 1 to 32 letters, digits, '-' or '_'")]
     Code(String),
     /// A code stands twice.
-    #[error("the packaging code {0:?} stands twice")]
+    #[error("the packaging code {0:?} occurs twice")]
     Twice(String),
     /// A surcharge is so large that the sum of two would be no amount.
     #[error("the surcharge of {0:?} must be at most 1000000000 minor units")]

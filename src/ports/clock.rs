@@ -1,7 +1,7 @@
 use crate::domain::Timestamp;
 
-/// Tells the time. The only way that "now" enters the application.
+/// The clock. The only source of the current time in the application.
 pub trait Clock: Send + Sync {
-    /// The present instant, cut to the microsecond. May run backwards.
+    /// Returns the current time, truncated to the microsecond. It may run backwards.
     fn now(&self) -> Timestamp;
 }

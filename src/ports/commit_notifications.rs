@@ -2,23 +2,22 @@ use async_trait::async_trait;
 
 use super::PortError;
 
-/// How replicas on one store tell each other that something was committed, so
-/// that nobody has to look all the time. News may be lost, and come twice;
-/// whoever acts on them looks by itself now and then.
+/// Notifications of commits among the replicas on one store, so that replicas need not poll
+/// often. Notifications may be lost or repeated, so receivers also poll.
 #[async_trait]
 pub trait CommitNotifications: Send + Sync {
-    /// Listens, from when it answers on, until the line is dropped.
+    /// Starts to listen. Notifications arrive from the time of the answer until the notifier is
+    /// dropped.
     async fn listen(&self) -> Result<Box<dyn CommitNotifier>, PortError>;
 }
 
-/// A line to the other replicas. Once it has failed, another one is needed.
+/// A connection to the other replicas. After an error, open a new one.
 #[async_trait]
 pub trait CommitNotifier: Send {
-    /// Tells the other replicas.
+    /// Notifies the other replicas of a commit.
     async fn notify(&mut self) -> Result<(), PortError>;
 
-    /// Waits until another replica tells something; what is told while nobody
-    /// waits is answered at the next call, once. Nothing is lost when the call
-    /// is given up.
+    /// Waits for a notification from another replica. Notifications that arrive between calls
+    /// are returned once by the next call. The call is cancel-safe.
     async fn wait(&mut self) -> Result<(), PortError>;
 }

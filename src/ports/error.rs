@@ -1,22 +1,21 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
-/// What kind of failure a port had.
+/// The kind of a port failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The technology behind the port cannot be reached, is full, read-only or
-    /// too slow. Nothing was done.
+    /// The technology behind the port is unreachable, full, read-only or too slow. Nothing was
+    /// done.
     Unavailable,
-    /// The technology was lost while it made a change durable, and it could not
-    /// be found out whether it did.
+    /// The connection was lost while a change was made durable, and its outcome could not be
+    /// determined.
     InDoubt,
-    /// What was stored breaks an invariant: the message names table, column
-    /// and key.
+    /// Stored data breaks an invariant. The message names table, column and key.
     Inconsistent,
 }
 
-/// A failure of a port. Who logs it reads the cause; no caller of the service
-/// ever does, so it has no `Display` of the cause's text.
+/// A failure of a port. The cause is for the log only and never shown to callers, so `Display`
+/// does not print it.
 #[derive(Debug, thiserror::Error)]
 #[error("{context}")]
 pub struct PortError {
@@ -27,27 +26,27 @@ pub struct PortError {
 }
 
 impl PortError {
-    /// Nothing was done, because of that cause.
+    /// Returns an error for an operation that had no effect.
     pub fn unavailable(context: impl Into<String>, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind: ErrorKind::Unavailable, context: context.into(), cause: Some(cause.into()) }
     }
 
-    /// The change may have been made, or not, because of that cause.
+    /// Returns an error for an operation with an unknown outcome.
     pub fn in_doubt(context: impl Into<String>, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind: ErrorKind::InDoubt, context: context.into(), cause: Some(cause.into()) }
     }
 
-    /// What was stored breaks an invariant.
+    /// Returns an error for stored data that breaks an invariant.
     pub fn inconsistent(context: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Inconsistent, context: context.into(), cause: None }
     }
 
-    /// What kind of failure it is.
+    /// Returns the kind.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// Whether the same call may succeed a little later.
+    /// Returns true if the same call may succeed later.
     pub fn retryable(&self) -> bool {
         match self.kind {
             ErrorKind::Unavailable => true,
@@ -56,7 +55,7 @@ impl PortError {
     }
 }
 
-/// An error and its causes, in one line, for whoever logs it.
+/// Formats an error and its causes in one line, for the log.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

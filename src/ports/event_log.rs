@@ -3,24 +3,24 @@ use async_trait::async_trait;
 use super::PortError;
 use crate::domain::{Event, OrderId};
 
-/// A place in the log: positions ascend in the order in which events became
-/// visible to the feed, from 1; they may have gaps.
+/// A position in the event log, from 1. Positions ascend in the order in which events become
+/// visible in the feed and may have gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(pub i64);
 
-/// An event and its place in the log.
+/// An event and its position in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedEvent {
-    /// Where it stands.
+    /// The position.
     pub position: Position,
     /// The event.
     pub event: Event,
 }
 
-/// The log of all events: history, audit trail and outbox in one.
+/// The log of all events: history, audit trail and outbox.
 #[async_trait]
 pub trait EventLog: Send + Sync {
-    /// Up to `limit` events of an order after that sequence, the oldest first.
+    /// Returns up to `limit` events of an order after a sequence, oldest first.
     async fn history(
         &self,
         order_id: &OrderId,
@@ -28,14 +28,14 @@ pub trait EventLog: Send + Sync {
         limit: usize,
     ) -> Result<Vec<LoggedEvent>, PortError>;
 
-    /// Up to `limit` events after that position. Gap-free: once a position was
-    /// answered, no event ever appears at or below it; in sequence per order.
+    /// Returns up to `limit` events after a position. The feed is gap-free: after a position was
+    /// returned, no event appears at or below it. The events of an order are in sequence.
     async fn feed(&self, after: Position, limit: usize) -> Result<Vec<LoggedEvent>, PortError>;
 
-    /// The position of the last event that the feed has; 0 when it is empty.
+    /// Returns the position of the last event in the feed; 0 if the feed is empty.
     async fn head(&self) -> Result<Position, PortError>;
 
-    /// The oldest position that the feed can go on after: 0 as long as nothing
-    /// was archived.
+    /// Returns the oldest position from which the feed can continue: 0 unless events were
+    /// archived.
     async fn oldest(&self) -> Result<Position, PortError>;
 }

@@ -2,15 +2,15 @@ use async_trait::async_trait;
 
 use super::{LoggedEvent, PortError};
 
-/// Where events go, besides the log that keeps them all. It takes each at least
-/// once, and those of an order in sequence.
+/// The event sink: where events are published, in addition to the log. Delivery is at least
+/// once, in sequence per order.
 #[async_trait]
 pub trait EventSink: Send + Sync {
-    /// The name under which the outbox keeps how far it got: another place for
-    /// events has another name, and gets them from the beginning.
+    /// Returns the name under which the outbox stores the sink's cursor. A sink with another
+    /// name starts from the first event.
     fn name(&self) -> &str;
 
-    /// What it is and where, for people.
+    /// Returns the sink's technology and address, for people.
     fn describe(&self) -> String;
 
     /// Returns true if the sink discards every event. No event waits for such a
@@ -19,43 +19,42 @@ pub trait EventSink: Send + Sync {
         false
     }
 
-    /// Writes events, which are in the order of the log. After an event that
-    /// was not acknowledged, no later one of its order is written.
+    /// Publishes events, given in the order of the log. After an event that was not
+    /// acknowledged, no later event of the same order is published.
     ///
-    /// The call is bounded in time by the adapter. Dropping it is safe: what
-    /// was being written may have been, or may yet be.
+    /// The adapter limits the duration of the call. The call may be dropped: events in flight
+    /// may or may not be published.
     async fn publish(&self, events: &[LoggedEvent]) -> Delivery;
 }
 
-/// What became of a batch.
+/// The result of a publish call.
 #[derive(Debug)]
 pub struct Delivery {
-    /// A receipt for each event, in their order.
+    /// A receipt for each event, in the same order.
     pub receipts: Vec<Receipt>,
-    /// Why some are pending, unless only because of a refusal before them.
+    /// The cause of pending events, unless all are pending because of a refused predecessor.
     pub failure: Option<PortError>,
 }
 
 impl Delivery {
-    /// Everything was written.
+    /// Returns a delivery in which every event was published.
     pub fn complete(events: usize) -> Self {
         Self { receipts: vec![Receipt::Acknowledged; events], failure: None }
     }
 
-    /// Nothing is known to have been written.
+    /// Returns a delivery in which no event is known to be published.
     pub fn failed(events: usize, failure: PortError) -> Self {
         Self { receipts: vec![Receipt::Pending; events], failure: Some(failure) }
     }
 }
 
-/// What became of an event.
+/// The result for one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Receipt {
-    /// It is written, as durably as the sink keeps anything.
+    /// The event is published and durable.
     Acknowledged,
-    /// It will never be taken as it is, whatever the state of the sink. A
-    /// sentence says why.
+    /// The sink refuses the event because of its content, permanently. The text is the cause.
     Refused(String),
-    /// It was not written, or may have been: it must be given again.
+    /// The event was not published, or may have been: publish it again.
     Pending,
 }

@@ -1,10 +1,10 @@
 use crate::domain::{EventId, Timestamp};
 
-/// Makes fresh ids. The only way that randomness enters the application.
+/// The generator of ids. The only source of randomness in the application.
 pub trait Ids: Send + Sync {
-    /// A fresh UUIDv7 for an event at that instant.
+    /// Returns a new UUIDv7 for an event at an instant.
     fn event_id(&self, at: Timestamp) -> EventId;
 
-    /// A fresh correlation id for a request that came without one.
+    /// Returns a new correlation id for a request without one.
     fn correlation_id(&self) -> String;
 }

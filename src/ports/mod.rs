@@ -1,18 +1,16 @@
-//! The ports: what the application needs of the world, named by role.
+//! The ports: the external capabilities that the application needs, named by role.
 //!
 //! Rules of all ports:
-//! - A port is a trait of `Send + Sync` objects, held as `Arc<dyn Port>` and
-//!   chosen at run time by configuration. No technology's word stands here.
-//! - `None` means "there is none", never "could not tell": that is an error.
-//! - The only error is [`PortError`]. An adapter turns its driver's errors into
-//!   it in one file. It never retries; whoever calls it does, if
-//!   [`PortError::retryable`] says so.
-//! - What must be atomic is one call. [`OrderStore::transact`] writes rows,
-//!   events and idempotency records together, or nothing.
-//! - "Off" is an adapter too, and an in-memory one is a product, not a mock.
-//! - Every port has a contract suite in `tests/it/contract`, run on every
-//!   adapter. To add a port: the trait here, the suite, an adapter, a line in
-//!   `compose.rs`.
+//! - A port is a `Send + Sync` trait, held as `Arc<dyn Port>`. Configuration chooses the adapter
+//!   at run time. No port names a technology.
+//! - `None` means "does not exist". A failed look-up is an error.
+//! - The only error is [`PortError`]. Each adapter converts its driver's errors in one file.
+//!   Adapters do not retry; callers retry if [`PortError::retryable`] allows it.
+//! - An atomic operation is one call: [`OrderStore::transact`] writes rows, events and
+//!   idempotency records together.
+//! - "Off" is an adapter too. In-memory adapters are part of the product, not mocks.
+//! - Each port has a contract suite in `tests/it/contract`, run on every adapter. A new port
+//!   needs the trait here, the suite, an adapter and a line in `compose.rs`.
 
 mod clock;
 mod commit_notifications;

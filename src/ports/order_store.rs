@@ -10,67 +10,63 @@ use crate::domain::{
     Timestamp,
 };
 
-/// The orders, and what makes repeated commands harmless.
+/// The store of orders and idempotency records.
 #[async_trait]
 pub trait OrderStore: Send + Sync {
-    /// Runs a batch of commands in one atomic step: loads and locks what
-    /// `batch` names, lets `decide` decide, writes what it says, and answers
-    /// its outcomes once they are durable.
+    /// Runs a batch of commands atomically: loads and locks what `batch` names, calls `decide`,
+    /// writes its decision, and returns the outcomes after the commit is durable.
     ///
-    /// `decide` is called once for each attempt; an adapter that lost a race
-    /// calls it again with what it sees then. It is pure of IO, does not panic,
-    /// and its last verdict is the one written.
+    /// `decide` is called once per attempt. An adapter that loses a race calls it again with
+    /// newer rows, and writes the last decision. `decide` does no I/O and does not panic.
     ///
     /// # Errors
-    /// Nothing was written, unless the kind says that this is in doubt.
+    /// Nothing was written, unless the kind is in doubt.
     async fn transact(&self, batch: Batch, decide: Arc<dyn Decide>) -> Result<Vec<Outcome>, PortError>;
 
-    /// The order with that id.
+    /// Returns the order with this id.
     async fn order(&self, order_id: &OrderId) -> Result<Option<Order>, PortError>;
 
-    /// A page of the orders that match, `(accepted_at, order_id)` descending.
+    /// Returns a page of the matching orders, by `(accepted_at, order_id)` descending.
     async fn orders(&self, filter: &OrderFilter, page: &Page) -> Result<Vec<Order>, PortError>;
 
-    /// A page of the orders in state RETURNED, `(returned_at, order_id)`
-    /// descending.
+    /// Returns a page of the orders in state RETURNED, by `(returned_at, order_id)` descending.
     async fn returns(&self, point: Option<&PickupPointId>, page: &Page) -> Result<Vec<Order>, PortError>;
 
-    /// Removes up to `limit` idempotency records made before that instant, and
-    /// says how many.
+    /// Removes up to `limit` idempotency records created before an instant, and returns their
+    /// number.
     async fn expire_idempotency_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError>;
 
-    /// Does what the store itself needs now and then, in a bounded step. Called
-    /// every minute; on any number of replicas.
+    /// Runs a bounded step of the store's own maintenance. Called every minute, on every
+    /// replica.
     async fn maintenance(&self) -> Result<(), PortError> {
         Ok(())
     }
 
-    /// Up to `limit` orders after that id, ascending, each with its row and all
-    /// its events as of one instant; also ids that have only one of them.
+    /// Returns up to `limit` orders after an id, ascending, each with its row and its events as
+    /// of one instant. Includes ids that have only a row or only events.
     async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<AuditedOrder>, PortError>;
 
-    /// A secret of 32 bytes that all replicas of the store share, made when the
-    /// store was: it authenticates page tokens.
+    /// Returns the store's secret of 32 bytes, which authenticates page tokens. It is created
+    /// with the store and shared by all replicas.
     async fn secret(&self) -> Result<[u8; 32], PortError>;
 
-    /// Whether the store can be reached and written.
+    /// Checks that the store is reachable and writable.
     async fn ping(&self) -> Result<(), PortError>;
 }
 
-/// What a batch of commands names.
+/// The keys of a batch of commands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Batch {
     /// The orders to load and lock.
     pub order_ids: SortedKeys<OrderId>,
     /// The idempotency records to load.
     pub idempotency_keys: SortedKeys<IdempotencyKey>,
-    /// The first command on each of the orders is one that makes it: most
-    /// likely none of them is there yet, and no record either. A hint, which a
-    /// store must prove before it relies on it.
+    /// True if the first command on each order creates it, so that most likely no order and no
+    /// idempotency record exists yet. This is a hint that the store must verify.
     pub creates_orders: bool,
 }
 
-/// Keys, ascending and each once. Clones share them.
+/// Unique keys in ascending order. Clones share them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SortedKeys<K>(Arc<[K]>);
 
@@ -103,75 +99,74 @@ impl<K> Deref for SortedKeys<K> {
     }
 }
 
-/// What was loaded for a batch.
+/// The rows loaded for a batch.
 #[derive(Debug, Clone, Default)]
 pub struct Loaded {
-    /// Those of the orders that exist.
+    /// The existing orders.
     pub orders: Orders,
-    /// Those of the records that exist, expired ones included.
+    /// The existing idempotency records, including expired ones.
     pub records: HashMap<IdempotencyKey, IdempotencyRecord>,
 }
 
-/// Decides a batch.
+/// The decision function of a batch.
 pub trait Decide: Send + Sync {
-    /// What to write, and what to answer when it is durable.
+    /// Decides the batch on the loaded rows.
     fn decide(&self, loaded: Loaded) -> BatchDecision;
 }
 
-/// What to write, and what to answer when it is durable.
+/// The decision on a batch.
 #[derive(Debug, Clone, Default)]
 pub struct BatchDecision {
-    /// What to write.
+    /// The rows to write.
     pub writes: Writes,
-    /// An outcome for each command of the batch, in its order.
+    /// An outcome for each command of the batch, in the same order.
     pub outcomes: Vec<Outcome>,
 }
 
-/// What a batch writes, in one atomic step.
+/// The rows that a batch writes, atomically.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Writes {
-    /// New orders, by id ascending, as they are after the batch.
+    /// New orders after the batch, by id ascending.
     pub inserted: Vec<Order>,
-    /// Changed orders, by id ascending: the version that was loaded, and the
-    /// order after the batch, which may be several versions ahead.
+    /// Changed orders, by id ascending: the loaded version and the order after the batch, which
+    /// may be several versions ahead.
     pub updated: Vec<(i64, Order)>,
-    /// The events, in the order in which they happened.
+    /// The events, in the order in which they occurred.
     pub events: Vec<Event>,
-    /// The idempotency records, by key ascending. One that was loaded, expired,
-    /// is replaced.
+    /// The idempotency records, by key ascending. A record replaces an expired one with the same
+    /// key.
     pub records: Vec<(IdempotencyKey, IdempotencyRecord)>,
 }
 
 impl Writes {
-    /// Whether there is nothing to write.
+    /// Returns true if there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.records.is_empty()
     }
 }
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// The answer or the refusal.
     pub answer: CommandResult,
-    /// It is the stored answer to an earlier command.
+    /// True if it is the stored answer to an earlier command.
     pub replayed: bool,
 }
 
-/// An answer as an idempotency record keeps it.
+/// The answer in an idempotency record.
 pub type CommandResult = Result<Answer, Refusal>;
 
 /// The key of an idempotency record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdempotencyKey {
-    /// Whose key it is: the authenticated principal, or empty while
-    /// authentication is off.
+    /// The authenticated principal, or empty while authentication is off.
     pub scope: String,
     /// The `request_id`.
     pub request_id: RequestId,
 }
 
-/// An idempotency record: what was asked, and what was answered.
+/// An idempotency record: the content of a request, as hashes, and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyRecord {
     /// The RPC.
@@ -185,42 +180,42 @@ pub struct IdempotencyRecord {
     pub later_hashes: BTreeMap<String, [u8; 16]>,
     /// The answer.
     pub answer: CommandResult,
-    /// When it was decided.
+    /// The instant of the decision.
     pub created_at: Timestamp,
 }
 
-/// Which orders a list shows; filters are joined by AND.
+/// The filter of a list. Conditions are joined by AND.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OrderFilter {
-    /// Only of this customer.
+    /// The customer.
     pub customer_id: Option<CustomerId>,
-    /// Only of this point.
+    /// The pickup point.
     pub pickup_point_id: Option<PickupPointId>,
-    /// Only in one of these states; empty: in any.
+    /// The states; empty means any.
     pub states: BTreeSet<StateName>,
-    /// Only expired ones, or only those that are not, at that instant.
+    /// Only expired orders (true) or only others (false), as of the instant.
     pub expired: Option<(bool, Timestamp)>,
 }
 
-/// Which part of a list: items strictly below a key, newest first.
+/// A page of a list: items strictly below a key, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The key of the last item of the page before.
+    /// The key of the last item of the previous page.
     pub below: Option<(Timestamp, OrderId)>,
-    /// The most items to answer.
+    /// The maximum number of items.
     pub limit: usize,
 }
 
-/// An order as an audit finds it.
+/// The stored data of an order, for verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditedOrder {
-    /// Its id.
+    /// The id.
     pub order_id: OrderId,
-    /// Its row, if there is one, or why it cannot be read.
+    /// The row, if it exists, or the reason why it cannot be read.
     pub row: Result<Option<Order>, String>,
-    /// Its events, in sequence, or why they cannot be read.
+    /// The events, in sequence, or the reason why they cannot be read.
     pub events: Result<Vec<Event>, String>,
-    /// The beginning of the log was archived: the first of the events may be
-    /// gone, or all of them.
+    /// True if old partitions of the log were detached, so that the first events of the order,
+    /// or all of them, may be missing.
     pub archived: bool,
 }

@@ -7,21 +7,21 @@ use async_trait::async_trait;
 use super::{PortError, Position};
 use crate::domain::{OrderId, Timestamp};
 
-/// How far the log was published to each sink, who may say so, and what a sink
-/// would not take. Kept with the log, as durably.
+/// The publishing state of each sink: cursor, lease and dead letters. Stored with the log, with
+/// the same durability.
 ///
-/// One relay leads at a time, whatever the sink. A leader that was paused does
-/// not know that it is one no longer, so every lead has a fence, a number above
-/// all before it for its sink, and what a lower fence writes is not done.
+/// One relay at a time holds the lease. A paused leader does not know that it lost the lease, so
+/// each lease has a fencing token, higher than all before it for the same sink. Writes with a
+/// lower token have no effect.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Takes the lead, unless somebody has it. It lasts until the lease is
-    /// dropped, or the process or its connection to the store has died.
+    /// Acquires the lease, or returns `None` if another relay holds it. It lasts until the lease
+    /// is dropped, or the process or its connection to the store dies.
     async fn acquire_lease(&self, sink: &str) -> Result<Option<Lease>, PortError>;
 
-    /// Moves the cursor forward and buries dead letters, in one atomic step; a
-    /// letter of an order that has one already takes its place. Durable when it
-    /// is answered. A cursor that would move back is an inconsistency.
+    /// Advances the cursor and stores dead letters, atomically and durably. A dead letter
+    /// replaces an earlier one of the same order. A cursor that would move back is an
+    /// inconsistency.
     async fn advance(
         &self,
         token: &LeaseToken,
@@ -29,15 +29,15 @@ pub trait Outbox: Send + Sync {
         letters: &[DeadLetter],
     ) -> Result<LeaseWrite, PortError>;
 
-    /// Those of the orders that are held back, each with the sequence of the
-    /// first event that the sink does not have.
+    /// Returns those of the orders that are held back, each with the sequence of the first event
+    /// that the sink does not have.
     async fn held_back(
         &self,
         sink: &str,
         orders: &BTreeSet<OrderId>,
     ) -> Result<BTreeMap<OrderId, i64>, PortError>;
 
-    /// Up to `limit` dead letters of a sink, by order id, after that one.
+    /// Returns up to `limit` dead letters of a sink after an order id, ascending.
     async fn dead_letters(
         &self,
         sink: &str,
@@ -45,12 +45,12 @@ pub trait Outbox: Send + Sync {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, PortError>;
 
-    /// The last event that a sink is known to have, with all before it; `None`
-    /// if nobody ever led for it.
+    /// Returns the cursor: the last event up to which the sink has all events. `None` if no
+    /// relay ever held the lease.
     async fn cursor(&self, sink: &str) -> Result<Option<Position>, PortError>;
 
-    /// Remembers what an operator wants done with an order's dead letter; tells
-    /// whether there is one. The relay does it.
+    /// Stores an operator's decision about a dead letter, which the relay carries out. Returns
+    /// false if the order has no dead letter.
     async fn resolve(
         &self,
         sink: &str,
@@ -58,55 +58,54 @@ pub trait Outbox: Send + Sync {
         resolution: Resolution,
     ) -> Result<bool, PortError>;
 
-    /// Up to `limit` dead letters that an operator has decided about, by order
-    /// id.
+    /// Returns up to `limit` dead letters with an operator's decision, by order id.
     async fn resolved_dead_letters(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError>;
 
-    /// Takes an order's dead letter away, because the sink has everything of it
-    /// up to the cursor. Not if the letter is another one by now.
+    /// Removes the dead letter of an order after the sink has all events of the order up to the
+    /// cursor. Does nothing if the order has another dead letter by now.
     async fn remove_dead_letter(
         &self,
         token: &LeaseToken,
         letter: &DeadLetter,
     ) -> Result<LeaseWrite, PortError>;
 
-    /// Keeps for operators who leads and what failed last.
+    /// Stores the leader's name and last failure, for operators.
     async fn record_leader_status(
         &self,
         token: &LeaseToken,
         status: &LeaderStatus,
     ) -> Result<LeaseWrite, PortError>;
 
-    /// How publishing to a sink goes; `None` if nobody ever led for it.
+    /// Returns the publishing status of a sink; `None` if no relay ever held the lease.
     async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError>;
 }
 
-/// The right to publish to a sink. Dropped, it gives the lead back.
+/// The lease: the right to publish to a sink. Dropping it releases the lease.
 pub struct Lease {
-    /// What proves it.
+    /// The token that proves the lease.
     pub token: LeaseToken,
-    /// The last event that the sink has; publishing goes on after it.
+    /// The last event that the sink has. Publishing continues after it.
     pub cursor: Position,
-    /// Whether the adapter knows that the lead is lost.
+    /// Returns true if the adapter knows that the lease is lost.
     over: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Whatever the adapter has to hold for as long as the lease lives.
+    /// A resource that the adapter holds during the lease.
     _hold: Box<dyn Any + Send + Sync>,
 }
 
 impl Lease {
-    /// A lease that lives as long as what it holds.
+    /// Returns a lease that lasts as long as the held resource.
     pub fn new(token: LeaseToken, cursor: Position, hold: impl Any + Send + Sync) -> Self {
         Self { token, cursor, over: Box::new(|| false), _hold: Box::new(hold) }
     }
 
-    /// The same lease, which may be lost before it is dropped.
+    /// Adds a check for a lease that can be lost before it is dropped.
     #[must_use]
     pub fn lost_when(self, over: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { over: Box::new(over), ..self }
     }
 
-    /// Whether the lead is known to be lost. One that is lost without being
-    /// known to be moves no cursor all the same.
+    /// Returns true if the lease is known to be lost. A lost lease cannot move the cursor even
+    /// if the loss is not known.
     pub fn is_lost(&self) -> bool {
         (self.over)()
     }
@@ -119,72 +118,72 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// Which lead it was that something was done under.
+/// The proof of a lease, passed to every write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseToken {
-    /// The sink that is led for.
+    /// The sink.
     pub sink: String,
-    /// Above that of every lead before it.
+    /// Higher than the token of every earlier lease of the sink.
     pub fencing_token: i64,
 }
 
-/// Whether the cursor moved.
+/// The result of a write under a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum LeaseWrite {
-    /// It did, and the letters are buried.
+    /// The write took effect.
     Done,
-    /// Somebody else leads by now: nothing was done.
+    /// Another relay holds the lease. Nothing was written.
     Fenced,
 }
 
-/// An event that a sink refused for its own sake. The later events of its order
-/// are held back with it; those of other orders are not.
+/// An event that the sink refused because of its content. Later events of its order are held
+/// back; other orders are not affected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     /// The order that is held back.
     pub order_id: OrderId,
-    /// The sequence of the event within it.
+    /// The sequence of the refused event.
     pub sequence: i64,
-    /// Where the event stands in the log.
+    /// The position of the event in the log.
     pub position: Position,
-    /// Why the sink refused it, a sentence.
+    /// The cause of the refusal, a sentence.
     pub cause: String,
-    /// When.
+    /// The instant of the refusal.
     pub refused_at: Timestamp,
-    /// What an operator wants done with it.
+    /// The operator's decision, if there is one.
     pub resolution: Option<Resolution>,
 }
 
-/// What an operator wants done with a dead letter.
+/// An operator's decision about a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
-    /// The sink gets the event again, and then what was held back behind it.
+    /// Publish the event again, then the events held back behind it.
     Retry,
-    /// The sink never gets the event, but what was held back behind it.
+    /// Do not publish the event, but those held back behind it.
     Drop,
 }
 
-/// What operators want to know of a lead.
+/// The leader's status, for operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaderStatus {
-    /// Who leads: a name of the process.
+    /// The leader: host and process id.
     pub name: String,
-    /// Since when.
+    /// The instant at which it acquired the lease.
     pub since: Timestamp,
-    /// What failed last, a sentence, and when.
+    /// The last failure, a sentence, and its instant.
     pub failure: Option<(String, Timestamp)>,
 }
 
-/// How publishing to a sink goes.
+/// The publishing status of a sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxStatus {
-    /// The last event that the sink is known to have, with all before it.
+    /// The last event up to which the sink has all events.
     pub cursor: Position,
-    /// Whether anybody leads now.
+    /// True if a relay holds the lease.
     pub has_leader: bool,
-    /// Who leads, or led last.
+    /// The status of the current or the last leader.
     pub leader: Option<LeaderStatus>,
-    /// How many orders are held back by a dead letter.
+    /// The number of orders held back by a dead letter.
     pub dead_letters: u64,
 }

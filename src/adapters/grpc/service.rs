@@ -47,7 +47,7 @@ impl GrpcOrderService {
         call: &Call,
     ) -> Result<Answered<Answer>, Refused> {
         // The call context enforces the deadline.
-        let outcome = self.writer.enter(command, &call.caller(), request_id, Admission::Immediate).await?;
+        let outcome = self.writer.submit(command, &call.caller(), request_id, Admission::Immediate).await?;
         let Outcome { answer, replayed } = outcome;
         match answer {
             Ok(message) => Ok(Answered { message, replayed }),

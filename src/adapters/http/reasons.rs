@@ -164,7 +164,6 @@ const PERMISSION_DENIED: Explanation = Explanation {
     remedy: "Ask the administrator of the installation for the permission.",
 };
 
-
 const OVERLOADED: Explanation = Explanation {
     title: "Service overloaded",
     meaning: "The service has more work than it can accept. The request had no effect.",

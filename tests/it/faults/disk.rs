@@ -11,7 +11,7 @@ use tonic_health::pb::health_client::HealthClient;
 use super::asks::{Ask, Heard, events, get, parcel};
 use super::service::{Service, assert_verified, until};
 
-/// How long a batch is tried again in these tests.
+/// How long batch failed, retrying in these tests.
 const BUDGET: Duration = Duration::from_millis(500);
 const HASTY: &str = "[writer]\nretry_budget = \"500ms\"\n[store]\nbusy_timeout = \"100ms\"\n";
 /// What a slow machine may add to the budget.
@@ -145,7 +145,7 @@ async fn a_short_lock_only_delays() {
     let lock = service.foreign_lock();
     let call = tokio::spawn(async move { ask("1").send(&client).await.unwrap() });
     until("the batch is tried again", async || {
-        service.log().iter().any(|line| line.contains("a batch is tried again"))
+        service.log().iter().any(|line| line.contains("batch failed, retrying"))
     })
     .await;
     drop(lock);

@@ -146,10 +146,10 @@ fn try_wrong_then_right(broker: &Broker, case: &Case) {
         log.iter().filter(|line| line.contains(level) && line.contains(message)).count()
     };
     eventually(&format!("{name}: it is tried again and again"), || {
-        told(cause, "the sink does not take events") >= 1 && told("DEBUG", "are published again") >= 2
+        told(cause, "publish failed, events wait") >= 1 && told("DEBUG", "publish failed, retrying") >= 2
     });
     let log = server.log();
-    let waits = |line: &&String| line.contains("the sink does not take events");
+    let waits = |line: &&String| line.contains("publish failed, events wait");
     assert!(log.iter().filter(waits).any(|line| line.contains(cause)), "{name}: {log:?}");
     // A slow machine may add a timeout; no cause is said twice.
     let causes = || log.iter().filter(waits).map(|line| line.split_once("\"cause\":").unwrap().1);

@@ -125,7 +125,7 @@ fn within(place: &str, folder: &str) -> bool {
 
 /// A path as it is seen from the root of the crate; `None` if it is none of
 /// ours.
-fn resolve(place: &str, path: &[String]) -> Option<Vec<String>> {
+pub fn resolve(place: &str, path: &[String]) -> Option<Vec<String>> {
     match path[0].as_str() {
         "crate" | "pvz" if path.len() > 1 => Some(path[1..].to_vec()),
         "super" => {

@@ -1,6 +1,7 @@
 //! What a reader should never have to look for: the tree is as its design
 //! says. Function length and the bans of calls are clippy's.
 
+mod circles;
 mod dependencies;
 mod layers;
 mod references;
@@ -63,6 +64,14 @@ fn layers_name_only_whom_they_may() {
         .iter()
         .flat_map(|(file, source)| layers::violations(file.trim_start_matches("src/"), source, &crates))
         .collect();
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn modules_of_a_folder_do_not_name_each_other_in_a_circle() {
+    let sources = sources(&["src"]);
+    let below_src = |(file, source): (String, String)| (file.trim_start_matches("src/").to_owned(), source);
+    let found = circles::circles(&sources.into_iter().map(below_src).collect());
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 

@@ -42,7 +42,7 @@ async fn a_full_queue_refuses_at_once_and_says_when_to_come_again() {
 #[tokio::test(start_paused = true)]
 async fn an_import_never_takes_more_than_half_of_the_places() {
     let (stage, _busy) = held(SMALL).await;
-    let patient = |id: &str| stage.ask_within(MINUTE, Admission::Patient, accept(parcel(id)));
+    let patient = |id: &str| stage.ask_within(MINUTE, Admission::Wait, accept(parcel(id)));
     let rows: Vec<_> = ["r1", "r2", "r3", "r4", "r5", "r6"].map(patient).into();
     settle().await;
     let counter = [stage.ask(accept(parcel("o1"))), stage.ask(accept(parcel("o2")))];
@@ -60,9 +60,9 @@ async fn an_import_never_takes_more_than_half_of_the_places() {
 #[tokio::test(start_paused = true)]
 async fn a_row_that_finds_no_place_in_time_is_not_done() {
     let (stage, busy) = held(WriterLimits { queue: 1, ..SMALL }).await;
-    let first = stage.ask_within(MINUTE, Admission::Patient, accept(parcel("r1")));
+    let first = stage.ask_within(MINUTE, Admission::Wait, accept(parcel("r1")));
     settle().await;
-    let second = stage.ask_within(Duration::from_secs(5), Admission::Patient, accept(parcel("r2")));
+    let second = stage.ask_within(Duration::from_secs(5), Admission::Wait, accept(parcel("r2")));
     assert_eq!(second.await.unwrap().unwrap_err().reason, Reason::DeadlineExceeded);
     stage.store.resume();
     busy.await.unwrap().unwrap().answer.unwrap();

@@ -219,7 +219,7 @@ async fn more_calls_than_places_are_all_answered() {
         .iter()
         .enumerate()
         .map(|(n, id)| {
-            let admission = if n % 2 == 0 { Admission::Patient } else { Admission::Immediate };
+            let admission = if n % 2 == 0 { Admission::Wait } else { Admission::Immediate };
             (n, id, stage.ask_within(hour, admission, accept(parcel(id))))
         })
         .collect();
