@@ -1,4 +1,4 @@
-//! A file that one process at a time holds locked.
+//! A file lock held by one process at a time.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -9,11 +9,11 @@ use std::path::Path;
 pub struct LockFile(File);
 
 impl LockFile {
-    /// Takes the lock, and makes the file if there is none; `None` if somebody
-    /// else holds it.
+    /// Acquires the lock, and creates the file if it does not exist. Returns `None` if another
+    /// process holds the lock.
     ///
     /// # Errors
-    /// The file cannot be made or locked.
+    /// Returns an error if the file cannot be created or locked.
     pub fn take(path: &Path) -> io::Result<Option<Self>> {
         let file = File::options().create(true).truncate(false).write(true).open(path)?;
         match file.try_lock() {
@@ -25,11 +25,10 @@ impl LockFile {
 }
 
 impl Drop for LockFile {
-    /// To close the file would not be enough: a child that this process is just
-    /// starting has it open too, until it runs its own program, and the lock
-    /// would live on with it.
+    /// Unlocks the file explicitly. Closing it is not enough: a child process inherits the
+    /// descriptor until it calls exec, and would keep the lock.
     fn drop(&mut self) {
-        // A lock that cannot be given back goes with its last handle.
+        // If unlocking fails, the lock ends with the last descriptor.
         _ = self.0.unlock();
     }
 }
@@ -44,7 +43,7 @@ mod tests {
         let path = folder.path().join("lock");
         let first = LockFile::take(&path).unwrap().unwrap();
         assert!(LockFile::take(&path).unwrap().is_none());
-        // What a child has between its fork and its program.
+        // A descriptor that a child has between fork and exec.
         let inherited = first.0.try_clone().unwrap();
         drop(first);
         assert!(LockFile::take(&path).unwrap().is_some());

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_all_that_waits_up_to_the_limit() {
+    fn takes_all_waiting_jobs_up_to_the_limit() {
         let mut queue = Queue::default();
         for n in 0..5 {
             queue.push(Job(n, vec![u64::from(n)]));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_worker_holds_waits_and_keeps_its_place() {
+    fn jobs_with_a_running_claim_wait_and_keep_their_order() {
         let mut queue = Queue::default();
         queue.push(Job(0, vec![1]));
         let first = queue.take(8);
@@ -223,30 +223,30 @@ mod tests {
     }
 
     /// Pushes jobs and returns those for which a worker was woken.
-    fn told(queue: &mut Queue<Job>, jobs: std::ops::Range<u32>) -> Vec<u32> {
+    fn push_and_list_wakeups(queue: &mut Queue<Job>, jobs: std::ops::Range<u32>) -> Vec<u32> {
         jobs.filter(|n| queue.push(Job(*n, vec![u64::from(*n)]))).collect()
     }
 
     #[test]
-    fn what_waits_alone_is_due_at_once() {
+    fn lone_batch_is_due_at_once() {
         let mut queue = Queue::default();
         assert_eq!(queue.due_in(), None);
-        assert_eq!(told(&mut queue, 0..3), [0, 1, 2]);
+        assert_eq!(push_and_list_wakeups(&mut queue, 0..3), [0, 1, 2]);
         assert_eq!(queue.due_in(), Some(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn beside_a_batch_it_is_due_when_it_is_nearly_as_large() {
+    async fn batch_beside_a_running_one_is_due_when_nearly_as_large() {
         let mut queue = Queue::default();
-        told(&mut queue, 0..8);
+        push_and_list_wakeups(&mut queue, 0..8);
         let first = queue.take(8);
         assert_eq!(queue.due_in(), None);
         // The first wakes a worker, which waits for the batch to become due.
-        assert_eq!(told(&mut queue, 10..17), [10, 15, 16]);
+        assert_eq!(push_and_list_wakeups(&mut queue, 10..17), [10, 15, 16]);
         assert_eq!(queue.due_in(), Some(Duration::ZERO));
         let second = queue.take(8);
         // The average of 8 and 7, times three quarters, is 6.
-        assert_eq!(told(&mut queue, 20..26), [20, 25]);
+        assert_eq!(push_and_list_wakeups(&mut queue, 20..26), [20, 25]);
         assert_eq!(second.len(), 7);
         queue.release(first.len(), first.iter().flat_map(Claims::claims));
         queue.release(second.len(), second.iter().flat_map(Claims::claims));
@@ -254,14 +254,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn beside_a_batch_it_is_due_when_it_has_waited_long() {
+    async fn batch_beside_a_running_one_is_due_after_the_maximum_wait() {
         let mut queue = Queue::default();
-        told(&mut queue, 0..8);
+        push_and_list_wakeups(&mut queue, 0..8);
         queue.take(8);
-        told(&mut queue, 10..11);
+        push_and_list_wakeups(&mut queue, 10..11);
         assert_eq!(queue.due_in(), Some(MAX_WAIT));
         tokio::time::advance(MAX_WAIT / 2).await;
-        told(&mut queue, 11..12);
+        push_and_list_wakeups(&mut queue, 11..12);
         assert_eq!(queue.due_in(), Some(MAX_WAIT / 2));
         tokio::time::advance(MAX_WAIT / 2).await;
         assert_eq!(queue.due_in(), Some(Duration::ZERO));

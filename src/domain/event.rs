@@ -1,4 +1,4 @@
-//! Events, and the fold that makes orders of them.
+//! Events, and the fold that computes an order from them.
 
 use std::fmt;
 
@@ -24,37 +24,37 @@ impl fmt::Display for EventId {
     }
 }
 
-/// What happened to an order.
+/// The type of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EventType {
-    /// A courier brought it.
+    /// A courier brought the order.
     Accepted,
-    /// The customer collected it.
+    /// The customer collected the order.
     Issued,
-    /// The customer brought it back.
+    /// The customer returned the order.
     Returned,
-    /// It went away with a courier.
+    /// A courier took the order away.
     HandedToCourier,
 }
 
-/// What kind of actor asked.
+/// The kind of an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ActorKind {
-    /// Somebody who brings and takes parcels.
+    /// A courier.
     Courier,
-    /// Somebody behind the counter.
+    /// An operator of the pickup point.
     Operator,
-    /// Somebody before the counter.
+    /// A customer.
     Customer,
     /// A program.
     System,
 }
 
 impl ActorKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Courier, Self::Operator, Self::Customer, Self::System];
 
-    /// The name on the wire.
+    /// Returns the name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Courier => "courier",
@@ -64,31 +64,31 @@ impl ActorKind {
         }
     }
 
-    /// The kind with that name.
+    /// Returns the kind with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
-/// Who asked for a change.
+/// The actor of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// Of what kind; recorded, never checked against the command.
+    /// Its kind. Recorded, never checked against the command.
     pub kind: ActorKind,
-    /// Its id among the actors of that kind.
+    /// Its id, unique among the actors of its kind.
     pub id: ActorId,
 }
 
 impl Actor {
-    /// `operator:anonymous`, who asks when nobody says.
+    /// Returns `operator:anonymous`, the actor of a command that names none.
     pub fn anonymous() -> Self {
         Self { kind: ActorKind::Operator, id: ActorId::anonymous() }
     }
 
-    /// Reads `<kind>:<id>`.
+    /// Parses `<kind>:<id>`.
     ///
     /// # Errors
-    /// What is wrong, to stand after the header's name.
+    /// Returns a predicate of the header's name: "must be …".
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const EXPECTED: &str =
             "must be <kind>:<id>, where the kind is courier, operator, customer or system, and the id a key";
@@ -99,31 +99,31 @@ impl Actor {
     }
 }
 
-/// The fact that a command took effect.
+/// An event: the fact that a command took effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Unique.
+    /// The unique id.
     pub event_id: EventId,
-    /// What happened.
+    /// The type.
     pub event_type: EventType,
-    /// Its number within its order, from 1.
+    /// The number of the event within its order, from 1.
     pub sequence: i64,
-    /// When.
+    /// The instant at which it occurred.
     pub occurred_at: Timestamp,
-    /// Who asked.
+    /// The actor of the command.
     pub actor: Actor,
-    /// The idempotency key of the command, when it had one.
+    /// The `request_id` of the command, if it had one.
     pub request_id: Option<RequestId>,
-    /// The trace that the command belonged to, if its caller named one.
+    /// The trace of the command, if its caller sent one.
     pub traceparent: Option<Traceparent>,
     /// The order after the event.
     pub order: Order,
 }
 
-/// A history that cannot have happened.
+/// A contradiction in the history of an order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Inconsistency {
-    /// The first event is not an accept, or an accept is not the first.
+    /// The first event is not an accept, or a later event is one.
     #[error("event {sequence} ({event_type:?}) cannot follow the state {before}")]
     Impossible {
         /// The event's sequence.
@@ -136,12 +136,12 @@ pub enum Inconsistency {
     /// The sequence has a gap or a repetition.
     #[error("event {found} found where event {expected} was expected")]
     Sequence {
-        /// What the sequence should be.
+        /// The expected sequence.
         expected: i64,
-        /// What it is.
+        /// The sequence of the event.
         found: i64,
     },
-    /// An event lies before the one that it follows.
+    /// An event occurred before its predecessor.
     #[error("event {sequence} occurred at {occurred_at}, before its predecessor")]
     Backwards {
         /// The event's sequence.
@@ -149,7 +149,7 @@ pub enum Inconsistency {
         /// Its instant.
         occurred_at: Timestamp,
     },
-    /// The order was issued when its storage deadline had passed.
+    /// The order was issued after its storage deadline.
     #[error("event {sequence} issued the order at {occurred_at}, after its storage deadline {storage_until}")]
     IssuedLate {
         /// The event's sequence.
@@ -159,7 +159,7 @@ pub enum Inconsistency {
         /// The deadline.
         storage_until: Timestamp,
     },
-    /// A stored order went away with a courier before its deadline.
+    /// A stored order was handed to a courier before its storage deadline.
     #[error(
         "event {sequence} handed the order to a courier at {occurred_at}, before its storage deadline {storage_until}"
     )]
@@ -171,7 +171,7 @@ pub enum Inconsistency {
         /// The deadline.
         storage_until: Timestamp,
     },
-    /// The order that the event carries is not the fold up to it.
+    /// The order in the event is not the fold of the events up to it.
     #[error("event {sequence} carries an order that is not the fold of the events up to it")]
     Snapshot {
         /// The event's sequence.
@@ -179,11 +179,11 @@ pub enum Inconsistency {
     },
 }
 
-/// The fold: the order after an event, from the order before it and the event's
-/// own facts. Of the order that the event carries only an accept's is read.
+/// Returns the order after an event, computed from the order before it and the facts of the
+/// event. The order inside the event is used only for an accept.
 ///
 /// # Errors
-/// The event cannot follow that order.
+/// Returns an error if the event cannot follow that order.
 pub fn evolve(before: Option<&Order>, event: &Event) -> Result<Order, Inconsistency> {
     let expected = before.map_or(0, |order| order.version) + 1;
     if event.sequence != expected {

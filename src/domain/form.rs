@@ -1,28 +1,27 @@
-//! The form of a request: everything that can be checked without a clock, a
-//! state or a configuration. All fields are checked, and all faults reported
-//! at once.
+//! Validation of the form of a request: every check that needs no clock, state or configuration.
+//! All fields are checked and all violations are reported at once.
 
 use super::refusal::{FieldViolation, Refusal};
 
-/// Collects the faults of a request while its fields are read.
+/// Collects the field violations of a request.
 #[derive(Debug, Default)]
 pub struct Form {
     violations: Vec<FieldViolation>,
 }
 
 impl Form {
-    /// Notes a fault.
+    /// Adds a violation.
     pub fn fault(&mut self, field: impl Into<String>, description: impl Into<String>) {
         self.violations.push(FieldViolation { field: field.into(), description: description.into() });
     }
 
-    /// Keeps a field that is as it must be, or notes its fault.
+    /// Returns the field if it is valid, or adds a violation.
     pub fn field<T, E: Into<String>>(&mut self, field: &str, parsed: Result<T, E>) -> Option<T> {
         parsed.map_err(|description| self.fault(field, description)).ok()
     }
 
-    /// The same for a field that may be absent: `Some(None)` is absent, `None`
-    /// a fault.
+    /// Like [`field`](Self::field), for a field that may be absent: `Some(None)` means absent,
+    /// `None` invalid.
     pub fn optional<T, E: Into<String>>(
         &mut self,
         field: &str,
@@ -34,11 +33,11 @@ impl Form {
         }
     }
 
-    /// The request, if no field is at fault. `value` is `None` only when a
-    /// fault was noted.
+    /// Returns the request if there are no violations. `value` is `None` only if a violation was
+    /// added.
     ///
     /// # Errors
-    /// `VALIDATION_FAILED` with every fault.
+    /// Returns `VALIDATION_FAILED` with all violations.
     pub fn finish<T>(self, value: Option<T>) -> Result<T, Refusal> {
         match value {
             Some(value) if self.violations.is_empty() => Ok(value),

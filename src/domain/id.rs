@@ -7,7 +7,7 @@ use std::sync::Arc;
 const MAX_LENGTH: usize = 64;
 const MAX_REQUEST_ID: usize = 128;
 
-/// What every key must look like, to stand after a field's name.
+/// Checks the syntax of a key. The error is a predicate of the field's name: "must be …".
 fn check(text: &str) -> Result<(), &'static str> {
     let Some(first) = text.bytes().next() else {
         return Err("is required");
@@ -31,15 +31,15 @@ macro_rules! key {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks the form.
+            /// Parses the key.
             ///
             /// # Errors
-            /// What is wrong, to stand after the field's name.
+            /// Returns a predicate of the field's name: "must be …".
             pub fn parse(text: &str) -> Result<Self, &'static str> {
                 check(text).map(|()| Self(text.into()))
             }
 
-            /// The key as it was given.
+            /// Returns the key as it was given.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -83,21 +83,21 @@ key! {
 }
 
 impl ActorId {
-    /// The id of the actor of a command that names none.
+    /// Returns the id of the actor of a command that names none.
     pub fn anonymous() -> Self {
         Self("anonymous".into())
     }
 }
 
-/// The idempotency key of a command: 1 to 128 visible ASCII characters.
+/// The `request_id` of a command: 1 to 128 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// Checks the form.
+    /// Parses the id.
     ///
     /// # Errors
-    /// What is wrong, to stand after the field's name.
+    /// Returns a predicate of the field's name: "must be …".
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() || text.len() > MAX_REQUEST_ID {
             return Err("must be 1 to 128 characters long");
@@ -108,7 +108,7 @@ impl RequestId {
         Ok(Self(text.into()))
     }
 
-    /// The key as it was given.
+    /// Returns the id as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }

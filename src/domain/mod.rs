@@ -1,6 +1,5 @@
-//! The rules of a pick-up point, as values and functions. No IO, no clock, no
-//! randomness, no async, no serialization: what time it is and fresh ids are
-//! arguments.
+//! The rules of a pickup point, as values and functions. No I/O, clock, randomness, async or
+//! serialization: the current time and new ids are arguments.
 
 mod command;
 mod content;

@@ -1,65 +1,65 @@
-//! An order and its states.
+//! Orders and their states.
 
 use std::sync::Arc;
 
 use super::{Currency, CustomerId, Grams, Money, OrderId, PackagingCode, PickupPointId, Timestamp};
 
-/// One parcel for one customer: the fold of its events.
+/// A parcel for a customer: the fold of its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     /// The order's key.
     pub order_id: OrderId,
-    /// Who may collect it.
+    /// The customer who may collect it.
     pub customer_id: CustomerId,
-    /// The counter that accepted it.
+    /// The pickup point that accepted it.
     pub pickup_point_id: PickupPointId,
-    /// Where it is in its life.
+    /// The state, with its instants.
     pub state: OrderState,
-    /// It may be issued while `now < storage_until`.
+    /// The storage deadline: the order may be issued while `now < storage_until`.
     pub storage_until: Timestamp,
-    /// When the courier brought it.
+    /// The instant at which the courier brought it.
     pub accepted_at: Timestamp,
-    /// Its weight, if known.
+    /// The weight, if known.
     pub weight: Option<Grams>,
-    /// Its price.
+    /// The price.
     pub price: Money,
-    /// What the packaging added, fixed when the order was accepted.
+    /// The surcharge of the packaging, fixed when the order was accepted.
     pub surcharge: Money,
     /// The currency of the amounts.
     pub currency: Currency,
-    /// How it is packed, the container first. Shared, because an order goes into
-    /// its event, its answer and the next decision.
+    /// The packaging, container first. Shared, because an order is copied into its event, its
+    /// answer and the next decision.
     pub packaging: Arc<[PackagingCode]>,
-    /// How many events it has had; the sequence of the last one.
+    /// The sequence of its last event.
     pub version: i64,
 }
 
-/// When a customer had an order and brought it back.
+/// The instants at which an order was issued and returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReturnedAt {
-    /// When the customer collected it.
+    /// The instant at which it was issued.
     pub issued_at: Timestamp,
-    /// When the customer brought it back.
+    /// The instant at which it was returned.
     pub returned_at: Timestamp,
 }
 
-/// Where an order is in its life, with the instants that this implies.
+/// The state of an order, with the instants that belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderState {
-    /// At the point, for the customer.
+    /// At the pickup point, waiting for the customer.
     Stored,
-    /// The customer has it.
+    /// Collected by the customer.
     Issued {
-        /// Since when.
+        /// The instant at which it was issued.
         issued_at: Timestamp,
     },
-    /// Brought back, at the point.
+    /// Returned by the customer, at the pickup point.
     Returned(ReturnedAt),
-    /// Gone with a courier; final.
+    /// Handed to a courier. This state is final.
     HandedToCourier {
-        /// Set if the customer had it in between, absent if it expired.
+        /// Set if the customer had returned the order, `None` if its storage had expired.
         returned: Option<ReturnedAt>,
-        /// Since when.
+        /// The instant at which it was handed over.
         handed_to_courier_at: Timestamp,
     },
 }
@@ -67,23 +67,23 @@ pub enum OrderState {
 /// The name of a state, without its instants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum StateName {
-    /// At the point, for the customer.
+    /// At the pickup point, waiting for the customer.
     Stored,
-    /// The customer has it.
+    /// Collected by the customer.
     Issued,
-    /// Brought back, at the point.
+    /// Returned by the customer, at the pickup point.
     Returned,
-    /// Gone with a courier.
+    /// Handed to a courier.
     HandedToCourier,
 }
 
 impl StateName {
-    /// Every state, in the order of life.
+    /// All states, in the order of the lifecycle.
     pub const ALL: [Self; 4] = [Self::Stored, Self::Issued, Self::Returned, Self::HandedToCourier];
 }
 
 impl Order {
-    /// The name of the order's state.
+    /// Returns the name of the state.
     pub fn state_name(&self) -> StateName {
         match self.state {
             OrderState::Stored => StateName::Stored,
@@ -93,12 +93,12 @@ impl Order {
         }
     }
 
-    /// STORED, and the storage deadline has passed.
+    /// Returns true if the order is STORED and its storage deadline has passed.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         matches!(self.state, OrderState::Stored) && now >= self.storage_until
     }
 
-    /// When the customer collected it.
+    /// Returns the instant at which it was issued.
     pub fn issued_at(&self) -> Option<Timestamp> {
         match self.state {
             OrderState::Stored | OrderState::HandedToCourier { returned: None, .. } => None,
@@ -109,7 +109,7 @@ impl Order {
         }
     }
 
-    /// When the customer brought it back.
+    /// Returns the instant at which it was returned.
     pub fn returned_at(&self) -> Option<Timestamp> {
         match self.state {
             OrderState::Stored
@@ -121,7 +121,7 @@ impl Order {
         }
     }
 
-    /// When it went away with a courier.
+    /// Returns the instant at which it was handed to a courier.
     pub fn handed_to_courier_at(&self) -> Option<Timestamp> {
         match self.state {
             OrderState::HandedToCourier { handed_to_courier_at, .. } => Some(handed_to_courier_at),
@@ -129,7 +129,7 @@ impl Order {
         }
     }
 
-    /// When its last event occurred.
+    /// Returns the instant of its last event.
     pub fn changed_at(&self) -> Timestamp {
         match self.state {
             OrderState::Stored => self.accepted_at,
@@ -139,17 +139,17 @@ impl Order {
         }
     }
 
-    /// The order as an answer shows it at that instant.
+    /// Returns the order as shown at an instant.
     pub fn at(self, now: Timestamp) -> OrderView {
         OrderView { expired: self.is_expired(now), order: self }
     }
 }
 
-/// An order as an answer shows it.
+/// An order as shown in an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderView {
     /// The order.
     pub order: Order,
-    /// Whether it was expired when the answer was made.
+    /// True if it was expired when the answer was computed.
     pub expired: bool,
 }

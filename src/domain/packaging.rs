@@ -1,26 +1,25 @@
-//! The packaging catalogue. It is data, so that a new kind or another limit
-//! touches no code.
+//! The packaging catalogue. It is configuration, so that a new kind or limit needs no code.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::{Grams, Money, Order, Reason, Refusal};
 
-/// The largest surcharge of a kind, in minor units.
+/// The largest surcharge of a kind of packaging, in minor units.
 const MAX_SURCHARGE: i64 = 1_000_000_000;
 
-/// The code of a kind of packaging, as a request names it. Any string: whether
-/// it is known is for the catalogue to say.
+/// The code of a kind of packaging in a request. Any string; the catalogue decides which codes
+/// are known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PackagingCode(Arc<str>);
 
 impl PackagingCode {
-    /// Takes the code as it is.
+    /// Wraps a code without checking it.
     pub fn new(code: &str) -> Self {
         Self(code.into())
     }
 
-    /// The code.
+    /// Returns the code.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -32,17 +31,17 @@ impl fmt::Display for PackagingCode {
     }
 }
 
-/// What a kind of packaging is: an order has at most one of each.
+/// The role of a kind of packaging. An order has at most one kind of each role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// The parcel is in it.
+    /// A container, such as a box.
     Container,
-    /// It is around the parcel.
+    /// A wrap around the parcel or its container.
     Wrap,
 }
 
 impl Role {
-    /// The name on the wire.
+    /// Returns the name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Container => "container",
@@ -54,37 +53,37 @@ impl Role {
 /// A kind of packaging.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kind {
-    /// The code that requests name.
+    /// The code in requests.
     pub code: PackagingCode,
-    /// Container or wrap.
+    /// The role.
     pub role: Role,
-    /// The order must weigh less than this; `None`: not checked.
+    /// The exclusive weight limit; `None` if the weight is not checked.
     pub weight_below: Option<Grams>,
-    /// What it adds to the price.
+    /// The surcharge.
     pub surcharge: Money,
 }
 
-/// The kinds on offer, containers first.
+/// The kinds of packaging, containers first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalogue(Vec<Kind>);
 
-/// Why a list of kinds is no catalogue.
+/// An invalid catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogueError {
-    /// Codes are letters, digits, '-' and '_', so that `box+film` can be
-    /// taken apart.
+    /// A code is invalid. Codes contain only letters, digits, '-' and '_', so that `box+film`
+    /// can be split.
     #[error("the packaging code {0:?} must be 1 to 32 letters, digits, '-' or '_'")]
     Code(String),
-    /// A code stands twice.
+    /// A code occurs twice.
     #[error("the packaging code {0:?} occurs twice")]
     Twice(String),
-    /// A surcharge is so large that the sum of two would be no amount.
+    /// A surcharge is too large: the sum of two must be a valid amount.
     #[error("the surcharge of {0:?} must be at most 1000000000 minor units")]
     Surcharge(String),
 }
 
 impl Catalogue {
-    /// Checks the codes and puts containers first.
+    /// Validates the kinds and sorts containers first.
     pub fn new(mut kinds: Vec<Kind>) -> Result<Self, CatalogueError> {
         for (index, kind) in kinds.iter().enumerate() {
             let code = kind.code.as_str();
@@ -104,7 +103,7 @@ impl Catalogue {
         Ok(Self(kinds))
     }
 
-    /// The default catalogue (`docs/domain.md`, Accept): bag, box, film.
+    /// Returns the default catalogue (`docs/domain.md`, Accept): bag, box, film.
     pub fn standard() -> Self {
         let kind = |code, role, weight_below, surcharge| Kind {
             code: PackagingCode::new(code),
@@ -119,7 +118,7 @@ impl Catalogue {
         ])
     }
 
-    /// The kinds, containers first.
+    /// Returns the kinds, containers first.
     pub fn kinds(&self) -> &[Kind] {
         &self.0
     }
@@ -128,7 +127,7 @@ impl Catalogue {
         self.0.iter().find(|kind| kind.code == *code)
     }
 
-    /// The codes with known containers in front, otherwise in the order given.
+    /// Returns the codes with known containers first, otherwise in the given order.
     pub fn container_first(&self, codes: &[PackagingCode]) -> Vec<PackagingCode> {
         let is_container =
             |code: &&PackagingCode| self.find(code).is_some_and(|kind| kind.role == Role::Container);
@@ -137,7 +136,7 @@ impl Catalogue {
         containers.into_iter().cloned().collect()
     }
 
-    /// The kinds that the codes name: at most one container and one wrap.
+    /// Returns the kinds of the codes: at most one container and one wrap.
     pub fn resolve(&self, codes: &[PackagingCode]) -> Result<Vec<&Kind>, Refusal> {
         let mut kinds: Vec<&Kind> = Vec::with_capacity(2);
         for code in codes {
@@ -164,14 +163,13 @@ impl Catalogue {
 }
 
 fn invalid(codes: &[PackagingCode], why: &str) -> Refusal {
-    // More codes than an order can have are not worth repeating.
+    // Echoes at most as many codes as an order can have.
     let shown: Vec<&str> = codes.iter().take(8).map(PackagingCode::as_str).collect();
     Refusal::new(Reason::InvalidPackaging, format!("the packaging is not valid: {why}"))
         .with("packaging", shown.join("+"))
 }
 
-/// Checks a weight against the limits of its packaging. Limits are strict: the
-/// weight must be below them.
+/// Checks a weight against the limits of the packaging. The weight must be below them.
 pub fn check_weight(kinds: &[&Kind], weight: Option<Grams>) -> Result<(), Refusal> {
     for kind in kinds {
         let Some(limit) = kind.weight_below else { continue };
@@ -199,7 +197,7 @@ pub fn check_weight(kinds: &[&Kind], weight: Option<Grams>) -> Result<(), Refusa
 }
 
 impl Order {
-    /// The packaging as people write it: `box+film`.
+    /// Returns the packaging as `box+film`.
     pub fn packaging_text(&self) -> String {
         let codes: Vec<&str> = self.packaging.iter().map(PackagingCode::as_str).collect();
         codes.join("+")

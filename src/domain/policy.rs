@@ -1,31 +1,31 @@
-//! What an installation may set about the rules.
+//! The configurable parameters of the rules.
 
 use std::time::Duration;
 
 use super::{Catalogue, Currency, PickupPointId};
 
-/// The rules' parameters. Replicas must share them.
+/// The parameters of the rules. All replicas must have the same ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// How long after `issued_at` a customer may bring an order back,
+    /// The return window: time after `issued_at` during which a customer may return an order,
     /// half-open.
     pub return_window: Duration,
-    /// How far ahead a storage deadline may be, inclusive.
+    /// The maximum time from now to a storage deadline, inclusive.
     pub max_storage: Duration,
-    /// The point of a command that names none.
+    /// The default pickup point.
     pub pickup_point: PickupPointId,
     /// The currency of new orders.
     pub currency: Currency,
-    /// How long an idempotency record counts.
+    /// The time for which an idempotency record counts.
     pub idempotency_retention: Duration,
-    /// The packaging on offer.
+    /// The packaging catalogue.
     pub catalogue: Catalogue,
 }
 
 impl Policy {
     const HOUR: Duration = Duration::from_hours(1);
 
-    /// The defaults of `docs/domain.md`, with that default point.
+    /// Returns the defaults of `docs/domain.md` with this default pickup point.
     pub fn standard(pickup_point: PickupPointId) -> Self {
         Self {
             return_window: 48 * Self::HOUR,

@@ -1,4 +1,4 @@
-//! Weight and money: integers, never floats.
+//! Weight and money, as integers.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ impl Grams {
     /// Checks the bounds.
     ///
     /// # Errors
-    /// What is wrong, to stand after the field's name.
+    /// Returns a predicate of the field's name: "must be …".
     pub fn new(value: i64) -> Result<Self, &'static str> {
         match u32::try_from(value) {
             Ok(grams @ 1..=Self::MAX) => Ok(Self(grams)),
@@ -20,7 +20,7 @@ impl Grams {
         }
     }
 
-    /// The number of grams.
+    /// Returns the number of grams.
     pub fn get(self) -> i64 {
         i64::from(self.0)
     }
@@ -37,15 +37,15 @@ impl fmt::Display for Grams {
 pub struct Money(i64);
 
 impl Money {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(0);
     /// The largest price of an order: 10^12 minor units.
     const MAX_PRICE: i64 = 1_000_000_000_000;
 
-    /// A price, 0 to 10^12 minor units.
+    /// Returns a price, 0 to 10^12 minor units.
     ///
     /// # Errors
-    /// What is wrong, to stand after the field's name.
+    /// Returns a predicate of the field's name: "must be …".
     pub fn price(minor: i64) -> Result<Self, &'static str> {
         if (0..=Self::MAX_PRICE).contains(&minor) {
             Ok(Self(minor))
@@ -54,13 +54,13 @@ impl Money {
         }
     }
 
-    /// An amount from a catalogue or a store; `None` if it is negative or
-    /// larger than a price may be.
+    /// Returns an amount from a catalogue or a store; `None` if it is negative or larger than a
+    /// price may be.
     pub fn from_minor(minor: i64) -> Option<Self> {
         Self::price(minor).ok()
     }
 
-    /// The number of minor units.
+    /// Returns the number of minor units.
     pub fn minor(self) -> i64 {
         self.0
     }
@@ -69,7 +69,7 @@ impl Money {
 impl std::ops::Add for Money {
     type Output = Self;
 
-    /// Saturates; prices and surcharges are bounded a million times below.
+    /// Saturates. Prices and surcharges are far below the limit.
     fn add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
@@ -89,10 +89,10 @@ impl Currency {
     /// The Russian rouble, the default.
     pub const RUB: Self = Self(*b"RUB");
 
-    /// Checks the form.
+    /// Parses a code.
     ///
     /// # Errors
-    /// What is wrong, to stand after the field's name.
+    /// Returns a predicate of the field's name: "must be …".
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         match <[u8; 3]>::try_from(text.as_bytes()) {
             Ok(code) if code.iter().all(u8::is_ascii_uppercase) => Ok(Self(code)),
@@ -100,7 +100,7 @@ impl Currency {
         }
     }
 
-    /// The code.
+    /// Returns the code.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }

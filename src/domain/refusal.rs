@@ -1,5 +1,4 @@
-//! Why a request had no effect: a closed set of reasons, a sentence for a
-//! person, and metadata for a program.
+//! Refusals: a reason from a closed set, a sentence for people, and metadata for programs.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -7,7 +6,7 @@ use std::time::Duration;
 
 use super::{OrderId, OrderResult};
 
-/// The longest value that a refusal echoes, in characters (`docs/domain.md`, Refusals).
+/// The maximum length of an echoed value, in characters (`docs/domain.md`, Refusals).
 const ECHO_LIMIT: usize = 64;
 
 macro_rules! reasons {
@@ -18,15 +17,15 @@ macro_rules! reasons {
         pub enum Reason { $($(#[$doc])* $variant,)* }
 
         impl Reason {
-            /// Every reason, in the order of the table in the contract.
+            /// All reasons, in the order of the table in `docs/domain.md`.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The name on the wire, UPPER_SNAKE_CASE.
+            /// Returns the name on the wire, UPPER_SNAKE_CASE.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// The reason with that name.
+            /// Returns the reason with this name.
             pub fn parse(name: &str) -> Option<Self> {
                 match name { $($name => Some(Self::$variant),)* _ => None }
             }
@@ -37,29 +36,29 @@ macro_rules! reasons {
 reasons! {
     /// A field is missing or malformed.
     ValidationFailed = "VALIDATION_FAILED",
-    /// The packaging is not one that the catalogue allows.
+    /// The catalogue does not allow this packaging.
     InvalidPackaging = "INVALID_PACKAGING",
-    /// The order weighs too much for its packaging.
+    /// The order is too heavy for its packaging.
     WeightTooHeavy = "WEIGHT_TOO_HEAVY",
-    /// The `request_id` was used for another request.
+    /// The `request_id` was already used for another request.
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED",
-    /// No such order.
+    /// The order does not exist.
     OrderNotFound = "ORDER_NOT_FOUND",
-    /// The order was accepted before.
+    /// The order was already accepted.
     OrderAlreadyExists = "ORDER_ALREADY_EXISTS",
     /// The storage deadline has passed.
     StorageExpired = "STORAGE_EXPIRED",
-    /// The storage deadline has not passed yet.
+    /// The storage deadline has not passed.
     StorageNotExpired = "STORAGE_NOT_EXPIRED",
-    /// The customer has the order.
+    /// The order was already issued to its customer.
     OrderAlreadyIssued = "ORDER_ALREADY_ISSUED",
-    /// The customer never had the order.
+    /// The order has not been issued.
     OrderNotIssued = "ORDER_NOT_ISSUED",
-    /// The customer brought the order back.
+    /// The customer returned the order.
     OrderReturned = "ORDER_RETURNED",
-    /// The order has gone away with a courier.
+    /// The order was handed to a courier.
     OrderHandedToCourier = "ORDER_HANDED_TO_COURIER",
-    /// The time to bring the order back is over.
+    /// The return window is closed.
     ReturnWindowClosed = "RETURN_WINDOW_CLOSED",
     /// The order belongs to another customer.
     WrongCustomer = "WRONG_CUSTOMER",
@@ -67,34 +66,34 @@ reasons! {
     WrongPickupPoint = "WRONG_PICKUP_POINT",
     /// The events at that cursor have been archived.
     CursorExpired = "CURSOR_EXPIRED",
-    /// The caller did not prove its identity. Only a proxy says so today; the
-    /// CLI reports it.
+    /// The caller is not authenticated. Made only by proxies in front of the service; the CLI
+    /// reports it.
     Unauthenticated = "UNAUTHENTICATED",
-    /// The caller may not do this. Only a proxy says so today; the CLI reports
+    /// The caller may not do this. Made only by proxies in front of the service; the CLI reports
     /// it.
     PermissionDenied = "PERMISSION_DENIED",
-    /// The service has more work than it can take.
+    /// The command queue is full.
     Overloaded = "OVERLOADED",
     /// The request is larger than allowed.
     TooLarge = "TOO_LARGE",
-    /// The storage cannot be reached, or the service is stopping.
+    /// The store is unreachable, or the service is shutting down.
     Unavailable = "UNAVAILABLE",
     /// The deadline of the call passed.
     DeadlineExceeded = "DEADLINE_EXCEEDED",
-    /// No such address.
+    /// No route matches the path.
     RouteNotFound = "ROUTE_NOT_FOUND",
-    /// The address does not take that method.
+    /// The route does not support this method.
     MethodNotAllowed = "METHOD_NOT_ALLOWED",
-    /// The body is not of a type that the address takes.
+    /// The route does not support this media type.
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE",
-    /// A bug of the service.
+    /// A bug in the service.
     Internal = "INTERNAL",
 }
 
 impl Reason {
-    /// Whether an idempotency record keeps a refusal of this reason: the facts
-    /// about orders are kept, what a corrected request would change is not
-    /// (`docs/domain.md`, Idempotency).
+    /// Returns true if an idempotency record stores refusals of this reason: facts about orders
+    /// are stored, errors that a corrected request would avoid are not (`docs/domain.md`,
+    /// Idempotency).
     pub const fn is_stored(self) -> bool {
         use Reason as R;
         match self {
@@ -128,43 +127,43 @@ impl Reason {
     }
 }
 
-/// A field of a request that is not as it must be.
+/// An invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
     /// The path in proto spelling: `order_ids[2]`.
     pub field: String,
-    /// What is wrong with it, to stand after the field's name.
+    /// The problem, as a predicate of the field: "must be …".
     pub description: String,
 }
 
 /// The refused orders of an ATOMIC batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchRefusal {
-    /// How many orders were refused.
+    /// The number of refused orders.
     pub refused_total: usize,
     /// The refused orders, in the order asked.
     pub results: Vec<OrderResult>,
 }
 
-/// Why a request had no effect.
+/// A refusal: the request had no effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The machine-readable name.
+    /// The machine-readable reason.
     pub reason: Reason,
-    /// A sentence for a person.
+    /// A sentence for people.
     pub message: String,
     /// Everything that the sentence mentions, keys in proto spelling.
     pub metadata: BTreeMap<String, String>,
-    /// The fields at fault.
+    /// The invalid fields.
     pub violations: Vec<FieldViolation>,
-    /// The refused orders, when a batch was refused as a whole.
+    /// The refused orders, if a batch was refused as a whole.
     pub batch: Option<BatchRefusal>,
-    /// How long to wait before the request is repeated, where waiting helps.
+    /// The time to wait before retrying, where waiting helps.
     pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
-    /// A refusal with nothing but a sentence.
+    /// Returns a refusal with a reason and a sentence.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -182,19 +181,18 @@ impl Refusal {
         self
     }
 
-    /// Adds how long to wait.
+    /// Adds the time to wait before retrying.
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
         self
     }
 
-    /// `VALIDATION_FAILED` for one field.
+    /// Returns `VALIDATION_FAILED` for one field.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::violations(vec![FieldViolation { field: field.into(), description: description.into() }])
     }
 
-    /// `VALIDATION_FAILED` for every field at fault; the sentence names the
-    /// first.
+    /// Returns `VALIDATION_FAILED` for all invalid fields. The sentence names the first.
     pub fn violations(violations: Vec<FieldViolation>) -> Self {
         let total = violations.len();
         let mut refusal = match violations.first() {
@@ -213,40 +211,39 @@ impl Refusal {
         refusal
     }
 
-    /// `ORDER_NOT_FOUND`.
+    /// Returns `ORDER_NOT_FOUND`.
     pub fn order_not_found(order_id: &OrderId) -> Self {
         Self::new(Reason::OrderNotFound, format!("order {order_id} is not known")).with("order_id", order_id)
     }
 
-    /// `OVERLOADED`: nothing happened, try again after the delay.
+    /// Returns `OVERLOADED`: nothing happened, retry after the delay.
     pub fn overloaded(delay: Duration) -> Self {
         Self::new(Reason::Overloaded, "the service has more work than it can take; nothing was done")
             .retry_after(delay)
     }
 
-    /// `UNAVAILABLE`: the effect may have happened, repeat with the same
-    /// `request_id`.
+    /// Returns `UNAVAILABLE`: the effect may have happened, retry with the same `request_id`.
     pub fn unavailable(message: &str, delay: Duration) -> Self {
         Self::new(Reason::Unavailable, message).retry_after(delay)
     }
 
-    /// `UNAVAILABLE` while the service stops.
+    /// Returns `UNAVAILABLE` during shutdown.
     pub fn stopping() -> Self {
         Self::unavailable("the service is stopping", Duration::from_secs(1))
     }
 
-    /// `DEADLINE_EXCEEDED`.
+    /// Returns `DEADLINE_EXCEEDED`.
     pub fn deadline_exceeded() -> Self {
         Self::new(Reason::DeadlineExceeded, "the deadline of the call passed before it was done")
     }
 
-    /// `INTERNAL`; the cause is in the log, never in the answer.
+    /// Returns `INTERNAL`. The cause is logged and never part of the answer.
     pub fn internal() -> Self {
         Self::new(Reason::Internal, "a bug in the service; the log has the cause under the correlation id")
     }
 }
 
-/// The value as it is echoed: at most 64 characters.
+/// Cuts an echoed value at 64 characters.
 pub fn echo(value: &str) -> String {
     value.chars().take(ECHO_LIMIT).collect()
 }

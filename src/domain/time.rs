@@ -1,4 +1,4 @@
-//! Instants of the domain: UTC, to the microsecond.
+//! Instants: UTC, with microsecond precision.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,23 +7,21 @@ const MICROS: i64 = 1_000_000;
 /// 0001-01-01T00:00:00Z and the second after 9999-12-31T23:59:59Z.
 const SECONDS: std::ops::Range<i64> = -62_135_596_800..253_402_300_800;
 
-/// An instant, in microseconds since 1970-01-01T00:00:00Z, of the years 1 to
-/// 9999.
+/// An instant in microseconds since 1970-01-01T00:00:00Z, from year 1 to 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The last instant there is.
+    /// The latest instant.
     pub const MAX: Self = Self(SECONDS.end * MICROS - 1);
 
-    /// From microseconds since the epoch; `None` outside the years 1 to 9999.
+    /// Converts from microseconds since the epoch; `None` outside the years 1 to 9999.
     pub fn from_micros(micros: i64) -> Option<Self> {
         SECONDS.contains(&micros.div_euclid(MICROS)).then_some(Self(micros))
     }
 
-    /// From seconds and nanoseconds; further digits than microseconds are cut
-    /// off. `None` outside the years 1 to 9999, or if the nanoseconds are not
-    /// 0 to 999,999,999.
+    /// Converts from seconds and nanoseconds, truncated to microseconds. `None` outside the
+    /// years 1 to 9999, or if the nanoseconds are not 0 to 999,999,999.
     pub fn from_parts(seconds: i64, nanos: i32) -> Option<Self> {
         if !SECONDS.contains(&seconds) || !(0..1_000_000_000).contains(&nanos) {
             return None;
@@ -31,18 +29,18 @@ impl Timestamp {
         Some(Self(seconds * MICROS + i64::from(nanos / 1_000)))
     }
 
-    /// Microseconds since the epoch.
+    /// Returns the microseconds since the epoch.
     pub fn micros(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since the epoch, and the nanoseconds within the second.
+    /// Returns the whole seconds since the epoch and the nanoseconds within the second.
     pub fn parts(self) -> (i64, i32) {
         let nanos = i32::try_from(self.0.rem_euclid(MICROS) * 1_000).unwrap_or_default();
         (self.0.div_euclid(MICROS), nanos)
     }
 
-    /// The instant that much later; stops at [`Timestamp::MAX`].
+    /// Adds a duration, saturating at [`Timestamp::MAX`].
     pub fn plus(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(micros)).min(Self::MAX)
@@ -50,7 +48,7 @@ impl Timestamp {
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 with `Z` and 0, 3 or 6 decimals, as JSON has it.
+    /// Formats as RFC 3339 with `Z` and 0, 3 or 6 decimals, like the proto3 JSON mapping.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, nanos) = self.parts();
         let (year, month, day) = civil(seconds.div_euclid(86_400));
@@ -66,8 +64,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The civil date of a day counted from 1970-01-01: Howard Hinnant's
-/// `civil_from_days`, which counts years from March in eras of 400 years.
+/// Converts days since 1970-01-01 to a civil date: Howard Hinnant's `civil_from_days`, which
+/// counts years from March in eras of 400 years.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
@@ -81,8 +79,8 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-/// The day that is written so, counted from 1970-01-01: the way back, Howard
-/// Hinnant's `days_from_civil`. A date that there is not gives another's day.
+/// Converts a civil date to days since 1970-01-01: Howard Hinnant's `days_from_civil`. An
+/// invalid date yields the day of another date.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = year - i64::from(month <= 2);
     let year_of_era = year.rem_euclid(400);
@@ -91,20 +89,20 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     year.div_euclid(400) * 146_097 + of_era - 719_468
 }
 
-/// A day in UTC, as days since 1970-01-01, of the years 1 to 9999.
+/// A UTC day, as days since 1970-01-01, from year 1 to 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(pub i32);
 
 impl Day {
-    /// The day of an instant.
+    /// Returns the day of an instant.
     pub fn of(instant: Timestamp) -> Self {
         Self(i32::try_from(instant.parts().0.div_euclid(86_400)).unwrap_or_default())
     }
 
-    /// Reads `2026-12-31`.
+    /// Parses `2026-12-31`.
     ///
     /// # Errors
-    /// What is wrong, to stand after the field's name.
+    /// Returns a predicate of the field's name: "must be …".
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const EXPECTED: &str = "must be a day such as 2026-12-31";
         let fields: Vec<&str> = text.split('-').collect();
@@ -117,7 +115,7 @@ impl Day {
         else {
             return Err(EXPECTED);
         };
-        // There is no 31st of June.
+        // Refuses dates such as June 31.
         let days = days(year, month, day);
         let there_is = year >= 1 && civil(days) == (year, month, day);
         if there_is { i32::try_from(days).map(Self).map_err(|_| EXPECTED) } else { Err(EXPECTED) }

@@ -1,19 +1,18 @@
-//! The trace that a command belongs to, as W3C Trace Context writes it.
+//! The W3C Trace Context of a command.
 
 use std::fmt;
 
-/// A valid `traceparent`: opaque here, carried from whoever asks to whoever
-/// reads the event.
+/// A valid `traceparent` header. Its content is opaque: it is passed from the caller to the
+/// consumers of the event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Traceparent(String);
 
 impl Traceparent {
-    /// How long one is: version, trace, parent and flags.
+    /// Length of the header: version, trace id, parent id and flags.
     pub const LENGTH: usize = 55;
 
-    /// Reads the header; `None` if it is malformed, and then it is as if there
-    /// were none. Of a version above 00 the fields of version 00 are taken, as
-    /// the recommendation says.
+    /// Parses the header. Returns `None` if it is malformed; the header is then ignored. Of a
+    /// version above 00, the fields of version 00 are used, as the recommendation says.
     pub fn parse(text: &str) -> Option<Self> {
         let (known, more) = text.split_at_checked(Self::LENGTH)?;
         let mut fields = known.split('-');
@@ -30,7 +29,7 @@ impl Traceparent {
         valid.then(|| Self(format!("00-{trace}-{parent}-{flags}")))
     }
 
-    /// The header.
+    /// Returns the header.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,14 +1,14 @@
-//! The indexes behind the lists, so that no list looks at every order.
+//! The indexes behind the lists, so that no list scans all orders.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
 use crate::domain::{CustomerId, Order, OrderId, PickupPointId, StateName, Timestamp};
 
-/// Orders by an instant, then by id.
+/// Order ids by an instant, then by id.
 pub(super) type ByInstant = BTreeSet<(Timestamp, OrderId)>;
 
-/// The orders of each point, or of each customer, by an instant.
+/// The orders of each pickup point, or of each customer, by an instant.
 #[derive(Debug)]
 pub(super) struct Grouped<K>(HashMap<K, ByInstant>);
 
@@ -39,20 +39,20 @@ impl<K: Eq + Hash + Clone> Grouped<K> {
 pub(super) struct Indexes {
     /// All orders, by `accepted_at`.
     pub(super) accepted: ByInstant,
-    /// The same, of each customer.
+    /// All orders of each customer, by `accepted_at`.
     pub(super) by_customer: Grouped<CustomerId>,
-    /// The same, of each point.
+    /// All orders of each pickup point, by `accepted_at`.
     pub(super) by_point: Grouped<PickupPointId>,
     /// Orders in state RETURNED, by `returned_at`.
     pub(super) returned: ByInstant,
-    /// The same, of each point.
+    /// Orders in state RETURNED of each pickup point, by `returned_at`.
     pub(super) returned_by_point: Grouped<PickupPointId>,
     /// Orders in state STORED, by `storage_until`.
     pub(super) stored: ByInstant,
 }
 
 impl Indexes {
-    /// Adds an order in the place of an older version of it.
+    /// Adds an order, replacing its older version.
     pub(super) fn insert_instead(&mut self, before: Option<&Order>, order: &Order) {
         if let Some(before) = before {
             self.remove(before);

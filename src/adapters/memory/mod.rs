@@ -1,5 +1,5 @@
-//! Orders in memory: for trying the service out, and for tests of what stands
-//! above a store. Everything is gone when the process is.
+//! A store in memory, for trying the service out and for tests of the layers above. Its data is
+//! lost when the process ends.
 
 mod inbox;
 mod indexes;
@@ -27,13 +27,13 @@ pub struct MemoryStore {
     state: Mutex<MemoryState>,
     progress: Mutex<Progress>,
     read: Mutex<inbox::Read>,
-    /// Locked by who leads.
+    /// Locked while a relay holds the lease.
     lead: Arc<tokio::sync::Mutex<()>>,
     secret: [u8; 32],
 }
 
 impl MemoryStore {
-    /// An empty store with that secret.
+    /// Returns an empty store with a secret for page tokens.
     pub fn new(secret: [u8; 32]) -> Self {
         Self {
             state: Mutex::default(),
@@ -44,13 +44,12 @@ impl MemoryStore {
         }
     }
 
-    /// Nothing can panic between two changes of the state, so a poisoned lock
-    /// protects a state that is whole.
+    /// Ignores poisoning: no change of the state can panic halfway.
     fn state(&self) -> MutexGuard<'_, MemoryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same.
+    /// Locks the inbox. Ignores poisoning for the same reason.
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }

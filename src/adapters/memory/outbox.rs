@@ -1,4 +1,4 @@
-//! How far the log was published, in memory.
+//! The outbox in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -21,7 +21,7 @@ struct Sink {
 }
 
 impl Progress {
-    /// The token of a new lead, and where it goes on.
+    /// Returns the fencing token of a new lease, and its cursor.
     pub(super) fn acquire_lease(&mut self, name: &str) -> (LeaseToken, Position) {
         let sink = self.0.entry(name.to_owned()).or_default();
         sink.fencing_token += 1;
@@ -45,7 +45,7 @@ impl Progress {
         Ok(LeaseWrite::Done)
     }
 
-    /// The sink, if the token is still good.
+    /// Returns the sink if the token is still valid.
     fn led(&mut self, token: &LeaseToken) -> Option<&mut Sink> {
         self.0.get_mut(&token.sink).filter(|sink| sink.fencing_token == token.fencing_token)
     }

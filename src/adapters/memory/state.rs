@@ -1,4 +1,4 @@
-//! What the store holds, and what a batch does to it.
+//! The data of the store, and the effects of a batch on it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
@@ -16,7 +16,7 @@ pub(super) struct MemoryState {
     indexes: Indexes,
     /// The event at position `n` is `events[n - 1]`.
     events: Vec<Event>,
-    /// Where the events of each order stand in `events`, in sequence.
+    /// The indexes in `events` of the events of each order, in sequence.
     histories: BTreeMap<OrderId, Vec<usize>>,
     records: HashMap<IdempotencyKey, IdempotencyRecord>,
     records_by_age: BTreeSet<(Timestamp, IdempotencyKey)>,
@@ -32,7 +32,7 @@ impl MemoryState {
         Loaded { orders: orders.collect(), records: records.collect() }
     }
 
-    /// Whether the writes may be applied, as constraints of a database say it.
+    /// Checks the writes, as the constraints of a database would.
     pub(super) fn check(&self, writes: &Writes) -> Result<(), PortError> {
         let mut inserted = HashSet::with_capacity(writes.inserted.len());
         for Order { order_id, .. } in &writes.inserted {
@@ -66,8 +66,7 @@ impl MemoryState {
         last.map_or(0, |index| self.events[*index].sequence)
     }
 
-    /// Applies writes that were checked. Nothing here can fail, so that no
-    /// half of a batch is ever seen.
+    /// Applies checked writes. It cannot fail, so no part of a batch is ever visible alone.
     pub(super) fn apply(&mut self, writes: Writes) {
         for order in writes.inserted.into_iter().chain(writes.updated.into_iter().map(|(_, order)| order)) {
             self.indexes.insert_instead(self.orders.get(&order.order_id), &order);
@@ -96,7 +95,7 @@ impl MemoryState {
         if let Some(customer_id) = &filter.customer_id {
             return self.newest(self.indexes.by_customer.of(customer_id), page, matching);
         }
-        // What is expired or returned is little, and does not stay.
+        // Few orders are expired or returned at a time, and they do not stay.
         if let Some((true, now)) = filter.expired {
             let expired = self.indexes.stored.iter().take_while(|(until, _)| *until <= now);
             return self.sorted(expired, page, matching);
@@ -118,7 +117,7 @@ impl MemoryState {
         self.newest(index, page, |_| true)
     }
 
-    /// A page of an index that is in the order of the list.
+    /// Returns a page of an index that has the order of the list.
     fn newest(
         &self,
         index: Option<&ByInstant>,
@@ -132,7 +131,7 @@ impl MemoryState {
         orders.filter(matching).take(page.limit).cloned().collect()
     }
 
-    /// A page, by `(accepted_at, order_id)`, of orders in another order.
+    /// Returns a page, by `(accepted_at, order_id)`, of orders in another order.
     fn sorted<'a>(
         &'a self,
         items: impl Iterator<Item = &'a (Timestamp, OrderId)>,
@@ -165,7 +164,7 @@ impl MemoryState {
 
     pub(super) fn audit(&self, after: Option<&OrderId>, limit: usize) -> Vec<AuditedOrder> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        // `check` lets no event in without its order, so the orders are all ids.
+        // `check` admits no event without its order, so the orders cover all ids.
         let orders = self.orders.range::<OrderId, _>((start, Bound::Unbounded)).take(limit);
         let audited = orders.map(|(order_id, order)| {
             let history = self.histories.get(order_id).into_iter().flatten();
@@ -200,7 +199,7 @@ impl MemoryState {
     }
 }
 
-/// A count of events as a position; no memory holds 2^63 of them.
+/// Converts a number of events to a position. Memory cannot hold 2^63 events.
 fn position(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

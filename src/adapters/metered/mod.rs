@@ -1,6 +1,5 @@
-//! Ports, measured: each wraps another adapter of its port and counts what it
-//! answers. Handles are made once, because to look one up by its labels costs
-//! more than to count.
+//! Decorators that measure ports: each wraps another adapter of its port and counts its results.
+//! Metric handles are created once, because a look-up by labels costs more than counting.
 
 mod inbox;
 pub mod names;

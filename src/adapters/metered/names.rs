@@ -1,29 +1,29 @@
-//! Every metric, with its unit and what it means. Labels are closed sets: names
-//! of sinks and numbers of partitions, never ids.
+//! All metrics, with unit and description. Labels are closed sets: names of sinks and partition
+//! numbers, never ids.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-/// What kind of figure it is.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It only grows.
+    /// A counter.
     Counter,
-    /// It goes up and down.
+    /// A gauge.
     Gauge,
-    /// A distribution.
+    /// A histogram.
     Histogram,
 }
 
-/// A metric, as monitoring sees it.
+/// A metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
     /// Its name.
     pub name: &'static str,
     /// Its kind.
     pub kind: Kind,
-    /// What it counts.
+    /// Its unit.
     pub unit: Unit,
-    /// What it means.
+    /// Its description.
     pub description: &'static str,
 }
 
@@ -34,7 +34,7 @@ macro_rules! metrics {
             pub const $constant: &str = $name;
         )+
 
-        /// All of them, by their constants' order.
+        /// All metrics, in the order of their constants.
         pub const ALL: &[Metric] = &[
             $(Metric { name: $name, kind: Kind::$kind, unit: Unit::$unit, description: $description },)+
         ];
@@ -45,48 +45,48 @@ metrics! {
     EVENTS_PUBLISHED = Counter "pvz_events_published_total", Count,
         "Events that a sink acknowledged, by sink.";
     EVENTS_REFUSED = Counter "pvz_events_refused_total", Count,
-        "Events that a sink refused for their own sake, by sink: each becomes a dead letter.";
+        "Events that a sink refused because of their content, by sink: each becomes a dead letter.";
     PUBLISH_FAILURES = Counter "pvz_publish_failures_total", Count,
-        "Batches of events of which a part was not acknowledged, by sink.";
+        "Batches of events that were not acknowledged completely, by sink.";
     PUBLISH_DURATION = Histogram "pvz_publish_duration_seconds", Seconds,
-        "How long a sink took for a batch of events, by sink.";
+        "Duration of a publish call, by sink.";
     RELAY_LEADING = Gauge "pvz_relay_leading", Count,
-        "1 if the relay of this process leads, else 0.";
+        "1 if the relay of this process holds the lease, else 0.";
     RELAY_LEADS = Counter "pvz_relay_leads_total", Count,
-        "How often the relay of this process took the lead.";
+        "Leases that the relay of this process acquired.";
     RELAY_CURSOR = Gauge "pvz_relay_cursor", Count,
-        "The position up to which the relay of this process has published everything.";
+        "Position up to which the relay of this process has published all events.";
     OUTBOX_LAG_EVENTS = Gauge "pvz_outbox_lag_events", Count,
-        "Events that the sink does not have yet: an upper bound, as positions may skip numbers.";
+        "Events that are not published: an upper bound, because positions may have gaps.";
     OUTBOX_LAG_SECONDS = Gauge "pvz_outbox_lag_seconds", Seconds,
-        "How old the oldest event is that the sink does not have yet.";
+        "Age of the oldest event that is not published.";
     ORDERS_HELD_BACK = Gauge "pvz_orders_held_back", Count,
-        "Orders that are held back by a dead letter now: somebody has to look.";
+        "Orders held back by a dead letter: an operator must resolve it, see pvz dlq list.";
     DEAD_LETTERS = Counter "pvz_dead_letters_total", Count,
-        "Dead letters that the relay of this process buried: each holds an order back.";
+        "Dead letters that the relay of this process stored: each holds back an order.";
     DEAD_LETTERS_SETTLED = Counter "pvz_dead_letters_settled_total", Count,
-        "Dead letters that an operator decided about, and the relay of this process settled.";
+        "Dead letters resolved by an operator and settled by the relay of this process.";
     EVENTS_APPLIED = Counter "pvz_consumer_events_applied_total", Count,
-        "Events that the consumer took in for the first time.";
+        "Events applied by the consumer, each counted once.";
     EVENTS_DUPLICATE = Counter "pvz_consumer_events_duplicate_total", Count,
-        "Events that the consumer read again, and passed over.";
+        "Events that the consumer skipped because they were already applied.";
     EVENTS_UNKNOWN = Counter "pvz_consumer_events_unknown_total", Count,
-        "Records of a type or version that this release does not know, kept for one that does.";
+        "Records that only a later release can read, kept for it.";
     RECORDS_SET_ASIDE = Counter "pvz_consumer_records_set_aside_total", Count,
-        "Records that are no events, put aside.";
+        "Records that are not events, moved to the dead-letter topic.";
     GAPS_OPENED = Counter "pvz_consumer_gaps_opened_total", Count,
-        "Orders in whose sequence events turned out to be missing.";
+        "Orders in whose sequence a gap was found.";
     GAPS_FILLED = Counter "pvz_consumer_gaps_filled_total", Count,
-        "Orders whose missing events came. Less than the opened ones: events are missing.";
+        "Orders whose gap was filled. If it is less than the opened gaps, events are missing.";
     CONSUMER_FENCED = Counter "pvz_consumer_fenced_total", Count,
-        "Batches that were not applied because another consumer had the partition by then.";
+        "Batches that were not applied because another consumer had taken over the partition.";
     CONSUMER_PARTITIONS = Gauge "pvz_consumer_partitions", Count,
         "Partitions that this consumer reads.";
     CONSUMER_LAG = Gauge "pvz_consumer_lag", Count,
-        "How far the end of a partition is ahead, by partition: records of Kafka, bytes of a journal.";
+        "Distance to the end of a partition, by partition: records of a Kafka topic, bytes of a journal.";
 }
 
-/// Tells the recorder what the metrics mean.
+/// Registers the descriptions of all metrics with the recorder.
 pub fn describe() {
     for metric in ALL {
         match metric.kind {

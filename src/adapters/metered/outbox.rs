@@ -11,11 +11,11 @@ use crate::ports::{
     Resolution,
 };
 
-/// An [`Outbox`] that counts leads and dead letters, and shows the cursor.
+/// An [`Outbox`] that counts leases and dead letters and exports the cursor.
 pub struct MeteredOutbox(Arc<dyn Outbox>);
 
 impl MeteredOutbox {
-    /// Measures that outbox.
+    /// Wraps an outbox.
     pub fn new(outbox: Arc<dyn Outbox>) -> Self {
         Self(outbox)
     }
@@ -24,7 +24,7 @@ impl MeteredOutbox {
 #[async_trait]
 impl Outbox for MeteredOutbox {
     async fn acquire_lease(&self, sink: &str) -> Result<Option<Lease>, PortError> {
-        // Whoever asks for the lead does not have it.
+        // A process that tries to acquire the lease does not hold it.
         gauge!(names::RELAY_LEADING).set(0);
         let lease = self.0.acquire_lease(sink).await?;
         if lease.is_some() {
@@ -44,7 +44,7 @@ impl Outbox for MeteredOutbox {
         match advance {
             LeaseWrite::Done => {
                 counter!(names::DEAD_LETTERS).increment(letters.len() as u64);
-                // Exact up to 2^53, which is more than there will be.
+                // Exact up to 2^53.
                 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
                 gauge!(names::RELAY_CURSOR).set(cursor.0 as f64);
             }
@@ -112,7 +112,7 @@ impl Outbox for MeteredOutbox {
     }
 }
 
-/// How far the sink is behind, for whoever looks now and then.
+/// Gauges of the publishing lag, set periodically.
 pub struct OutboxGauges {
     events: Gauge,
     seconds: Gauge,
@@ -120,7 +120,7 @@ pub struct OutboxGauges {
 }
 
 impl OutboxGauges {
-    /// The gauges, not shown yet.
+    /// Returns the gauges, without values.
     pub fn new() -> Self {
         Self {
             events: gauge!(names::OUTBOX_LAG_EVENTS),
@@ -129,8 +129,7 @@ impl OutboxGauges {
         }
     }
 
-    /// Shows how many events and seconds it is behind, and how many orders are
-    /// held back.
+    /// Sets the gauges: unpublished events, their age in seconds, and orders held back.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     pub fn show(&self, events: i64, seconds: i64, orders: u64) {
         self.events.set(events as f64);

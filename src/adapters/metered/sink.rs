@@ -7,7 +7,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 use super::names;
 use crate::ports::{Delivery, EventSink, LoggedEvent, Receipt};
 
-/// An [`EventSink`] that counts what another one takes.
+/// An [`EventSink`] that counts published events.
 pub struct MeteredSink {
     sink: Arc<dyn EventSink>,
     published: Counter,
@@ -17,7 +17,7 @@ pub struct MeteredSink {
 }
 
 impl MeteredSink {
-    /// Measures that sink, under its name.
+    /// Wraps a sink.
     pub fn new(sink: Arc<dyn EventSink>) -> Self {
         let label = || ("sink", sink.name().to_owned());
         let (published, refused) =

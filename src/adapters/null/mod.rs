@@ -1,5 +1,5 @@
-//! Adapters of installations that do without a technology: "off" is a choice of
-//! adapter, so that no use case asks whether a port is there.
+//! Adapters that do nothing: a disabled feature is a choice of adapter, so use cases have no
+//! optional ports.
 
 use std::future::pending;
 
@@ -30,8 +30,8 @@ impl EventSink for NullSink {
     }
 }
 
-/// The notifications of a store that a single process uses: no other replica
-/// listens, and none ever notifies.
+/// The notifications of a store that only one process uses. There are no other replicas to
+/// notify.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NullNotifications;
 

@@ -1,5 +1,4 @@
-//! The clock and the randomness of the machine. The only place that asks for
-//! them; everybody else has the ports.
+//! The clock and the random numbers of the machine. Other modules use the ports.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,7 +27,7 @@ pub struct SystemIds;
 impl Ids for SystemIds {
     fn event_id(&self, at: Timestamp) -> EventId {
         let (seconds, nanos) = at.parts();
-        // UUIDv7 knows no time before 1970, and neither does this service.
+        // UUIDv7 does not support times before 1970.
         let seconds = u64::try_from(seconds).unwrap_or_default();
         let nanos = u32::try_from(nanos).unwrap_or_default();
         EventId(Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, seconds, nanos)).as_u128())
