@@ -1,10 +1,10 @@
 //! Values of the domain as messages of the contract.
 
 use crate::domain::{
-    Actor, BatchMode, BatchRefusal, Event, EventType, FieldViolation, Kind, Order, OrderResult, OrderView,
-    Refusal, StateName, Timestamp,
+    Actor, BatchMode, BatchRefusal, DayStatistics, Event, EventType, FieldViolation, Kind, Order,
+    OrderResult, OrderView, Refusal, StateName, Timestamp,
 };
-use crate::ports::{DayStatistics, DeadLetter, LoggedEvent, Resolution};
+use crate::ports::{DeadLetter, LoggedEvent, Resolution};
 use crate::proto::{self, v1};
 
 /// Maps an instant.

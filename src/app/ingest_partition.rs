@@ -1,4 +1,4 @@
-//! One partition of a consumer, for as long as it is lent.
+//! The reader of one partition, for the duration of its assignment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,22 +6,48 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{IngestOptions, Ingested};
-use crate::domain::Event;
+use super::ingest_options::IngestOptions;
+use crate::domain::{Event, receive_events};
 use crate::ports::{
-    Applied, Content, EventSource, Fetched, Inbox, Intake, Offset, PortError, Share, Undecodable, chain,
+    Applied, Assignment, EventSource, Fetched, Inbox, InboxBatch, Offset, PortError, RecordContent,
+    UndecodedRecord, chain,
 };
 
-/// How often the end of a partition is looked at when the source does not wait
-/// by itself.
+/// The pause between fetches at the end of a partition, for a source that does
+/// not wait for new records itself.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// Why reading a partition ended.
+/// Counts of what a consumer has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ingested {
+    /// Records read.
+    pub records: u64,
+    /// Events applied.
+    pub applied: u64,
+    /// Events that had been applied before.
+    pub duplicates: u64,
+    /// Events kept for a later release that can read them.
+    pub unknown: u64,
+    /// Records written to the dead letters.
+    pub dead_letters: u64,
+}
+
+impl std::ops::AddAssign for Ingested {
+    fn add_assign(&mut self, more: Self) {
+        self.records += more.records;
+        self.applied += more.applied;
+        self.duplicates += more.duplicates;
+        self.unknown += more.unknown;
+        self.dead_letters += more.dead_letters;
+    }
+}
+
+/// The reason why reading a partition ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PartitionEnd {
-    /// Asked to stop, or the lease was lost.
-    Left,
-    /// The end that the partition had at the beginning.
+    /// Stop was requested, or the lease was lost.
+    Stopped,
+    /// The end that the partition had at the beginning was reached.
     Reached,
 }
 
@@ -30,18 +56,18 @@ pub(super) struct IngestPartition {
     source: Arc<dyn EventSource>,
     inbox: Arc<dyn Inbox>,
     options: Arc<IngestOptions>,
-    share: Share,
-    done: Ingested,
-    /// Where to stop, once it is known.
+    assignment: Assignment,
+    ingested: Ingested,
+    /// The end of the partition at the first fetch.
     goal: Option<Offset>,
 }
 
-/// A batch, sorted by what can be done with it.
-struct Sorted {
-    intake: Intake,
-    /// Where each event stood.
+/// A batch, sorted by content.
+struct SortedBatch {
+    batch: InboxBatch,
+    /// The offset of each event.
     offsets: Vec<Offset>,
-    undecodable: Vec<Undecodable>,
+    undecodable: Vec<UndecodedRecord>,
 }
 
 impl IngestPartition {
@@ -49,136 +75,147 @@ impl IngestPartition {
         source: Arc<dyn EventSource>,
         inbox: Arc<dyn Inbox>,
         options: Arc<IngestOptions>,
-        share: Share,
+        assignment: Assignment,
     ) -> Self {
-        Self { source, inbox, options, share, done: Ingested::default(), goal: None }
+        Self { source, inbox, options, assignment, ingested: Ingested::default(), goal: None }
     }
 
-    pub(super) async fn run(mut self, stop: CancellationToken) -> (Share, PartitionEnd, Ingested) {
+    pub(super) async fn run(mut self, stop: CancellationToken) -> (Assignment, PartitionEnd, Ingested) {
         let mut pause = self.options.first_backoff;
         let end = loop {
             match self.read(&stop).await {
                 Ok(end) => break end,
                 Err(error) => {
-                    let partition = self.share.partition;
-                    tracing::warn!(partition, cause = chain(&error), "reading failed, and is tried again");
+                    let partition = self.assignment.partition;
+                    tracing::warn!(partition, cause = chain(&error), "partition failed, backing off");
                 }
             }
             if stop.run_until_cancelled(sleep(pause)).await.is_none() {
-                break PartitionEnd::Left;
+                break PartitionEnd::Stopped;
             }
             pause = (pause * 2).min(self.options.last_backoff);
         };
-        (self.share, end, self.done)
+        (self.assignment, end, self.ingested)
     }
 
-    /// Reads until told to stop, or to the end, or until something fails. What
-    /// was fetched and not applied is fetched again.
+    /// Reads until stopped, to the end, or until a call fails. A batch that was
+    /// fetched and not applied is fetched again.
     async fn read(&mut self, stop: &CancellationToken) -> Result<PartitionEnd, PortError> {
-        let partition = self.share.partition;
-        let mut next = match self.share.position {
+        let partition = self.assignment.partition;
+        let mut next = match self.assignment.position {
             Some(position) => position,
             None => self.source.begin(partition, self.options.start).await?,
         };
         loop {
             let fetch = self.source.fetch(partition, next, self.options.batch);
-            let Some(fetched) = stop.run_until_cancelled(fetch).await else { return Ok(PartitionEnd::Left) };
+            let Some(fetched) = stop.run_until_cancelled(fetch).await else {
+                return Ok(PartitionEnd::Stopped);
+            };
             let fetched = fetched?;
-            self.check_begin(next, &fetched);
+            self.warn_if_truncated(next, &fetched);
             let end = fetched.end;
             let goal = *self.goal.get_or_insert(end);
-            let nothing_new = fetched.records.is_empty() && fetched.next == next;
-            if !nothing_new || self.share.position.is_none() {
-                if !self.take(fetched).await? {
-                    return Ok(PartitionEnd::Left);
+            let is_idle = fetched.records.is_empty() && fetched.next == next;
+            if !is_idle || self.assignment.position.is_none() {
+                if !self.apply_fetched(fetched).await? {
+                    return Ok(PartitionEnd::Stopped);
                 }
-                next = self.share.position.unwrap_or(next);
+                next = self.assignment.position.unwrap_or(next);
             }
             if self.options.once && next >= goal {
                 return Ok(PartitionEnd::Reached);
             }
-            if nothing_new && stop.run_until_cancelled(sleep(IDLE)).await.is_none() {
-                return Ok(PartitionEnd::Left);
+            if is_idle && stop.run_until_cancelled(sleep(IDLE)).await.is_none() {
+                return Ok(PartitionEnd::Stopped);
             }
         }
     }
 
-    /// What the source no longer has is missed, and said.
-    fn check_begin(&self, asked: Offset, fetched: &Fetched) {
-        if fetched.first != asked {
-            let partition = self.share.partition;
-            let (asked, first) = (asked.0, fetched.first.0);
+    /// Logs that records were removed from the source before they were read.
+    fn warn_if_truncated(&self, requested: Offset, fetched: &Fetched) {
+        if fetched.first != requested {
+            let partition = self.assignment.partition;
+            let (requested, first) = (requested.0, fetched.first.0);
             tracing::warn!(
                 partition,
-                asked,
+                requested,
                 first,
-                "the source no longer has that offset: going on elsewhere"
+                "offset is no longer retained, continuing at another"
             );
         }
     }
 
-    /// Takes a batch in; tells whether the partition is still lent.
-    async fn take(&mut self, fetched: Fetched) -> Result<bool, PortError> {
-        let (partition, records) = (self.share.partition, fetched.records.len() as u64);
+    /// Applies a batch. Returns false if the lease was lost.
+    async fn apply_fetched(&mut self, fetched: Fetched) -> Result<bool, PortError> {
+        let (partition, records) = (self.assignment.partition, fetched.records.len() as u64);
         let lag = fetched.end.0.saturating_sub(fetched.next.0);
-        let Sorted { intake, offsets, undecodable } = sort(fetched);
+        let SortedBatch { batch, offsets, undecodable } = sort(fetched);
         if !undecodable.is_empty() {
             for record in &undecodable {
                 let (offset, cause) = (record.offset.0, record.cause.as_str());
-                tracing::error!(partition, offset, cause, "a record is no event: it is put aside");
+                tracing::error!(partition, offset, cause, "record is not an event, writing a dead letter");
             }
-            self.source.set_aside(partition, &undecodable).await?;
+            self.source.write_dead_letters(partition, &undecodable).await?;
         }
-        let (fresh, opened, filled) = match self.inbox.apply(&self.share, &intake).await? {
-            Applied::Fenced => {
-                tracing::info!(partition, "another consumer reads the partition by now");
-                return Ok(false);
-            }
-            Applied::Done { fresh, opened, filled } => (fresh, opened, filled),
-        };
-        if opened > 0 {
-            tracing::warn!(partition, orders = opened, "events are missing in the sequence of orders");
+        let Some(is_first) = self.apply(&batch).await? else { return Ok(false) };
+        for ((event, offset), is_first) in batch.events.iter().zip(offsets).zip(&is_first) {
+            log(event, partition, offset, *is_first, lag);
         }
-        if filled > 0 {
-            tracing::info!(partition, orders = filled, "missing events came: the sequences are whole");
-        }
-        for ((event, offset), fresh) in intake.events.iter().zip(offsets).zip(&fresh) {
-            log(event, partition, offset, *fresh, lag);
-        }
-        self.share.position = Some(intake.next);
-        let new = fresh.iter().filter(|fresh| **fresh).count() as u64;
-        self.done += Ingested {
+        self.assignment.position = Some(batch.next);
+        let applied = is_first.iter().filter(|is_first| **is_first).count() as u64;
+        self.ingested += Ingested {
             records,
-            fresh: new,
-            duplicates: fresh.len() as u64 - new,
-            unknown: intake.unknown.len() as u64,
-            set_aside: undecodable.len() as u64,
+            applied,
+            duplicates: is_first.len() as u64 - applied,
+            unknown: batch.unknown.len() as u64,
+            dead_letters: undecodable.len() as u64,
         };
         Ok(true)
     }
+
+    /// Applies a batch to the inbox. Returns for each event whether it was its
+    /// first delivery, or `None` if the lease was lost.
+    async fn apply(&self, batch: &InboxBatch) -> Result<Option<Vec<bool>>, PortError> {
+        let partition = self.assignment.partition;
+        match self.inbox.apply(&self.assignment, batch, receive_events).await? {
+            Applied::Fenced => {
+                tracing::info!(partition, "lease lost, another consumer reads the partition");
+                Ok(None)
+            }
+            Applied::Done { is_first, gaps_opened, gaps_closed } => {
+                if gaps_opened > 0 {
+                    tracing::warn!(partition, orders = gaps_opened, "gaps opened in the sequences of orders");
+                }
+                if gaps_closed > 0 {
+                    tracing::info!(partition, orders = gaps_closed, "gaps closed in the sequences of orders");
+                }
+                Ok(Some(is_first))
+            }
+        }
+    }
 }
 
-fn sort(fetched: Fetched) -> Sorted {
-    let mut sorted = Sorted {
-        intake: Intake { next: fetched.next, ..Intake::default() },
+fn sort(fetched: Fetched) -> SortedBatch {
+    let mut sorted = SortedBatch {
+        batch: InboxBatch { next: fetched.next, ..InboxBatch::default() },
         offsets: Vec::new(),
         undecodable: Vec::new(),
     };
     for record in fetched.records {
         match record.content {
-            Content::Event(event) => {
-                sorted.intake.events.push(*event);
+            RecordContent::Event(event) => {
+                sorted.batch.events.push(*event);
                 sorted.offsets.push(record.offset);
             }
-            Content::Unknown(unknown) => sorted.intake.unknown.push(unknown),
-            Content::Undecodable(undecodable) => sorted.undecodable.push(undecodable),
+            RecordContent::Unknown(unknown) => sorted.batch.unknown.push(unknown),
+            RecordContent::Undecodable(undecodable) => sorted.undecodable.push(undecodable),
         }
     }
     sorted
 }
 
-/// A line for each event: ids, never bodies.
-fn log(event: &Event, partition: u32, offset: Offset, fresh: bool, lag: i64) {
+/// Logs an event: its ids, never its body.
+fn log(event: &Event, partition: u32, offset: Offset, is_first: bool, lag: i64) {
     tracing::info!(
         order_id = event.order.order_id.as_str(),
         sequence = event.sequence,
@@ -186,8 +223,8 @@ fn log(event: &Event, partition: u32, offset: Offset, fresh: bool, lag: i64) {
         event_id = %event.event_id,
         partition,
         offset = offset.0,
-        fresh,
+        is_first,
         lag,
-        "event"
+        "event received"
     );
 }

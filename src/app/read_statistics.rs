@@ -7,8 +7,8 @@ use tokio::sync::OnceCell;
 
 use super::page_token::PagePosition;
 use super::{PageTokens, refuse};
-use crate::domain::{Day, PickupPointId, Refusal};
-use crate::ports::{Clock, DayStatistics, Inbox, PortError, StatisticsFilter, StatisticsPage};
+use crate::domain::{Day, DayStatistics, PickupPointId, Refusal};
+use crate::ports::{Clock, Inbox, PortError, StatisticsFilter, StatisticsPage};
 
 /// Opens the inbox of the consumer; `None` as long as no consumer has run.
 pub type OpenInbox =

@@ -254,7 +254,6 @@ impl<'r> Lead<'r> {
     /// Publishes the remaining events until the first failure. Returns true if all were
     /// published.
     async fn say_farewell(&mut self) -> Result<bool, Ended> {
-        // The acknowledged events are known even if the time is up.
         self.save().await?;
         let never = CancellationToken::new();
         loop {

@@ -108,12 +108,12 @@ fn banner(config: &Config, addr: std::net::SocketAddr) -> io::Result<()> {
 }
 
 fn summary(ingested: &Ingested) -> io::Result<()> {
-    let Ingested { records, fresh, duplicates, unknown, set_aside } = ingested;
+    let Ingested { records, applied, duplicates, unknown, dead_letters } = ingested;
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "read {records} records: {fresh} new events, {duplicates} duplicates, {unknown} of unknown types, \
-         {set_aside} undecodable"
+        "read {records} records: {applied} events applied, {duplicates} duplicates, {unknown} unknown, \
+         {dead_letters} dead letters"
     )?;
     out.flush()
 }

@@ -19,7 +19,7 @@ use crate::app::{IngestEvents, IngestOptions, Ingested, OpenInbox, Readiness};
 use crate::config::{Config, EventsUrl, StoreUrl};
 use crate::domain::Timestamp;
 use crate::lifecycle::Lifecycle;
-use crate::ports::{Content, EventSource, Inbox, PortError, Start};
+use crate::ports::{EventSource, Inbox, PortError, RecordContent, Start};
 use crate::telemetry::Metrics;
 
 /// What may be asked of a consumer besides its configuration.
@@ -86,7 +86,7 @@ pub async fn follow(
                 };
                 from = fetched.next;
                 for record in fetched.records {
-                    if let Content::Event(event) = record.content {
+                    if let RecordContent::Event(event) = record.content {
                         seen(event.order.order_id.as_str());
                     }
                 }

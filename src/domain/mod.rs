@@ -3,14 +3,17 @@
 
 mod command;
 mod content;
+mod day_statistics;
 mod decide;
 mod event;
 mod form;
 mod id;
 mod order;
 mod packaging;
+mod partition_assignment;
 mod policy;
 mod quantity;
+mod received_events;
 mod refusal;
 mod time;
 mod traceparent;
@@ -20,14 +23,17 @@ pub use command::{
     ReturnToCourier,
 };
 pub use content::{Content, Method};
+pub use day_statistics::DayStatistics;
 pub use decide::{Change, Decision, Orders, decide};
 pub use event::{Actor, ActorKind, Event, EventId, EventType, Inconsistency, evolve};
 pub use form::Form;
 pub use id::{ActorId, CustomerId, OrderId, PickupPointId, RequestId};
 pub use order::{Order, OrderState, OrderView, ReturnedAt, StateName};
 pub use packaging::{Catalogue, CatalogueError, Kind, PackagingCode, Role};
+pub use partition_assignment::{PartitionClaim, PartitionLease, assign_partitions};
 pub use policy::Policy;
 pub use quantity::{Currency, Grams, Money};
+pub use received_events::{OrderProgress, ReceivedBatch, ReceivedBefore, receive_events};
 pub use refusal::{BatchRefusal, FieldViolation, Reason, Refusal, echo};
 pub use time::{Day, Timestamp};
 pub use traceparent::Traceparent;

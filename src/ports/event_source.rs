@@ -5,97 +5,98 @@ use async_trait::async_trait;
 use super::PortError;
 use crate::domain::{Event, Timestamp};
 
-/// A place in a partition of a source. They ascend within the partition; they
+/// A position in a partition of a source. Offsets ascend within a partition and
 /// may have gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Offset(pub i64);
 
-/// Where to begin in a partition that was never read.
+/// The position at which to begin a partition that was never read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// With the oldest record there is.
+    /// The oldest record.
     Earliest,
-    /// With the next one to be written.
+    /// The next record to be written.
     Latest,
-    /// With the first that was written at or after that instant.
+    /// The first record written at or after an instant.
     At(Timestamp),
 }
 
-/// Where events are read that a relay has published: a log of partitions, each
-/// in order, all events of an order in one of them.
+/// A source of published events: a log of partitions. Records of a partition
+/// are ordered, and all events of an order are in one partition.
 #[async_trait]
 pub trait EventSource: Send + Sync {
-    /// The name under which an inbox keeps how far it read: another place for
-    /// events has another name, and is read from its beginning.
+    /// The name under which an inbox stores positions. A different log has a
+    /// different name and is read from its beginning.
     fn name(&self) -> &str;
 
-    /// What it is and where, for people.
+    /// The technology and location, for people.
     fn describe(&self) -> String;
 
-    /// The partitions there are. More may come, none ever goes.
+    /// Returns the partitions. New ones may appear; none is ever removed.
     async fn partitions(&self) -> Result<Vec<u32>, PortError>;
 
-    /// The offset to begin at.
+    /// Resolves a start position to an offset.
     async fn begin(&self, partition: u32, start: Start) -> Result<Offset, PortError>;
 
-    /// Up to `limit` records from that offset on. None when the end is reached;
-    /// then the call may wait a moment for more. An offset that is no longer
-    /// kept goes on at the oldest that is: `Fetched::first` tells.
+    /// Fetches up to `limit` records from an offset on. At the end of the
+    /// partition it returns none, and may first wait briefly for new ones. If
+    /// the offset is no longer retained, it continues at the oldest one that
+    /// is, which [`Fetched::first`] shows.
     ///
-    /// The call is bounded in time by the adapter. Dropping it is safe.
+    /// The adapter bounds the call in time. Dropping it is safe.
     async fn fetch(&self, partition: u32, from: Offset, limit: usize) -> Result<Fetched, PortError>;
 
-    /// Puts records that are no events aside, where an operator finds them with
-    /// their cause. Durable when it is answered. The same one may be put aside
+    /// Writes records to the dead letters of the source, with their causes, for
+    /// an operator. Durable when it returns. The same record may be written
     /// twice.
-    async fn set_aside(&self, partition: u32, records: &[Undecodable]) -> Result<(), PortError>;
+    async fn write_dead_letters(&self, partition: u32, records: &[UndecodedRecord]) -> Result<(), PortError>;
 }
 
-/// What was fetched.
+/// The result of a fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// Where the records begin: what was asked for, or later if that is gone.
+    /// The offset at which the fetch began: the one requested, or a later one
+    /// if that is no longer retained.
     pub first: Offset,
     /// The records, in order.
     pub records: Vec<SourceRecord>,
-    /// Where to go on after them.
+    /// The offset to continue at.
     pub next: Offset,
-    /// Where the next record will be written: the end, as of now.
+    /// The end of the partition: the offset of the next record to be written.
     pub end: Offset,
 }
 
 /// A record of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceRecord {
-    /// Where it stands.
+    /// The offset.
     pub offset: Offset,
-    /// What it says.
-    pub content: Content,
+    /// The content.
+    pub content: RecordContent,
 }
 
-/// What a record says.
+/// The content of a record, as far as this release can read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum RecordContent {
     /// An event.
     Event(Box<Event>),
-    /// An event of a type or version that this release does not know: kept as
-    /// it is, for one that does.
-    Unknown(Undecodable),
-    /// No event at all.
-    Undecodable(Undecodable),
+    /// An event that only a later release can read.
+    Unknown(UndecodedRecord),
+    /// Not an event.
+    Undecodable(UndecodedRecord),
 }
 
-/// A record that could not be read.
+/// A record that was not decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undecodable {
-    /// Where it stands.
+pub struct UndecodedRecord {
+    /// The offset.
     pub offset: Offset,
-    /// Why it cannot be read, a sentence.
+    /// The reason it was not decoded, a sentence.
     pub cause: String,
-    /// Its key, as it is.
+    /// The original key.
     pub key: Option<Vec<u8>>,
-    /// Its value, as it is.
+    /// The original value.
     pub value: Option<Vec<u8>>,
-    /// Its headers, as they are.
+    /// The original headers.
     pub headers: BTreeMap<String, Vec<u8>>,
 }

@@ -3,49 +3,70 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Offset, PortError, Undecodable};
-use crate::domain::{Day, Event, OrderId, PickupPointId};
+use super::{Offset, PortError, UndecodedRecord};
+use crate::domain::{
+    Day, DayStatistics, Event, OrderId, PartitionClaim, PartitionLease, PickupPointId, ReceivedBatch,
+    ReceivedBefore,
+};
 
-/// What a consumer has read, exactly once: how far, which events, and what they
-/// add up to. All of it moves in one atomic step.
+/// Decides how the leases of a source change when a consumer claims partitions.
+/// Returns the leases that change.
+pub type AssignmentRule = fn(&[PartitionLease], &PartitionClaim) -> Vec<PartitionLease>;
+
+/// Decides what a batch of events changes.
+pub type ReceptionRule = fn(&[Event], &ReceivedBefore) -> ReceivedBatch;
+
+/// The store of a consumer: the position in each partition, the events that
+/// were received, and their statistics. They change together, in one atomic
+/// step, so each event counts exactly once.
 ///
-/// Consumers that share an inbox share the partitions by leases. A consumer
-/// that was paused does not know that its lease is over, so every lease has a
-/// fence, above all before it for its partition, and what a lower fence writes
-/// is not done.
+/// An inbox holds no rules: it loads what a rule needs, calls the rule, and
+/// writes the result. A rule is a pure function.
+///
+/// Consumers that share an inbox divide the partitions by leases. A consumer
+/// that was paused does not know that its lease has expired, so every lease has
+/// a fencing token, and a write under an outdated token has no effect.
 #[async_trait]
 pub trait Inbox: Send + Sync {
-    /// Renews the leases that `consumer` has of these partitions, and takes up
-    /// to its fair share of those that nobody has or whose lease is over;
-    /// beyond its share it gives back what others wait for. Answers all that it
-    /// has now.
-    async fn share(
+    /// Claims partitions for `consumer`: registers it, applies `rule` to the
+    /// leases of `partitions`, and returns all assignments that the consumer
+    /// holds now.
+    async fn assign(
         &self,
         source: &str,
         partitions: &BTreeSet<u32>,
         consumer: &str,
         time_to_live: Duration,
-    ) -> Result<Vec<Share>, PortError>;
+        rule: AssignmentRule,
+    ) -> Result<Vec<Assignment>, PortError>;
 
-    /// Gives back the leases that `consumer` has.
-    async fn leave(&self, source: &str, consumer: &str) -> Result<(), PortError>;
+    /// Releases all leases of `consumer`.
+    async fn release(&self, source: &str, consumer: &str) -> Result<(), PortError>;
 
-    /// Applies a batch of a partition: keeps the events that were not there
-    /// yet, adds them to the statistics, keeps what is unknown, and moves the
-    /// position; in one atomic step, durable when it is answered.
-    async fn apply(&self, share: &Share, intake: &Intake) -> Result<Applied, PortError>;
+    /// Applies a batch in one atomic step: applies `rule` to its events, writes
+    /// what the rule returns, keeps the unknown events, and moves the position.
+    /// Durable when it returns.
+    async fn apply(
+        &self,
+        assignment: &Assignment,
+        batch: &InboxBatch,
+        rule: ReceptionRule,
+    ) -> Result<Applied, PortError>;
 
-    /// Moves a partition to where an operator wants it, back or forth. What is
-    /// read again changes nothing.
+    /// Moves a partition to an offset, back or forth, and revokes its lease.
+    /// Events that are read again change nothing.
     async fn rewind(&self, source: &str, partition: u32, to: Offset) -> Result<(), PortError>;
 
-    /// Every partition that was ever read, in order.
+    /// Returns every partition of the source that was ever assigned or rewound,
+    /// ascending.
     async fn progress(&self, source: &str) -> Result<Vec<Progress>, PortError>;
 
-    /// How many orders have gaps in their sequence, and up to `limit` of them.
+    /// Returns the number of orders with a gap in their sequence, and up to
+    /// `limit` of them by id.
     async fn gaps(&self, limit: usize) -> Result<Gaps, PortError>;
 
-    /// A page of the statistics: points in order, of each the newest day first.
+    /// Returns a page of the statistics: pickup points ascending, the newest day
+    /// of each first.
     async fn statistics(
         &self,
         filter: &StatisticsFilter,
@@ -53,123 +74,98 @@ pub trait Inbox: Send + Sync {
     ) -> Result<Vec<DayStatistics>, PortError>;
 }
 
-/// The right to read a partition into the inbox.
+/// The right of a consumer to read a partition into the inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Share {
+pub struct Assignment {
     /// The source.
     pub source: String,
     /// The partition.
     pub partition: u32,
-    /// Who has it.
+    /// The consumer.
     pub consumer: String,
-    /// Above that of every lease of the partition before it.
+    /// The fencing token of the lease.
     pub fence: i64,
-    /// Where to go on; `None` if the partition was never read.
+    /// The offset to continue at; `None` if the partition was never read.
     pub position: Option<Offset>,
 }
 
-/// What a batch brings.
+/// A batch of records of one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Intake {
+pub struct InboxBatch {
     /// Events, in the order of the source.
     pub events: Vec<Event>,
-    /// What a later release may know how to read.
-    pub unknown: Vec<Undecodable>,
-    /// Where to go on after the batch.
+    /// Events that only a later release can read.
+    pub unknown: Vec<UndecodedRecord>,
+    /// The offset to continue at after the batch.
     pub next: Offset,
 }
 
-/// What became of a batch.
+/// The result of applying a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Applied {
-    /// It is in.
+    /// The batch was applied.
     Done {
-        /// For each event, whether it was new.
-        fresh: Vec<bool>,
-        /// Orders that have a gap since this batch.
-        opened: u64,
-        /// Orders whose gap this batch has filled.
-        filled: u64,
+        /// For each event, true if this was its first delivery.
+        is_first: Vec<bool>,
+        /// The number of orders in whose sequence the batch opened a gap.
+        gaps_opened: u64,
+        /// The number of orders whose gap the batch closed.
+        gaps_closed: u64,
     },
-    /// Somebody else has the partition by now: nothing was done.
+    /// Another consumer has taken the partition: nothing was written.
     Fenced,
 }
 
-/// How far a partition was read.
+/// The progress in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     /// The partition.
     pub partition: u32,
-    /// Where reading goes on; `None` if it was never read.
+    /// The offset to continue at; `None` if the partition was never read.
     pub position: Option<Offset>,
-    /// Who has it; `None` if nobody does, or the lease is over.
+    /// The consumer that holds the lease; `None` if there is no lease or it has
+    /// expired.
     pub consumer: Option<String>,
 }
 
-/// Orders whose sequence has gaps.
+/// Orders with gaps in their sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Gaps {
-    /// How many orders.
+    /// The number of orders.
     pub orders: u64,
-    /// Some of them, by id.
-    pub some: Vec<Gap>,
+    /// The first of them by id.
+    pub first: Vec<Gap>,
 }
 
-/// An order whose sequence has a gap.
+/// An order with a gap in its sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
     /// The order.
     pub order_id: OrderId,
-    /// The first sequence that is missing.
+    /// The lowest missing sequence.
     pub missing: i64,
-    /// The highest sequence that was seen.
+    /// The highest sequence received.
     pub highest: i64,
 }
 
-/// Which statistics; filters are joined by AND.
+/// A filter of the statistics; conditions are joined by AND.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StatisticsFilter {
-    /// Only of this point.
+    /// Only this pickup point.
     pub pickup_point_id: Option<PickupPointId>,
-    /// Only of this day and later ones.
+    /// Only this day and later ones.
     pub first_day: Option<Day>,
-    /// Only of this day and earlier ones.
+    /// Only this day and earlier ones.
     pub last_day: Option<Day>,
 }
 
-/// Which part of the statistics.
+/// A page of the statistics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatisticsPage {
-    /// The key of the last item of the page before: point, day, currency.
+    /// The key of the last item of the previous page: pickup point, day,
+    /// currency.
     pub after: Option<(PickupPointId, Day, String)>,
-    /// The most items to answer.
+    /// The maximum number of items.
     pub limit: usize,
-}
-
-/// What happened at a point on a day, by the instants of the events.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DayStatistics {
-    /// The point.
-    pub pickup_point_id: PickupPointId,
-    /// The day.
-    pub day: Day,
-    /// The currency of the sums.
-    pub currency: String,
-    /// How many orders came.
-    pub accepted: i64,
-    /// How many were issued.
-    pub issued: i64,
-    /// How many were brought back.
-    pub returned: i64,
-    /// How many went away with a courier.
-    pub handed_to_courier: i64,
-    /// The surcharges of what came, in minor units.
-    pub surcharge_minor: i64,
-    /// The total price of what came, in minor units.
-    pub accepted_minor: i64,
-    /// The total price of what was issued, in minor units.
-    pub issued_minor: i64,
-    /// The total price of what was brought back, in minor units.
-    pub returned_minor: i64,
 }

@@ -28,10 +28,11 @@ pub use commit_notifications::{CommitNotifications, CommitNotifier};
 pub use error::{ErrorKind, PortError, chain};
 pub use event_log::{EventLog, LoggedEvent, Position};
 pub use event_sink::{Delivery, EventSink, Receipt};
-pub use event_source::{Content, EventSource, Fetched, Offset, SourceRecord, Start, Undecodable};
+pub use event_source::{EventSource, Fetched, Offset, RecordContent, SourceRecord, Start, UndecodedRecord};
 pub use ids::Ids;
 pub use inbox::{
-    Applied, DayStatistics, Gap, Gaps, Inbox, Intake, Progress, Share, StatisticsFilter, StatisticsPage,
+    Applied, Assignment, AssignmentRule, Gap, Gaps, Inbox, InboxBatch, Progress, ReceptionRule,
+    StatisticsFilter, StatisticsPage,
 };
 pub use order_store::{
     AuditedOrder, Batch, BatchDecision, CommandResult, Decide, IdempotencyKey, IdempotencyRecord, Loaded,

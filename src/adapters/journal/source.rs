@@ -13,7 +13,9 @@ use tokio::task::spawn_blocking;
 
 use super::files;
 use crate::adapters::rows::{Format, read_event};
-use crate::ports::{Content, EventSource, Fetched, Offset, PortError, SourceRecord, Start, Undecodable};
+use crate::ports::{
+    EventSource, Fetched, Offset, PortError, RecordContent, SourceRecord, Start, UndecodedRecord,
+};
 
 /// The bits of an offset that say where in its file it is: 1 TiB.
 const PLACE_BITS: u32 = 40;
@@ -139,8 +141,8 @@ fn read_file(
     Ok(())
 }
 
-fn content(offset: Offset, line: &[u8]) -> Content {
-    let raw = |cause: String| Undecodable {
+fn content(offset: Offset, line: &[u8]) -> RecordContent {
+    let raw = |cause: String| UndecodedRecord {
         offset,
         cause,
         key: None,
@@ -148,9 +150,9 @@ fn content(offset: Offset, line: &[u8]) -> Content {
         headers: BTreeMap::new(),
     };
     match read_event(line, Format::Json, None) {
-        Ok(Some(event)) => Content::Event(Box::new(event)),
-        Ok(None) => Content::Unknown(raw("its type is not known to this release".to_owned())),
-        Err(cause) => Content::Undecodable(raw(cause)),
+        Ok(Some(event)) => RecordContent::Event(Box::new(event)),
+        Ok(None) => RecordContent::Unknown(raw("its type is not known to this release".to_owned())),
+        Err(cause) => RecordContent::Undecodable(raw(cause)),
     }
 }
 
@@ -160,7 +162,7 @@ fn first_since(folder: &Path, start: crate::domain::Timestamp) -> io::Result<Fil
     loop {
         let fetched = fetch(folder, next, 1_000)?;
         for record in &fetched.records {
-            if let Content::Event(event) = &record.content
+            if let RecordContent::Event(event) = &record.content
                 && event.occurred_at >= start
             {
                 return Ok(FilePosition::of(record.offset));
@@ -180,7 +182,7 @@ struct AsideLine<'a> {
     value: String,
 }
 
-fn set_aside(folder: &Path, records: &[Undecodable]) -> io::Result<()> {
+fn write_dead_letters(folder: &Path, records: &[UndecodedRecord]) -> io::Result<()> {
     let mut lines = Vec::new();
     for record in records {
         let value = STANDARD.encode(record.value.as_deref().unwrap_or_default());
@@ -220,8 +222,8 @@ impl EventSource for JournalSource {
         self.blocking(move |folder| fetch(folder, from, limit)).await
     }
 
-    async fn set_aside(&self, _: u32, records: &[Undecodable]) -> Result<(), PortError> {
+    async fn write_dead_letters(&self, _: u32, records: &[UndecodedRecord]) -> Result<(), PortError> {
         let records = records.to_vec();
-        self.blocking(move |folder| set_aside(folder, &records)).await
+        self.blocking(move |folder| write_dead_letters(folder, &records)).await
     }
 }

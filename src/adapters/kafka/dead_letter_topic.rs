@@ -12,7 +12,7 @@ use super::rebuilding::Rebuilding;
 use super::topic_client::TopicClient;
 use super::{KafkaOptions, record, refusal, requests};
 use crate::domain::Timestamp;
-use crate::ports::{Clock, Undecodable};
+use crate::ports::{Clock, UndecodedRecord};
 
 /// What is added to the name of a topic.
 const SUFFIX: &str = ".dlq";
@@ -40,7 +40,7 @@ impl DeadLetterTopic {
         &self,
         partitions: usize,
         partition: u32,
-        records: &[Undecodable],
+        records: &[UndecodedRecord],
     ) -> Result<(), TopicClientError> {
         // Read by people: how many partitions it has by now is no concern.
         let options = KafkaOptions { partitions, ..self.options.clone() };
@@ -54,7 +54,7 @@ impl DeadLetterTopic {
         &self,
         link: &TopicClient,
         partition: u32,
-        records: &[Undecodable],
+        records: &[UndecodedRecord],
     ) -> Result<(), TopicClientError> {
         let now = self.clock.now();
         let letters: Vec<Record> =
@@ -107,7 +107,7 @@ impl DeadLetterTopic {
 
 /// The time is when it was put aside: with none, a broker would soon remove
 /// it as too old.
-fn letter(topic: &str, partition: u32, record: &Undecodable, now: Timestamp) -> Record {
+fn letter(topic: &str, partition: u32, record: &UndecodedRecord, now: Timestamp) -> Record {
     let mut headers: BTreeMap<String, Vec<u8>> = record.headers.clone();
     for (name, value) in [
         ("pvz_cause", record.cause.clone()),

@@ -5,7 +5,7 @@ use rskafka::record::Record;
 use super::record::{EVENT_TYPES, PROTOBUF, cloud_event_type};
 use crate::adapters::rows::{Format, read_event};
 use crate::domain::{Event, Traceparent};
-use crate::ports::{Content, Offset, SourceRecord, Undecodable};
+use crate::ports::{Offset, RecordContent, SourceRecord, UndecodedRecord};
 
 /// Why a record is no event, a sentence.
 enum Unread {
@@ -19,16 +19,16 @@ enum Unread {
 pub(super) fn source_record(offset: i64, record: Record) -> SourceRecord {
     let offset = Offset(offset);
     let content = match event(&record) {
-        Ok(event) => Content::Event(Box::new(event)),
-        Err(Unread::Unknown(cause)) => Content::Unknown(as_it_is(offset, cause, record)),
-        Err(Unread::Undecodable(cause)) => Content::Undecodable(as_it_is(offset, cause, record)),
+        Ok(event) => RecordContent::Event(Box::new(event)),
+        Err(Unread::Unknown(cause)) => RecordContent::Unknown(as_it_is(offset, cause, record)),
+        Err(Unread::Undecodable(cause)) => RecordContent::Undecodable(as_it_is(offset, cause, record)),
     };
     SourceRecord { offset, content }
 }
 
-fn as_it_is(offset: Offset, cause: String, record: Record) -> Undecodable {
+fn as_it_is(offset: Offset, cause: String, record: Record) -> UndecodedRecord {
     let Record { key, value, headers, .. } = record;
-    Undecodable { offset, cause, key, value, headers }
+    UndecodedRecord { offset, cause, key, value, headers }
 }
 
 fn undecodable<T>(cause: impl Into<String>) -> Result<T, Unread> {

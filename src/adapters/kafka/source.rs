@@ -21,7 +21,7 @@ use super::dead_letter_topic::DeadLetterTopic;
 use super::decode::source_record;
 use super::rebuilding::Rebuilding;
 use super::{KafkaOptions, topic_client};
-use crate::ports::{Clock, EventSource, Fetched, Offset, PortError, Start, Undecodable};
+use crate::ports::{Clock, EventSource, Fetched, Offset, PortError, Start, UndecodedRecord};
 
 /// The most bytes that one fetch asks for. What a fetch brings beyond the
 /// limit of its caller is kept for the next one.
@@ -205,7 +205,7 @@ impl EventSource for KafkaSource {
         Ok(Fetched { first: Offset(first), records, next, end })
     }
 
-    async fn set_aside(&self, partition: u32, records: &[Undecodable]) -> Result<(), PortError> {
+    async fn write_dead_letters(&self, partition: u32, records: &[UndecodedRecord]) -> Result<(), PortError> {
         let written = async {
             let partitions = self.count().await?;
             self.letters.write(partitions.max(partition as usize + 1), partition, records).await

@@ -1,5 +1,6 @@
-//! What a consumer has read, in memory.
+//! The inbox in memory.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,53 +8,61 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::MemoryStore;
-use crate::adapters::rows::{PartitionRow, SeenRow, inbox};
-use crate::domain::{Day, Event, OrderId, PickupPointId};
+use crate::domain::{
+    Day, DayStatistics, Event, OrderId, OrderProgress, PartitionClaim, PartitionLease, PickupPointId,
+    ReceivedBefore,
+};
 use crate::ports::{
-    Applied, DayStatistics, Gap, Gaps, Inbox, Intake, Offset, PortError, Progress, Share, StatisticsFilter,
-    StatisticsPage, Undecodable,
+    Applied, Assignment, AssignmentRule, Gap, Gaps, Inbox, InboxBatch, Offset, PortError, Progress,
+    ReceptionRule, StatisticsFilter, StatisticsPage, UndecodedRecord,
 };
 
 impl MemoryStore {
-    /// Nothing can panic between two changes, so a poisoned lock protects what
-    /// is whole.
-    fn read(&self) -> MutexGuard<'_, Read> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    /// No change can panic half-way, so a poisoned lock protects consistent
+    /// data.
+    fn inbox(&self) -> MutexGuard<'_, InboxState> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl Inbox for MemoryStore {
-    async fn share(
+    async fn assign(
         &self,
         source: &str,
         partitions: &BTreeSet<u32>,
         consumer: &str,
         time_to_live: Duration,
-    ) -> Result<Vec<Share>, PortError> {
-        Ok(self.read().share(source, partitions, consumer, time_to_live))
+        rule: AssignmentRule,
+    ) -> Result<Vec<Assignment>, PortError> {
+        Ok(self.inbox().assign(source, partitions, consumer, time_to_live, rule))
     }
 
-    async fn leave(&self, source: &str, consumer: &str) -> Result<(), PortError> {
-        self.read().leave(source, consumer);
+    async fn release(&self, source: &str, consumer: &str) -> Result<(), PortError> {
+        self.inbox().release(source, consumer);
         Ok(())
     }
 
-    async fn apply(&self, share: &Share, intake: &Intake) -> Result<Applied, PortError> {
-        Ok(self.read().apply(share, intake))
+    async fn apply(
+        &self,
+        assignment: &Assignment,
+        batch: &InboxBatch,
+        rule: ReceptionRule,
+    ) -> Result<Applied, PortError> {
+        Ok(self.inbox().apply(assignment, batch, rule))
     }
 
     async fn rewind(&self, source: &str, partition: u32, to: Offset) -> Result<(), PortError> {
-        self.read().rewind(source, partition, to);
+        self.inbox().rewind(source, partition, to);
         Ok(())
     }
 
     async fn progress(&self, source: &str) -> Result<Vec<Progress>, PortError> {
-        Ok(self.read().progress(source))
+        Ok(self.inbox().progress(source))
     }
 
     async fn gaps(&self, limit: usize) -> Result<Gaps, PortError> {
-        Ok(self.read().gaps(limit))
+        Ok(self.inbox().gaps(limit))
     }
 
     async fn statistics(
@@ -61,152 +70,181 @@ impl Inbox for MemoryStore {
         filter: &StatisticsFilter,
         page: &StatisticsPage,
     ) -> Result<Vec<DayStatistics>, PortError> {
-        Ok(self.read().statistics(filter, page))
+        Ok(self.inbox().statistics(filter, page))
     }
 }
 
-/// Everything that was read.
+/// A partition of a source.
 #[derive(Debug)]
-pub(super) struct Read {
-    began: Instant,
-    partitions: HashMap<String, BTreeMap<u32, PartitionRow>>,
-    consumers: HashMap<String, HashMap<String, i64>>,
-    events: BTreeMap<(OrderId, i64), Event>,
-    seen: BTreeMap<String, SeenRow>,
-    days: BTreeMap<(PickupPointId, std::cmp::Reverse<Day>, String), DayStatistics>,
-    unknown: BTreeMap<(String, u32, i64), Undecodable>,
+struct Partition {
+    lease: PartitionLease,
+    position: Option<Offset>,
 }
 
-impl Default for Read {
+impl Partition {
+    fn new(number: u32) -> Self {
+        Self { lease: PartitionLease::unassigned(number), position: None }
+    }
+}
+
+/// The contents of the inbox. Instants are microseconds since it was created.
+#[derive(Debug)]
+pub(super) struct InboxState {
+    created: Instant,
+    partitions: HashMap<String, BTreeMap<u32, Partition>>,
+    /// By source and consumer, the end of the consumer's registration.
+    consumers: HashMap<String, HashMap<String, i64>>,
+    events: BTreeMap<(OrderId, i64), Event>,
+    orders: BTreeMap<OrderId, OrderProgress>,
+    days: BTreeMap<(PickupPointId, Reverse<Day>, String), DayStatistics>,
+    /// By source, partition and offset.
+    unknown: BTreeMap<(String, u32, Offset), UndecodedRecord>,
+}
+
+impl Default for InboxState {
     fn default() -> Self {
         Self {
-            began: Instant::now(),
+            created: Instant::now(),
             partitions: HashMap::new(),
             consumers: HashMap::new(),
             events: BTreeMap::new(),
-            seen: BTreeMap::new(),
+            orders: BTreeMap::new(),
             days: BTreeMap::new(),
             unknown: BTreeMap::new(),
         }
     }
 }
 
-impl Read {
+impl InboxState {
     fn now(&self) -> i64 {
-        i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX)
+        i64::try_from(self.created.elapsed().as_micros()).unwrap_or(i64::MAX)
     }
 
-    pub(super) fn share(
+    fn assign(
         &mut self,
         source: &str,
-        named: &BTreeSet<u32>,
+        requested: &BTreeSet<u32>,
         consumer: &str,
         time_to_live: Duration,
-    ) -> Vec<Share> {
+        rule: AssignmentRule,
+    ) -> Vec<Assignment> {
         let now = self.now();
         let expires_at = now.saturating_add(i64::try_from(time_to_live.as_micros()).unwrap_or(i64::MAX));
         let consumers = self.consumers.entry(source.to_owned()).or_default();
         consumers.insert(consumer.to_owned(), expires_at);
         consumers.retain(|_, expires_at| *expires_at > now);
+        let claim =
+            PartitionClaim { consumer: consumer.to_owned(), consumers: consumers.len(), now, expires_at };
         let partitions = self.partitions.entry(source.to_owned()).or_default();
-        for partition in named {
-            partitions.entry(*partition).or_insert_with(|| PartitionRow::new(*partition));
+        for number in requested {
+            partitions.entry(*number).or_insert_with(|| Partition::new(*number));
         }
-        let mut rows: Vec<PartitionRow> =
-            partitions.values().filter(|row| named.contains(&row.number())).cloned().collect();
-        inbox::share_out(&mut rows, consumer, consumers.len(), now, expires_at);
-        let mine = rows.iter().filter(|row| row.consumer.as_deref() == Some(consumer));
-        let shares = mine.map(|row| row.share(source, consumer)).collect();
-        partitions.extend(rows.into_iter().map(|row| (row.number(), row)));
-        shares
+        let leases = partitions.iter().filter(|(number, _)| requested.contains(number));
+        let leases: Vec<PartitionLease> = leases.map(|(_, partition)| partition.lease.clone()).collect();
+        for lease in rule(&leases, &claim) {
+            if let Some(partition) = partitions.get_mut(&lease.partition) {
+                partition.lease = lease;
+            }
+        }
+        let assigned = partitions.values().filter(|partition| {
+            requested.contains(&partition.lease.partition)
+                && partition.lease.consumer.as_deref() == Some(consumer)
+        });
+        let assignment = |partition: &Partition| Assignment {
+            source: source.to_owned(),
+            partition: partition.lease.partition,
+            consumer: consumer.to_owned(),
+            fence: partition.lease.fence,
+            position: partition.position,
+        };
+        assigned.map(assignment).collect()
     }
 
-    pub(super) fn leave(&mut self, source: &str, consumer: &str) {
-        for row in self.partitions.entry(source.to_owned()).or_default().values_mut() {
-            row.consumer = row.consumer.take().filter(|reader| reader != consumer);
+    fn release(&mut self, source: &str, consumer: &str) {
+        for partition in self.partitions.entry(source.to_owned()).or_default().values_mut() {
+            partition.lease.consumer.take_if(|holder| holder == consumer);
         }
         self.consumers.entry(source.to_owned()).or_default().remove(consumer);
     }
 
-    pub(super) fn apply(&mut self, share: &Share, intake: &Intake) -> Applied {
-        let row = self.partitions.get_mut(&share.source).and_then(|rows| rows.get_mut(&share.partition));
-        let led = |row: &PartitionRow| {
-            row.fence == share.fence && row.consumer.as_deref() == Some(share.consumer.as_str())
+    fn apply(&mut self, assignment: &Assignment, batch: &InboxBatch, rule: ReceptionRule) -> Applied {
+        let partitions = self.partitions.get_mut(&assignment.source);
+        let partition = partitions.and_then(|partitions| partitions.get_mut(&assignment.partition));
+        let holds = |lease: &PartitionLease| {
+            lease.fence == assignment.fence && lease.consumer.as_deref() == Some(assignment.consumer.as_str())
         };
-        let Some(row) = row.filter(|row| led(row)) else { return Applied::Fenced };
-        row.position = Some(intake.next.0);
+        let Some(partition) = partition.filter(|partition| holds(&partition.lease)) else {
+            return Applied::Fenced;
+        };
+        partition.position = Some(batch.next);
         let key = |event: &Event| (event.order.order_id.clone(), event.sequence);
-        let fresh = inbox::fresh(&intake.events, |key| self.events.contains_key(key));
-        let before = intake.events.iter().filter_map(|event| self.seen.get(event.order.order_id.as_str()));
-        let seen = inbox::count(before.cloned().collect(), &intake.events, &fresh);
-        self.seen.extend(seen.rows.into_iter().map(|row| (row.order_id.clone(), row)));
-        for sums in inbox::add_up(&intake.events, &fresh) {
-            self.add(sums);
-        }
-        let new = intake.events.iter().zip(&fresh).filter(|(_, fresh)| **fresh);
-        self.events.extend(new.map(|(event, _)| (key(event), event.clone())));
-        let unknown = intake.unknown.iter();
-        self.unknown.extend(
-            unknown.map(|record| ((share.source.clone(), share.partition, record.offset.0), record.clone())),
-        );
-        Applied::Done { fresh, opened: seen.opened, filled: seen.filled }
-    }
-
-    fn add(&mut self, sums: DayStatistics) {
-        let key = (sums.pickup_point_id.clone(), std::cmp::Reverse(sums.day), sums.currency.clone());
-        let Some(day) = self.days.get_mut(&key) else {
-            self.days.insert(key, sums);
-            return;
+        let ids: BTreeSet<&OrderId> = batch.events.iter().map(|event| &event.order.order_id).collect();
+        let before = ReceivedBefore {
+            events: batch.events.iter().map(key).filter(|key| self.events.contains_key(key)).collect(),
+            orders: ids.into_iter().filter_map(|order_id| self.orders.get(order_id)).cloned().collect(),
         };
-        day.accepted += sums.accepted;
-        day.issued += sums.issued;
-        day.returned += sums.returned;
-        day.handed_to_courier += sums.handed_to_courier;
-        day.surcharge_minor += sums.surcharge_minor;
-        day.accepted_minor += sums.accepted_minor;
-        day.issued_minor += sums.issued_minor;
-        day.returned_minor += sums.returned_minor;
+        let received = rule(&batch.events, &before);
+        let first = batch.events.iter().zip(&received.is_first).filter(|(_, is_first)| **is_first);
+        self.events.extend(first.map(|(event, _)| (key(event), event.clone())));
+        self.orders.extend(received.orders.into_iter().map(|order| (order.order_id.clone(), order)));
+        for statistics in received.statistics {
+            self.add(statistics);
+        }
+        let unknown_key =
+            |record: &UndecodedRecord| (assignment.source.clone(), assignment.partition, record.offset);
+        self.unknown.extend(batch.unknown.iter().map(|record| (unknown_key(record), record.clone())));
+        Applied::Done {
+            is_first: received.is_first,
+            gaps_opened: received.gaps_opened,
+            gaps_closed: received.gaps_closed,
+        }
     }
 
-    pub(super) fn rewind(&mut self, source: &str, partition: u32, to: Offset) {
-        let rows = self.partitions.entry(source.to_owned()).or_default();
-        let row = rows.entry(partition).or_insert_with(|| PartitionRow::new(partition));
-        row.position = Some(to.0);
-        row.consumer = None;
-        row.fence += 1;
+    fn add(&mut self, statistics: DayStatistics) {
+        let key = (statistics.pickup_point_id.clone(), Reverse(statistics.day), statistics.currency.clone());
+        match self.days.get_mut(&key) {
+            Some(day) => *day += &statistics,
+            None => _ = self.days.insert(key, statistics),
+        }
     }
 
-    pub(super) fn progress(&self, source: &str) -> Vec<Progress> {
+    fn rewind(&mut self, source: &str, number: u32, to: Offset) {
+        let partitions = self.partitions.entry(source.to_owned()).or_default();
+        let partition = partitions.entry(number).or_insert_with(|| Partition::new(number));
+        partition.position = Some(to);
+        partition.lease.consumer = None;
+        partition.lease.fence += 1;
+    }
+
+    fn progress(&self, source: &str) -> Vec<Progress> {
         let now = self.now();
-        let rows = self.partitions.get(source).into_iter().flat_map(BTreeMap::values);
-        rows.map(|row| Progress {
-            partition: row.number(),
-            position: row.position.map(Offset),
-            consumer: row.reader(now).map(str::to_owned),
-        })
-        .collect()
+        let partitions = self.partitions.get(source).into_iter().flat_map(BTreeMap::values);
+        let progress = |partition: &Partition| Progress {
+            partition: partition.lease.partition,
+            position: partition.position,
+            consumer: partition.lease.holder(now).map(str::to_owned),
+        };
+        partitions.map(progress).collect()
     }
 
-    pub(super) fn gaps(&self, limit: usize) -> Gaps {
-        let with_gaps = || self.seen.values().filter(|row| row.has_gap());
-        let some = with_gaps().take(limit).filter_map(|row| {
-            let order_id = OrderId::parse(&row.order_id).ok()?;
-            let missing = (1..=row.highest)
-                .find(|sequence| !self.events.contains_key(&(order_id.clone(), *sequence)))?;
-            Some(Gap { order_id, missing, highest: row.highest })
-        });
-        Gaps { orders: with_gaps().count() as u64, some: some.collect() }
+    fn gaps(&self, limit: usize) -> Gaps {
+        let with_gap = || self.orders.values().filter(|order| order.has_gap());
+        let gap = |order: &OrderProgress| {
+            let missing = (1..=order.highest)
+                .find(|sequence| !self.events.contains_key(&(order.order_id.clone(), *sequence)))?;
+            Some(Gap { order_id: order.order_id.clone(), missing, highest: order.highest })
+        };
+        Gaps { orders: with_gap().count() as u64, first: with_gap().take(limit).filter_map(gap).collect() }
     }
 
-    pub(super) fn statistics(&self, filter: &StatisticsFilter, page: &StatisticsPage) -> Vec<DayStatistics> {
-        let after =
-            page.after.clone().map(|(point, day, currency)| (point, std::cmp::Reverse(day), currency));
-        let wanted = |day: &DayStatistics| {
+    fn statistics(&self, filter: &StatisticsFilter, page: &StatisticsPage) -> Vec<DayStatistics> {
+        let after = page.after.clone().map(|(point, day, currency)| (point, Reverse(day), currency));
+        let matches = |day: &DayStatistics| {
             filter.pickup_point_id.as_ref().is_none_or(|point| *point == day.pickup_point_id)
                 && filter.first_day.is_none_or(|first| day.day >= first)
                 && filter.last_day.is_none_or(|last| day.day <= last)
         };
         let days = self.days.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
-        days.map(|(_, day)| day).filter(|day| wanted(day)).take(page.limit).cloned().collect()
+        days.map(|(_, day)| day).filter(|day| matches(day)).take(page.limit).cloned().collect()
     }
 }

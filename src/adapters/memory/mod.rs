@@ -26,7 +26,7 @@ use crate::ports::{
 pub struct MemoryStore {
     state: Mutex<MemoryState>,
     progress: Mutex<Progress>,
-    read: Mutex<inbox::Read>,
+    inbox: Mutex<inbox::InboxState>,
     /// Locked while a relay holds the lease.
     lead: Arc<tokio::sync::Mutex<()>>,
     secret: [u8; 32],
@@ -38,7 +38,7 @@ impl MemoryStore {
         Self {
             state: Mutex::default(),
             progress: Mutex::default(),
-            read: Mutex::default(),
+            inbox: Mutex::default(),
             lead: Arc::default(),
             secret,
         }

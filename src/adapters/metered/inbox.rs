@@ -6,32 +6,33 @@ use async_trait::async_trait;
 use metrics::{Counter, counter, gauge};
 
 use super::names;
+use crate::domain::DayStatistics;
 use crate::ports::{
-    Applied, DayStatistics, Gaps, Inbox, Intake, Offset, PortError, Progress, Share, StatisticsFilter,
-    StatisticsPage,
+    Applied, Assignment, AssignmentRule, Gaps, Inbox, InboxBatch, Offset, PortError, Progress, ReceptionRule,
+    StatisticsFilter, StatisticsPage,
 };
 
-/// An [`Inbox`] that counts what another one takes in.
+/// A decorator that measures an [`Inbox`].
 pub struct MeteredInbox {
     inbox: Arc<dyn Inbox>,
     applied: Counter,
     duplicates: Counter,
     unknown: Counter,
-    opened: Counter,
-    filled: Counter,
+    gaps_opened: Counter,
+    gaps_closed: Counter,
     fenced: Counter,
 }
 
 impl MeteredInbox {
-    /// Measures that inbox.
+    /// Measures an inbox.
     pub fn new(inbox: Arc<dyn Inbox>) -> Self {
         Self {
             inbox,
             applied: counter!(names::EVENTS_APPLIED),
             duplicates: counter!(names::EVENTS_DUPLICATE),
             unknown: counter!(names::EVENTS_UNKNOWN),
-            opened: counter!(names::GAPS_OPENED),
-            filled: counter!(names::GAPS_FILLED),
+            gaps_opened: counter!(names::GAPS_OPENED),
+            gaps_closed: counter!(names::GAPS_FILLED),
             fenced: counter!(names::CONSUMER_FENCED),
         }
     }
@@ -39,34 +40,40 @@ impl MeteredInbox {
 
 #[async_trait]
 impl Inbox for MeteredInbox {
-    async fn share(
+    async fn assign(
         &self,
         source: &str,
         partitions: &BTreeSet<u32>,
         consumer: &str,
         time_to_live: Duration,
-    ) -> Result<Vec<Share>, PortError> {
-        let shares = self.inbox.share(source, partitions, consumer, time_to_live).await?;
-        gauge!(names::CONSUMER_PARTITIONS).set(u32::try_from(shares.len()).unwrap_or(u32::MAX));
-        Ok(shares)
+        rule: AssignmentRule,
+    ) -> Result<Vec<Assignment>, PortError> {
+        let assignments = self.inbox.assign(source, partitions, consumer, time_to_live, rule).await?;
+        gauge!(names::CONSUMER_PARTITIONS).set(u32::try_from(assignments.len()).unwrap_or(u32::MAX));
+        Ok(assignments)
     }
 
-    async fn leave(&self, source: &str, consumer: &str) -> Result<(), PortError> {
+    async fn release(&self, source: &str, consumer: &str) -> Result<(), PortError> {
         gauge!(names::CONSUMER_PARTITIONS).set(0);
-        self.inbox.leave(source, consumer).await
+        self.inbox.release(source, consumer).await
     }
 
-    async fn apply(&self, share: &Share, intake: &Intake) -> Result<Applied, PortError> {
-        let applied = self.inbox.apply(share, intake).await?;
+    async fn apply(
+        &self,
+        assignment: &Assignment,
+        batch: &InboxBatch,
+        rule: ReceptionRule,
+    ) -> Result<Applied, PortError> {
+        let applied = self.inbox.apply(assignment, batch, rule).await?;
         match &applied {
             Applied::Fenced => self.fenced.increment(1),
-            Applied::Done { fresh, opened, filled } => {
-                let new = fresh.iter().filter(|fresh| **fresh).count() as u64;
-                self.applied.increment(new);
-                self.duplicates.increment(fresh.len() as u64 - new);
-                self.unknown.increment(intake.unknown.len() as u64);
-                self.opened.increment(*opened);
-                self.filled.increment(*filled);
+            Applied::Done { is_first, gaps_opened, gaps_closed } => {
+                let first = is_first.iter().filter(|is_first| **is_first).count() as u64;
+                self.applied.increment(first);
+                self.duplicates.increment(is_first.len() as u64 - first);
+                self.unknown.increment(batch.unknown.len() as u64);
+                self.gaps_opened.increment(*gaps_opened);
+                self.gaps_closed.increment(*gaps_closed);
             }
         }
         Ok(applied)

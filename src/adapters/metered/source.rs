@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use metrics::{counter, gauge};
 
 use super::names;
-use crate::ports::{EventSource, Fetched, Offset, PortError, Start, Undecodable};
+use crate::ports::{EventSource, Fetched, Offset, PortError, Start, UndecodedRecord};
 
 /// An [`EventSource`] that tells how far its reader is behind.
 pub struct MeteredSource(Arc<dyn EventSource>);
@@ -41,8 +41,8 @@ impl EventSource for MeteredSource {
         Ok(fetched)
     }
 
-    async fn set_aside(&self, partition: u32, records: &[Undecodable]) -> Result<(), PortError> {
-        self.0.set_aside(partition, records).await?;
+    async fn write_dead_letters(&self, partition: u32, records: &[UndecodedRecord]) -> Result<(), PortError> {
+        self.0.write_dead_letters(partition, records).await?;
         counter!(names::RECORDS_SET_ASIDE).increment(records.len() as u64);
         Ok(())
     }

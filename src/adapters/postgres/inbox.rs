@@ -1,10 +1,10 @@
-//! What consumers have read, for any number of them on one database.
+//! The inbox of consumers, any number of which share one database.
 //!
-//! The row of a partition is locked for as long as a batch of it is applied,
-//! and its fence checked under the lock. All events of an order are in one
-//! partition, so what is known of an order cannot change meanwhile; the sums of
-//! a day are shared by all partitions, and are locked in the order of their
-//! keys, so that no two batches wait for each other.
+//! Applying a batch locks the row of its partition and checks the fencing token
+//! under that lock. All events of an order are in one partition, so the progress
+//! of an order cannot change during the transaction. The statistics of a day are
+//! shared by all partitions; their rows are locked in the order of their keys, so
+//! that two batches cannot deadlock.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -13,45 +13,55 @@ use async_trait::async_trait;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 
 use super::error::Failure;
-use super::inbox_sql as sql;
-use super::inbox_write::{KeepEvents, KeepUnknown};
+use super::inbox_sql as statements;
+use super::inbox_write::{InsertEvents, InsertUnknown};
 use super::pool::on_connection;
 use super::sql::Sql;
 use super::store::PostgresStore;
-use crate::adapters::rows::{PartitionRow, SeenRow, StatisticsRow, inbox};
-use crate::domain::OrderId;
+use crate::adapters::rows::{OrderProgressRow, PartitionRow, StatisticsRow};
+use crate::domain::{
+    DayStatistics, Event, OrderId, OrderProgress, PartitionClaim, PartitionLease, ReceivedBefore,
+};
 use crate::ports::{
-    Applied, DayStatistics, Gap, Gaps, Inbox, Intake, Offset, PortError, Progress, Share, StatisticsFilter,
-    StatisticsPage,
+    Applied, Assignment, AssignmentRule, Gap, Gaps, Inbox, InboxBatch, Offset, PortError, Progress,
+    ReceptionRule, StatisticsFilter, StatisticsPage,
 };
 
 #[async_trait]
 impl Inbox for PostgresStore {
-    async fn share(
+    async fn assign(
         &self,
         source: &str,
         partitions: &BTreeSet<u32>,
         consumer: &str,
         time_to_live: Duration,
-    ) -> Result<Vec<Share>, PortError> {
-        on_connection!(self.writers, |connection| share(
+        rule: AssignmentRule,
+    ) -> Result<Vec<Assignment>, PortError> {
+        on_connection!(self.writers, |connection| assign(
             &mut connection,
             source,
             partitions,
             consumer,
-            time_to_live
+            time_to_live,
+            rule
         ))
     }
 
-    async fn leave(&self, source: &str, consumer: &str) -> Result<(), PortError> {
-        on_connection!(self.writers, |connection| leave(&mut connection, source, consumer))
+    async fn release(&self, source: &str, consumer: &str) -> Result<(), PortError> {
+        on_connection!(self.writers, |connection| release(&mut connection, source, consumer))
     }
 
-    /// Tried once: whoever calls it again after a failure finds what was
-    /// applied among the events that are known.
-    async fn apply(&self, share: &Share, intake: &Intake) -> Result<Applied, PortError> {
+    /// Tried once: if the caller retries after a failure, events that were
+    /// committed are found to be duplicates.
+    async fn apply(
+        &self,
+        assignment: &Assignment,
+        batch: &InboxBatch,
+        rule: ReceptionRule,
+    ) -> Result<Applied, PortError> {
         let mut connection = self.writers.take().await?;
-        let applied = self.writers.bound(apply_in_transaction(&mut connection, share, intake)).await?;
+        let apply = apply_in_transaction(&mut connection, assignment, batch, rule);
+        let applied = self.writers.bound(apply).await?;
         connection.give_back();
         Ok(applied)
     }
@@ -73,91 +83,117 @@ impl Inbox for PostgresStore {
         filter: &StatisticsFilter,
         page: &StatisticsPage,
     ) -> Result<Vec<DayStatistics>, PortError> {
-        let query = sql::statistics(filter, page);
+        let query = statements::statistics(filter, page);
         on_connection!(self.readers, |connection| load_statistics(&mut connection, &query))
     }
 }
 
-async fn share(
+async fn assign(
     connection: &mut AsyncPgConnection,
     source: &str,
-    named: &BTreeSet<u32>,
+    requested: &BTreeSet<u32>,
     consumer: &str,
     time_to_live: Duration,
-) -> Result<Vec<Share>, Failure> {
+    rule: AssignmentRule,
+) -> Result<Vec<Assignment>, Failure> {
     connection
         .transaction(async |connection| {
-            let _: bool = sql::share_alone(source).get_result(connection).await?;
-            let now: i64 = sql::now().get_result(connection).await?;
+            let _: bool = statements::lock_assignment(source).get_result(connection).await?;
+            let now: i64 = statements::now().get_result(connection).await?;
             let time_to_live = i64::try_from(time_to_live.as_micros()).unwrap_or(i64::MAX);
             let expires_at = now.saturating_add(time_to_live);
-            sql::add_partitions(source, named).execute(connection).await?;
-            let mut rows: Vec<PartitionRow> = sql::partitions(source).load(connection).await?;
-            sql::join(source, consumer, expires_at).execute(connection).await?;
-            sql::forget(source, now).execute(connection).await?;
-            let consumers: i64 = sql::consumers(source).get_result(connection).await?;
-            rows.retain(|row| named.contains(&row.number()));
-            let fences: HashMap<i32, i64> = rows.iter().map(|row| (row.partition, row.fence)).collect();
+            statements::add_partitions(source, requested).execute(connection).await?;
+            let mut rows: Vec<PartitionRow> = statements::partitions(source).load(connection).await?;
+            statements::register(source, consumer, expires_at).execute(connection).await?;
+            statements::delete_expired_consumers(source, now).execute(connection).await?;
+            let consumers: i64 = statements::count_consumers(source).get_result(connection).await?;
+            rows.retain(|row| requested.contains(&row.number()));
+            let leases: Vec<PartitionLease> = rows.iter().map(PartitionRow::lease).collect();
+            let fences: HashMap<u32, i64> =
+                leases.iter().map(|lease| (lease.partition, lease.fence)).collect();
             let consumers = usize::try_from(consumers).unwrap_or(1);
-            let mut shares = Vec::new();
-            for row in inbox::share_out(&mut rows, consumer, consumers, now, expires_at) {
-                let before = fences.get(&row.partition).copied().unwrap_or_default();
-                let lent: Vec<Option<i64>> = sql::lend(source, row, before).load(connection).await?;
-                // A batch may have moved the position since it was read.
-                let mine = lent.into_iter().next().filter(|_| row.consumer.as_deref() == Some(consumer));
-                shares.extend(
-                    mine.map(|position| Share {
-                        position: position.map(Offset),
-                        ..row.share(source, consumer)
-                    }),
-                );
+            let claim = PartitionClaim { consumer: consumer.to_owned(), consumers, now, expires_at };
+            let mut assignments = Vec::new();
+            for lease in rule(&leases, &claim) {
+                let before = fences.get(&lease.partition).copied().unwrap_or_default();
+                // A batch may have moved the position since the row was read.
+                let written: Vec<Option<i64>> =
+                    statements::write_lease(source, &lease, before).load(connection).await?;
+                let granted =
+                    written.into_iter().next().filter(|_| lease.consumer.as_deref() == Some(consumer));
+                assignments.extend(granted.map(|position| Assignment {
+                    source: source.to_owned(),
+                    partition: lease.partition,
+                    consumer: consumer.to_owned(),
+                    fence: lease.fence,
+                    position: position.map(Offset),
+                }));
             }
-            Ok(shares)
+            Ok(assignments)
         })
         .await
 }
 
-async fn leave(connection: &mut AsyncPgConnection, source: &str, consumer: &str) -> Result<(), Failure> {
-    sql::give_back(source, consumer).execute(connection).await?;
-    sql::part(source, consumer).execute(connection).await?;
+async fn release(connection: &mut AsyncPgConnection, source: &str, consumer: &str) -> Result<(), Failure> {
+    statements::release(source, consumer).execute(connection).await?;
+    statements::unregister(source, consumer).execute(connection).await?;
     Ok(())
 }
 
 async fn apply_in_transaction(
     connection: &mut AsyncPgConnection,
-    share: &Share,
-    intake: &Intake,
+    assignment: &Assignment,
+    batch: &InboxBatch,
+    rule: ReceptionRule,
 ) -> Result<Applied, Failure> {
-    connection.transaction(async |connection| apply(connection, share, intake).await).await
+    connection.transaction(async |connection| apply(connection, assignment, batch, rule).await).await
 }
 
 async fn apply(
     connection: &mut AsyncPgConnection,
-    share: &Share,
-    intake: &Intake,
+    assignment: &Assignment,
+    batch: &InboxBatch,
+    rule: ReceptionRule,
 ) -> Result<Applied, Failure> {
-    let moved = sql::move_position(share, intake.next).execute(connection).await?;
-    if moved == 0 {
+    if statements::move_position(assignment, batch.next).execute(connection).await? == 0 {
         return Ok(Applied::Fenced);
     }
-    let events = &intake.events;
-    let new = inbox::fresh(events, |_| false);
-    let kept: Vec<(String, i64)> = KeepEvents::new(events, &new).load(connection).await?;
-    let kept: HashSet<(String, i64)> = kept.into_iter().collect();
-    let is_kept =
-        |event: &crate::domain::Event| kept.contains(&(event.order.order_id.to_string(), event.sequence));
-    let fresh: Vec<bool> = events.iter().zip(&new).map(|(event, new)| *new && is_kept(event)).collect();
+    let before = insert_events(connection, &batch.events).await?;
+    let received = rule(&batch.events, &before);
+    statements::write_order_progress(&received.orders).execute(connection).await?;
+    for statistics in &received.statistics {
+        statements::add_statistics(statistics).execute(connection).await?;
+    }
+    if !batch.unknown.is_empty() {
+        InsertUnknown::new(assignment, &batch.unknown).execute(connection).await?;
+    }
+    Ok(Applied::Done {
+        is_first: received.is_first,
+        gaps_opened: received.gaps_opened,
+        gaps_closed: received.gaps_closed,
+    })
+}
+
+/// Inserts the events that are new, and returns what was received before. The
+/// insert is also the query: it skips the events that are in the inbox.
+async fn insert_events(
+    connection: &mut AsyncPgConnection,
+    events: &[Event],
+) -> Result<ReceivedBefore, Failure> {
+    let inserted: Vec<(String, i64)> = InsertEvents::new(events).load(connection).await?;
+    let inserted: HashSet<(String, i64)> = inserted.into_iter().collect();
+    let key = |event: &Event| (event.order.order_id.clone(), event.sequence);
+    let is_known =
+        |(order_id, sequence): &(OrderId, i64)| !inserted.contains(&(order_id.to_string(), *sequence));
+    let known = events.iter().map(key).filter(is_known).collect();
     let ids: BTreeSet<&OrderId> = events.iter().map(|event| &event.order.order_id).collect();
-    let before: Vec<SeenRow> = sql::seen(&ids).load(connection).await?;
-    let seen = inbox::count(before, events, &fresh);
-    sql::keep_seen(&seen.rows).execute(connection).await?;
-    for sums in inbox::add_up(events, &fresh) {
-        sql::add(&sums).execute(connection).await?;
-    }
-    if !intake.unknown.is_empty() {
-        KeepUnknown::new(share, &intake.unknown).execute(connection).await?;
-    }
-    Ok(Applied::Done { fresh, opened: seen.opened, filled: seen.filled })
+    let rows: Vec<OrderProgressRow> = statements::order_progress(&ids).load(connection).await?;
+    let progress = |row: OrderProgressRow| {
+        let key = row.order_id.clone();
+        OrderProgress::try_from(row).map_err(|fault| Failure::row("inbox_orders", &key, &fault))
+    };
+    let orders = rows.into_iter().map(progress).collect::<Result<_, Failure>>()?;
+    Ok(ReceivedBefore { events: known, orders })
 }
 
 async fn rewind(
@@ -166,36 +202,31 @@ async fn rewind(
     partition: u32,
     to: Offset,
 ) -> Result<(), Failure> {
-    sql::add_partitions(source, &[partition].into()).execute(connection).await?;
-    sql::rewind(source, &PartitionRow::new(partition), to).execute(connection).await?;
+    statements::add_partitions(source, &[partition].into()).execute(connection).await?;
+    statements::rewind(source, partition, to).execute(connection).await?;
     Ok(())
 }
 
 async fn progress(connection: &mut AsyncPgConnection, source: &str) -> Result<Vec<Progress>, Failure> {
-    let now: i64 = sql::now().get_result(connection).await?;
-    let rows: Vec<PartitionRow> = sql::partitions(source).load(connection).await?;
-    let progress = |row: &PartitionRow| Progress {
-        partition: row.number(),
-        position: row.position.map(Offset),
-        consumer: row.reader(now).map(str::to_owned),
-    };
-    Ok(rows.iter().map(progress).collect())
+    let now: i64 = statements::now().get_result(connection).await?;
+    let rows: Vec<PartitionRow> = statements::partitions(source).load(connection).await?;
+    Ok(rows.iter().map(|row| row.progress(now)).collect())
 }
 
 async fn gaps(connection: &mut AsyncPgConnection, limit: usize) -> Result<Gaps, Failure> {
-    let orders: i64 = sql::count_gaps().get_result(connection).await?;
-    let rows: Vec<(String, i64, i64)> = sql::gaps(limit).load(connection).await?;
+    let orders: i64 = statements::count_gaps().get_result(connection).await?;
+    let rows: Vec<(String, i64, i64)> = statements::gaps(limit).load(connection).await?;
     let gap = |(order_id, missing, highest): (String, i64, i64)| match OrderId::parse(&order_id) {
         Ok(order_id) => Ok(Gap { order_id, missing, highest }),
         Err(why) => Err(Failure::Inconsistent(format!("inbox_orders {order_id:?}: order_id {why}"))),
     };
-    let some = rows.into_iter().map(gap).collect::<Result<_, Failure>>()?;
-    Ok(Gaps { orders: u64::try_from(orders).unwrap_or_default(), some })
+    let first = rows.into_iter().map(gap).collect::<Result<_, Failure>>()?;
+    Ok(Gaps { orders: u64::try_from(orders).unwrap_or_default(), first })
 }
 
 async fn load_statistics(
     connection: &mut AsyncPgConnection,
-    query: &Sql<sql::StatisticsColumns>,
+    query: &Sql<statements::StatisticsColumns>,
 ) -> Result<Vec<DayStatistics>, Failure> {
     let rows: Vec<StatisticsRow> = query.load(connection).await?;
     let day = |row: StatisticsRow| {

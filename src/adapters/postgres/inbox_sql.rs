@@ -1,19 +1,18 @@
-//! The short statements of the inbox.
+//! The statements of the inbox with few parameters.
 
 use std::collections::BTreeSet;
 
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 
 use super::sql::Sql;
-use crate::adapters::rows::{PartitionRow, SeenRow};
-use crate::domain::OrderId;
-use crate::ports::{DayStatistics, Offset, Share, StatisticsFilter, StatisticsPage};
+use crate::domain::{DayStatistics, OrderId, OrderProgress, PartitionLease};
+use crate::ports::{Assignment, Offset, StatisticsFilter, StatisticsPage};
 
 type PartitionColumns = (Integer, Nullable<BigInt>, Nullable<Text>, BigInt, BigInt);
 pub(super) type StatisticsColumns =
     (Text, Integer, Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt);
 
-/// The database's time, so that all who share a source agree.
+/// The clock of the database, so that all who share an inbox agree.
 pub(super) fn now() -> Sql<BigInt> {
     Sql::new("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 }
@@ -23,7 +22,7 @@ pub(super) fn add_partitions(source: &str, partitions: &BTreeSet<u32>) -> Sql<()
         .text(source)
         .sql(", number, 0, 0 FROM unnest(")
         .integers(partitions.iter().map(|partition| i64::from(*partition)).collect())
-        // ON CONFLICT alone would wait for whoever moves a position.
+        // ON CONFLICT alone would wait for a transaction that moves a position.
         .sql(") AS number WHERE NOT EXISTS (SELECT FROM inbox_partitions AS there WHERE there.source = ")
         .text(source)
         .sql(" AND there.partition = number) ORDER BY number ON CONFLICT DO NOTHING")
@@ -36,14 +35,14 @@ pub(super) fn partitions(source: &str) -> Sql<PartitionColumns> {
     query.text(source).sql(" ORDER BY partition")
 }
 
-/// Who shares out the partitions of a source does so alone. No row of theirs
-/// is locked for it: those are locked while batches are applied.
-pub(super) fn share_alone(source: &str) -> Sql<Bool> {
+/// Serializes the assignment of a source's partitions. The rows of the
+/// partitions are not locked for this: they are locked while batches are applied.
+pub(super) fn lock_assignment(source: &str) -> Sql<Bool> {
     let query = Sql::new("SELECT pg_advisory_xact_lock(7370363, hashtext(");
     query.text(source).sql(")) IS NULL")
 }
 
-pub(super) fn join(source: &str, consumer: &str, expires_at: i64) -> Sql<()> {
+pub(super) fn register(source: &str, consumer: &str, expires_at: i64) -> Sql<()> {
     Sql::new("INSERT INTO inbox_consumers (source, consumer, expires_at) VALUES (")
         .text(source)
         .sql(", ")
@@ -53,97 +52,104 @@ pub(super) fn join(source: &str, consumer: &str, expires_at: i64) -> Sql<()> {
         .sql(") ON CONFLICT (source, consumer) DO UPDATE SET expires_at = excluded.expires_at")
 }
 
-pub(super) fn forget(source: &str, now: i64) -> Sql<()> {
+pub(super) fn delete_expired_consumers(source: &str, now: i64) -> Sql<()> {
     let statement = Sql::new("DELETE FROM inbox_consumers WHERE source = ").text(source);
     statement.sql(" AND expires_at <= ").integer(now)
 }
 
-pub(super) fn consumers(source: &str) -> Sql<BigInt> {
+pub(super) fn count_consumers(source: &str) -> Sql<BigInt> {
     Sql::new("SELECT count(*) FROM inbox_consumers WHERE source = ").text(source)
 }
 
-/// Writes a lease, if it is still as it was, and answers the position. One that
-/// is taken from another, who still applies a batch, is not waited for.
-pub(super) fn lend(source: &str, row: &PartitionRow, fence_before: i64) -> Sql<Nullable<BigInt>> {
+/// Writes a lease unless its fence has changed, and returns the position. A lease
+/// that is taken from a consumer that is applying a batch is skipped, not waited
+/// for.
+pub(super) fn write_lease(source: &str, lease: &PartitionLease, fence_before: i64) -> Sql<Nullable<BigInt>> {
     let statement = Sql::new("UPDATE inbox_partitions SET consumer = NULLIF(")
-        .text(row.consumer.as_deref().unwrap_or_default())
+        .text(lease.consumer.as_deref().unwrap_or_default())
         .sql(", ''), fence = ")
-        .integer(row.fence)
+        .integer(lease.fence)
         .sql(", expires_at = ")
-        .integer(row.expires_at);
-    // An array, because a subquery may be run more than once.
+        .integer(lease.expires_at);
+    // An array, because a subquery may be evaluated more than once.
     let statement = statement
         .sql(" WHERE source = ")
         .text(source)
         .sql(" AND partition = ANY (ARRAY(SELECT partition FROM inbox_partitions WHERE source = ")
         .text(source)
         .sql(" AND partition = ")
-        .integer(row.partition.into())
+        .integer(lease.partition.into())
         .sql(" AND fence = ")
         .integer(fence_before);
-    let lock = if row.fence == fence_before { " FOR UPDATE" } else { " FOR UPDATE SKIP LOCKED" };
+    let lock = if lease.fence == fence_before { " FOR UPDATE" } else { " FOR UPDATE SKIP LOCKED" };
     statement.sql(lock).sql(")) RETURNING position")
 }
 
-pub(super) fn give_back(source: &str, consumer: &str) -> Sql<()> {
+pub(super) fn release(source: &str, consumer: &str) -> Sql<()> {
     let statement = Sql::new("UPDATE inbox_partitions SET consumer = NULL WHERE source = ").text(source);
     statement.sql(" AND consumer = ").text(consumer)
 }
 
-pub(super) fn part(source: &str, consumer: &str) -> Sql<()> {
+pub(super) fn unregister(source: &str, consumer: &str) -> Sql<()> {
     let statement = Sql::new("DELETE FROM inbox_consumers WHERE source = ").text(source);
     statement.sql(" AND consumer = ").text(consumer)
 }
 
-/// Locks the partition, if the lease is still good.
-pub(super) fn move_position(share: &Share, next: Offset) -> Sql<()> {
+/// Locks the row of the partition. Changes no row if the lease was lost.
+pub(super) fn move_position(assignment: &Assignment, next: Offset) -> Sql<()> {
     Sql::new("UPDATE inbox_partitions SET position = ")
         .integer(next.0)
         .sql(" WHERE source = ")
-        .text(share.source.as_str())
+        .text(assignment.source.as_str())
         .sql(" AND partition = ")
-        .integer(share.partition.into())
+        .integer(assignment.partition.into())
         .sql(" AND fence = ")
-        .integer(share.fence)
+        .integer(assignment.fence)
         .sql(" AND consumer = ")
-        .text(share.consumer.as_str())
+        .text(assignment.consumer.as_str())
 }
 
-/// Whoever reads the partition meanwhile is fenced.
-pub(super) fn rewind(source: &str, row: &PartitionRow, to: Offset) -> Sql<()> {
+/// Revokes the lease: the consumer that holds it is fenced off.
+pub(super) fn rewind(source: &str, partition: u32, to: Offset) -> Sql<()> {
     let statement = Sql::new("UPDATE inbox_partitions SET fence = fence + 1, consumer = NULL, position = ");
     let statement = statement.integer(to.0).sql(" WHERE source = ").text(source);
-    statement.sql(" AND partition = ").integer(row.partition.into())
+    statement.sql(" AND partition = ").integer(partition.into())
 }
 
-pub(super) fn seen(ids: &BTreeSet<&OrderId>) -> Sql<(Text, BigInt, BigInt)> {
+pub(super) fn order_progress(ids: &BTreeSet<&OrderId>) -> Sql<(Text, BigInt, BigInt)> {
     Sql::new("SELECT order_id, seen, highest FROM inbox_orders WHERE order_id = ANY(")
         .texts(ids.iter().map(ToString::to_string).collect())
         .sql(")")
 }
 
-pub(super) fn keep_seen(rows: &[SeenRow]) -> Sql<()> {
+pub(super) fn write_order_progress(orders: &[OrderProgress]) -> Sql<()> {
     Sql::new("INSERT INTO inbox_orders (order_id, seen, highest) SELECT * FROM unnest(")
-        .texts(rows.iter().map(|row| row.order_id.clone()).collect())
+        .texts(orders.iter().map(|order| order.order_id.to_string()).collect())
         .sql(", ")
-        .integers(rows.iter().map(|row| row.seen).collect())
+        .integers(orders.iter().map(|order| order.received).collect())
         .sql(", ")
-        .integers(rows.iter().map(|row| row.highest).collect())
+        .integers(orders.iter().map(|order| order.highest).collect())
         .sql(
             ") AS new ON CONFLICT (order_id) DO UPDATE SET seen = excluded.seen, \
              highest = excluded.highest",
         )
 }
 
-pub(super) fn add(sums: &DayStatistics) -> Sql<()> {
+pub(super) fn add_statistics(statistics: &DayStatistics) -> Sql<()> {
     let statement = Sql::new(
         "INSERT INTO inbox_statistics AS old (pickup_point_id, day, currency, accepted, issued, returned, \
          handed_to_courier, surcharge_minor, accepted_minor, issued_minor, returned_minor) VALUES (",
     );
-    let statement = statement.text(sums.pickup_point_id.as_str()).sql(", ").integer(sums.day.0.into());
-    let statement = statement.sql(", ").text(sums.currency.as_str());
-    let counts = [sums.accepted, sums.issued, sums.returned, sums.handed_to_courier];
-    let amounts = [sums.surcharge_minor, sums.accepted_minor, sums.issued_minor, sums.returned_minor];
+    let statement =
+        statement.text(statistics.pickup_point_id.as_str()).sql(", ").integer(statistics.day.0.into());
+    let statement = statement.sql(", ").text(statistics.currency.as_str());
+    let counts = [statistics.accepted, statistics.issued, statistics.returned, statistics.handed_to_courier];
+    let amounts = [
+        statistics.surcharge_minor,
+        statistics.accepted_minor,
+        statistics.issued_minor,
+        statistics.returned_minor,
+    ];
     let statement =
         counts.into_iter().chain(amounts).fold(statement, |statement, sum| statement.sql(", ").integer(sum));
     statement.sql(
@@ -162,7 +168,7 @@ pub(super) fn count_gaps() -> Sql<BigInt> {
     Sql::new("SELECT count(*) FROM inbox_orders WHERE seen < highest")
 }
 
-/// The first sequence that is missing follows one that is there, or is 1.
+/// The lowest missing sequence is the successor of a received one, or 1.
 pub(super) fn gaps(limit: usize) -> Sql<(Text, BigInt, BigInt)> {
     Sql::new(
         "SELECT order_id, (SELECT min(before) + 1 FROM (SELECT 0 AS before UNION ALL SELECT sequence \
@@ -189,7 +195,7 @@ pub(super) fn statistics(filter: &StatisticsFilter, page: &StatisticsPage) -> Sq
         query = query.sql(" AND day <= ").integer(day.0.into());
     }
     if let Some((point, day, currency)) = &page.after {
-        // Days descend, so their negatives ascend with the rest.
+        // Days descend while the other columns ascend: compare negated days.
         query = query.sql(" AND (pickup_point_id, -day, currency) > (").text(point.as_str()).sql(", -");
         query = query.integer(day.0.into()).sql(", ").text(currency.as_str()).sql(")");
     }

@@ -1,5 +1,5 @@
-//! The statements of the inbox that take arrays of rows: their texts are the
-//! same whatever the size of a batch.
+//! The statements of the inbox that insert arrays of rows. Their text does not
+//! depend on the size of the batch, so each is prepared once.
 
 use diesel::QueryResult;
 use diesel::pg::Pg;
@@ -10,11 +10,11 @@ use uuid::Uuid;
 use super::statement::{Columns as _, columns};
 use crate::adapters::rows::{EventRow, inbox};
 use crate::domain::Event;
-use crate::ports::{Share, Undecodable};
+use crate::ports::{Assignment, UndecodedRecord};
 
 columns! {
-    /// Events that were read.
-    Kept {
+    /// Received events.
+    InboxEvents {
         event_id: SqlUuid = Uuid,
         order_id: Text = String,
         sequence: BigInt = i64,
@@ -28,39 +28,40 @@ columns! {
     }
 }
 
-/// Keeps the events that are not there yet, and answers which.
+/// Inserts the events that are not in the inbox yet, and returns their order ids
+/// and sequences.
 #[derive(Debug)]
-pub(super) struct KeepEvents(Kept);
+pub(super) struct InsertEvents(InboxEvents);
 
-impl KeepEvents {
-    /// Those of the events that are marked.
-    pub(super) fn new(events: &[Event], marked: &[bool]) -> Self {
-        let mut kept = Kept::with_capacity(events.len());
-        for (event, _) in events.iter().zip(marked).filter(|(_, marked)| **marked) {
+impl InsertEvents {
+    pub(super) fn new(events: &[Event]) -> Self {
+        let mut columns = InboxEvents::with_capacity(events.len());
+        for event in events {
             let row = EventRow::from(event);
-            kept.event_id.push(Uuid::from_u128(event.event_id.0));
-            kept.order_id.push(row.order_id);
-            kept.sequence.push(row.sequence);
-            kept.event_type.push(row.event_type);
-            kept.actor_kind.push(row.actor_kind);
-            kept.actor_id.push(row.actor_id);
-            kept.request_id.push(row.request_id);
-            kept.occurred_at.push(row.occurred_at);
-            kept.body.push(row.body);
-            kept.traceparent.push(row.traceparent);
+            columns.event_id.push(Uuid::from_u128(event.event_id.0));
+            columns.order_id.push(row.order_id);
+            columns.sequence.push(row.sequence);
+            columns.event_type.push(row.event_type);
+            columns.actor_kind.push(row.actor_kind);
+            columns.actor_id.push(row.actor_id);
+            columns.request_id.push(row.request_id);
+            columns.occurred_at.push(row.occurred_at);
+            columns.body.push(row.body);
+            columns.traceparent.push(row.traceparent);
         }
-        Self(kept)
+        Self(columns)
     }
 }
 
-impl QueryFragment<Pg> for KeepEvents {
+impl QueryFragment<Pg> for InsertEvents {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO inbox_events (event_id, order_id, sequence, type, actor_kind, actor_id, request_id, \
              occurred_at, body, traceparent) SELECT * FROM unnest(",
         );
         self.0.bind(&mut out)?;
-        // In one order, for an order whose events stand in two partitions.
+        // Always locked in the same order, which prevents deadlocks if a
+        // repartitioned topic has events of an order in two partitions.
         out.push_sql(
             ") AS new (event_id, order_id, sequence) ORDER BY new.order_id COLLATE \"C\", new.sequence \
              ON CONFLICT DO NOTHING RETURNING order_id, sequence",
@@ -69,16 +70,16 @@ impl QueryFragment<Pg> for KeepEvents {
     }
 }
 
-impl QueryId for KeepEvents {
+impl QueryId for InsertEvents {
     type QueryId = Self;
 }
 
-impl Query for KeepEvents {
+impl Query for InsertEvents {
     type SqlType = (Text, BigInt);
 }
 
 columns! {
-    /// Records that a later release may know how to read.
+    /// Events that only a later release can read.
     Unknown {
         source: Text = String,
         partition: BigInt = i64,
@@ -90,16 +91,16 @@ columns! {
     }
 }
 
-/// Keeps records that are no events as far as this release knows.
+/// Inserts events that only a later release can read.
 #[derive(Debug)]
-pub(super) struct KeepUnknown(Unknown);
+pub(super) struct InsertUnknown(Unknown);
 
-impl KeepUnknown {
-    pub(super) fn new(share: &Share, records: &[Undecodable]) -> Self {
+impl InsertUnknown {
+    pub(super) fn new(assignment: &Assignment, records: &[UndecodedRecord]) -> Self {
         let mut unknown = Unknown::with_capacity(records.len());
         for record in records {
-            unknown.source.push(share.source.clone());
-            unknown.partition.push(share.partition.into());
+            unknown.source.push(assignment.source.clone());
+            unknown.partition.push(assignment.partition.into());
             unknown.offset.push(record.offset.0);
             unknown.cause.push(record.cause.clone());
             unknown.key.push(record.key.clone());
@@ -110,7 +111,7 @@ impl KeepUnknown {
     }
 }
 
-impl QueryFragment<Pg> for KeepUnknown {
+impl QueryFragment<Pg> for InsertUnknown {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO inbox_unknown (source, partition, \"offset\", cause, key, value, headers) \
@@ -122,6 +123,6 @@ impl QueryFragment<Pg> for KeepUnknown {
     }
 }
 
-impl QueryId for KeepUnknown {
+impl QueryId for InsertUnknown {
     type QueryId = Self;
 }

@@ -16,7 +16,7 @@ use crate::domain::Timestamp;
 
 pub use event::{EventRow, event_body, type_text};
 pub use idempotency_record::{IdempotencyRow, answer_bytes, later_hash_bytes};
-pub use inbox::{PartitionRow, SeenRow, StatisticsRow};
+pub use inbox::{OrderProgressRow, PartitionRow, StatisticsRow};
 pub use message::{Format, event_from_message, read_event};
 pub use order::OrderRow;
 pub use outbox::{CursorRow, DeadLetterRow};

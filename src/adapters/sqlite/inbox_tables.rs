@@ -1,4 +1,4 @@
-//! The rows of the inbox, as they are written.
+//! The rows of the inbox that are inserted in bulk.
 
 use diesel::QueryResult;
 use diesel::query_builder::AstPass;
@@ -6,13 +6,13 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use super::sql::{Insert, values};
-use crate::adapters::rows::{EventRow, SeenRow, inbox};
-use crate::ports::{Share, Undecodable};
+use crate::adapters::rows::{EventRow, OrderProgressRow, inbox};
+use crate::ports::{Assignment, UndecodedRecord};
 
-/// An event that was read.
-pub(super) struct Kept(pub(super) EventRow);
+/// A received event.
+pub(super) struct InboxEventRow(pub(super) EventRow);
 
-impl Insert for Kept {
+impl Insert for InboxEventRow {
     const HEAD: &'static str = "INSERT OR FAIL INTO inbox_events (event_id, order_id, sequence, type, \
          actor_kind, actor_id, request_id, occurred_at, body, traceparent)";
     const TAIL: &'static str = "";
@@ -22,7 +22,7 @@ impl Insert for Kept {
     }
 }
 
-impl Insert for SeenRow {
+impl Insert for OrderProgressRow {
     const HEAD: &'static str = "INSERT OR REPLACE INTO inbox_orders (order_id, seen, highest)";
     const TAIL: &'static str = "";
 
@@ -32,7 +32,7 @@ impl Insert for SeenRow {
     }
 }
 
-/// A record that a later release may know how to read.
+/// An event that only a later release can read.
 pub(super) struct UnknownRow {
     source: String,
     partition: i64,
@@ -44,10 +44,10 @@ pub(super) struct UnknownRow {
 }
 
 impl UnknownRow {
-    pub(super) fn new(share: &Share, record: &Undecodable) -> Self {
+    pub(super) fn new(assignment: &Assignment, record: &UndecodedRecord) -> Self {
         Self {
-            source: share.source.clone(),
-            partition: share.partition.into(),
+            source: assignment.source.clone(),
+            partition: assignment.partition.into(),
             offset: record.offset.0,
             cause: record.cause.clone(),
             key: record.key.clone(),

@@ -8,6 +8,7 @@ mod audit;
 mod connections;
 mod error;
 mod inbox;
+mod inbox_sql;
 mod inbox_tables;
 mod open;
 mod outbox;

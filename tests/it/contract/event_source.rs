@@ -13,7 +13,7 @@ use pvz::adapters::metered::MeteredSource;
 use pvz::adapters::system::SystemClock;
 use pvz::domain::Event;
 use pvz::ports::{
-    Content, EventSink, EventSource, Fetched, LoggedEvent, Offset, Position, SourceRecord, Start,
+    EventSink, EventSource, Fetched, LoggedEvent, Offset, Position, RecordContent, SourceRecord, Start,
 };
 
 use super::given::{accepted, at, event, issued, returned};
@@ -157,7 +157,7 @@ async fn read(source: &dyn EventSource, partition: u32, from: Offset, limit: usi
 
 fn event_of(record: &SourceRecord) -> Event {
     match &record.content {
-        Content::Event(event) => Event::clone(event),
+        RecordContent::Event(event) => Event::clone(event),
         other => panic!("no event: {other:?}"),
     }
 }
@@ -248,11 +248,11 @@ async fn puts_aside_what_is_no_event(given: GivenSource) {
         let begin = given.source.begin(partition, Start::Earliest).await.unwrap();
         for record in read(&*given.source, partition, begin, 100).await {
             match record.content {
-                Content::Event(_) => good += 1,
-                Content::Unknown(record) => unknown.push(record.value.unwrap()),
-                Content::Undecodable(record) => {
+                RecordContent::Event(_) => good += 1,
+                RecordContent::Unknown(record) => unknown.push(record.value.unwrap()),
+                RecordContent::Undecodable(record) => {
                     assert!(!record.cause.is_empty());
-                    given.source.set_aside(partition, std::slice::from_ref(&record)).await.unwrap();
+                    given.source.write_dead_letters(partition, std::slice::from_ref(&record)).await.unwrap();
                     bad.push(record.value.unwrap());
                 }
             }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pvz::adapters::metered::MeteredInbox;
-use pvz::domain::{Currency, Day, Event};
+use pvz::domain::{Currency, Day, DayStatistics, Event, assign_partitions, receive_events};
 use pvz::ports::{
-    Applied, DayStatistics, Gap, Inbox, Intake, Offset, Share, StatisticsFilter, StatisticsPage, Undecodable,
+    Applied, Assignment, Gap, Inbox, InboxBatch, Offset, StatisticsFilter, StatisticsPage, UndecodedRecord,
 };
 
 use super::given::{Given, accepted, at, event, handed_over, id, issued, on_every_store, point, returned};
@@ -16,13 +16,13 @@ use crate::process::PATIENCE;
 on_every_store! {
     begins_without_a_position,
     counts_each_event_once,
-    counts_an_event_once_that_comes_twice_in_a_batch,
+    counts_a_duplicate_within_a_batch_once,
     finds_gaps_and_sees_them_filled,
-    shares_partitions_fairly,
-    lets_nobody_apply_whose_lease_is_gone,
-    a_lease_that_is_over_is_anybodys,
-    an_operator_moves_a_partition,
-    keeps_what_is_unknown_and_goes_on,
+    assigns_partitions_fairly,
+    refuses_a_batch_without_a_valid_lease,
+    an_expired_lease_is_taken_by_any_consumer,
+    an_operator_rewinds_a_partition,
+    keeps_unknown_events_and_continues,
     pages_through_statistics,
     measures_without_changing_anything,
 }
@@ -37,18 +37,23 @@ fn partitions(count: u32) -> BTreeSet<u32> {
 }
 
 /// The only partition, lent to that consumer.
-async fn lent(inbox: &dyn Inbox, consumer: &str) -> Share {
-    let shares = inbox.share(SOURCE, &partitions(1), consumer, LONG).await.unwrap();
+async fn only_partition(inbox: &dyn Inbox, consumer: &str) -> Assignment {
+    let shares = inbox.assign(SOURCE, &partitions(1), consumer, LONG, assign_partitions).await.unwrap();
     shares.into_iter().next().expect("a partition for everybody who asks")
 }
 
-fn intake(events: &[Event], next: i64) -> Intake {
-    Intake { events: events.to_vec(), unknown: Vec::new(), next: Offset(next) }
+fn inbox_batch(events: &[Event], next: i64) -> InboxBatch {
+    InboxBatch { events: events.to_vec(), unknown: Vec::new(), next: Offset(next) }
 }
 
-async fn apply(inbox: &dyn Inbox, share: &Share, events: &[Event], next: i64) -> (Vec<bool>, u64, u64) {
-    match inbox.apply(share, &intake(events, next)).await.unwrap() {
-        Applied::Done { fresh, opened, filled } => (fresh, opened, filled),
+async fn apply(
+    inbox: &dyn Inbox,
+    assignment: &Assignment,
+    events: &[Event],
+    next: i64,
+) -> (Vec<bool>, u64, u64) {
+    match inbox.apply(assignment, &inbox_batch(events, next), receive_events).await.unwrap() {
+        Applied::Done { is_first, gaps_opened, gaps_closed } => (is_first, gaps_opened, gaps_closed),
         Applied::Fenced => panic!("the lease is good"),
     }
 }
@@ -78,10 +83,14 @@ fn life(order_id: &str) -> Vec<Event> {
 
 async fn begins_without_a_position(given: Given) {
     let inbox = given.inbox();
-    let share = lent(&*inbox, "a").await;
+    let share = only_partition(&*inbox, "a").await;
     assert_eq!((share.partition, share.position, share.source.as_str()), (0, None, SOURCE));
     assert_eq!(apply(&*inbox, &share, &[], 7).await, (Vec::new(), 0, 0));
-    assert_eq!(lent(&*inbox, "a").await.position, Some(Offset(7)), "renewed, it tells how far it is");
+    assert_eq!(
+        only_partition(&*inbox, "a").await.position,
+        Some(Offset(7)),
+        "renewed, it tells how far it is"
+    );
     let progress = inbox.progress(SOURCE).await.unwrap();
     assert_eq!(progress.len(), 1);
     assert_eq!((progress[0].position, progress[0].consumer.as_deref()), (Some(Offset(7)), Some("a")));
@@ -90,7 +99,7 @@ async fn begins_without_a_position(given: Given) {
 
 async fn counts_each_event_once(given: Given) {
     let inbox = given.inbox();
-    let share = lent(&*inbox, "a").await;
+    let share = only_partition(&*inbox, "a").await;
     let (one, two) = (life("one"), life("two"));
     assert_eq!(apply(&*inbox, &share, &one[..2], 2).await, (vec![true, true], 0, 0));
     // Read again from the beginning, as after a crash, with more behind it.
@@ -114,9 +123,9 @@ async fn counts_each_event_once(given: Given) {
     assert_eq!(days, [expected]);
 }
 
-async fn counts_an_event_once_that_comes_twice_in_a_batch(given: Given) {
+async fn counts_a_duplicate_within_a_batch_once(given: Given) {
     let inbox = given.inbox();
-    let share = lent(&*inbox, "a").await;
+    let share = only_partition(&*inbox, "a").await;
     let one = life("one");
     let twice = [&one[..2], &one[..2]].concat();
     assert_eq!(apply(&*inbox, &share, &twice, 4).await, (vec![true, true, false, false], 0, 0));
@@ -126,59 +135,62 @@ async fn counts_an_event_once_that_comes_twice_in_a_batch(given: Given) {
 
 async fn finds_gaps_and_sees_them_filled(given: Given) {
     let inbox = given.inbox();
-    let share = lent(&*inbox, "a").await;
+    let share = only_partition(&*inbox, "a").await;
     let (one, two) = (life("one"), life("two"));
     let with_gaps = [one[0].clone(), one[3].clone(), two[1].clone()];
     assert_eq!(apply(&*inbox, &share, &with_gaps, 3).await, (vec![true; 3], 2, 0));
     let gaps = inbox.gaps(10).await.unwrap();
     assert_eq!(gaps.orders, 2);
     let first = Gap { order_id: id("one"), missing: 2, highest: 4 };
-    assert_eq!(gaps.some, [first.clone(), Gap { order_id: id("two"), missing: 1, highest: 2 }]);
-    assert_eq!(inbox.gaps(1).await.unwrap().some, [first]);
-    assert_eq!(apply(&*inbox, &share, &one[2..3], 4).await.1, 0, "a gap is opened once");
+    assert_eq!(gaps.first, [first.clone(), Gap { order_id: id("two"), missing: 1, highest: 2 }]);
+    assert_eq!(inbox.gaps(1).await.unwrap().first, [first]);
+    assert_eq!(apply(&*inbox, &share, &one[2..3], 4).await.1, 0, "a gap is gaps_opened once");
     let missing = [one[1].clone(), two[0].clone()];
     assert_eq!(apply(&*inbox, &share, &missing, 5).await, (vec![true; 2], 0, 2));
     assert_eq!(inbox.gaps(10).await.unwrap().orders, 0);
 }
 
-async fn shares_partitions_fairly(given: Given) {
+async fn assigns_partitions_fairly(given: Given) {
     let inbox = given.inbox();
     let of = async |consumer: &str| {
-        let shares = inbox.share(SOURCE, &partitions(4), consumer, LONG).await.unwrap();
+        let shares = inbox.assign(SOURCE, &partitions(4), consumer, LONG, assign_partitions).await.unwrap();
         shares.iter().map(|share| share.partition).collect::<BTreeSet<u32>>()
     };
     assert_eq!(of("a").await, partitions(4), "who is alone reads everything");
     assert_eq!(of("b").await, BTreeSet::new(), "nothing is taken from who has it");
     assert_eq!(of("a").await, partitions(2), "who knows of another gives back");
     assert_eq!(of("b").await, [2, 3].into());
-    inbox.leave(SOURCE, "a").await.unwrap();
+    inbox.release(SOURCE, "a").await.unwrap();
     assert_eq!(of("b").await, partitions(4), "who leaves leaves everything");
     // More partitions than before.
-    let more = inbox.share(SOURCE, &partitions(6), "b", LONG).await.unwrap();
+    let more = inbox.assign(SOURCE, &partitions(6), "b", LONG, assign_partitions).await.unwrap();
     assert_eq!(more.len(), 6);
 }
 
-async fn lets_nobody_apply_whose_lease_is_gone(given: Given) {
+async fn refuses_a_batch_without_a_valid_lease(given: Given) {
     let inbox = given.inbox();
-    let paused = lent(&*inbox, "a").await;
-    inbox.leave(SOURCE, "a").await.unwrap();
-    let share = lent(&*inbox, "b").await;
+    let paused = only_partition(&*inbox, "a").await;
+    inbox.release(SOURCE, "a").await.unwrap();
+    let share = only_partition(&*inbox, "b").await;
     assert!(share.fence > paused.fence);
     let one = life("one");
-    let late = inbox.apply(&paused, &intake(&one[..1], 9)).await.unwrap();
+    let late = inbox.apply(&paused, &inbox_batch(&one[..1], 9), receive_events).await.unwrap();
     assert_eq!(late, Applied::Fenced);
     assert!(statistics(&*inbox, &StatisticsFilter::default(), 10).await.is_empty());
-    assert_eq!(lent(&*inbox, "b").await.position, None, "nothing of it was done");
+    assert_eq!(only_partition(&*inbox, "b").await.position, None, "nothing of it was done");
     assert_eq!(apply(&*inbox, &share, &one[..1], 1).await.0, [true]);
 }
 
-async fn a_lease_that_is_over_is_anybodys(given: Given) {
+async fn an_expired_lease_is_taken_by_any_consumer(given: Given) {
     let inbox = given.inbox();
     let short = Duration::from_millis(20);
-    let dead = inbox.share(SOURCE, &partitions(1), "dead", short).await.unwrap().remove(0);
+    let dead =
+        inbox.assign(SOURCE, &partitions(1), "dead", short, assign_partitions).await.unwrap().remove(0);
     let taken = async {
         loop {
-            if let Some(share) = inbox.share(SOURCE, &partitions(1), "b", LONG).await.unwrap().pop() {
+            if let Some(share) =
+                inbox.assign(SOURCE, &partitions(1), "b", LONG, assign_partitions).await.unwrap().pop()
+            {
                 break share;
             }
             tokio::task::yield_now().await;
@@ -186,48 +198,54 @@ async fn a_lease_that_is_over_is_anybodys(given: Given) {
     };
     let share = tokio::time::timeout(PATIENCE, taken).await.expect("the lease ends");
     assert!(share.fence > dead.fence);
-    assert_eq!(inbox.apply(&dead, &intake(&life("one")[..1], 1)).await.unwrap(), Applied::Fenced);
+    assert_eq!(
+        inbox.apply(&dead, &inbox_batch(&life("one")[..1], 1), receive_events).await.unwrap(),
+        Applied::Fenced
+    );
 }
 
-async fn an_operator_moves_a_partition(given: Given) {
+async fn an_operator_rewinds_a_partition(given: Given) {
     let inbox = given.inbox();
-    let share = lent(&*inbox, "a").await;
+    let share = only_partition(&*inbox, "a").await;
     let one = life("one");
     apply(&*inbox, &share, &one, 4).await;
     inbox.rewind(SOURCE, 0, Offset(0)).await.unwrap();
-    let late = inbox.apply(&share, &intake(&[], 9)).await.unwrap();
+    let late = inbox.apply(&share, &inbox_batch(&[], 9), receive_events).await.unwrap();
     assert_eq!(late, Applied::Fenced, "who reads on meanwhile moves nothing");
-    let share = lent(&*inbox, "a").await;
+    let share = only_partition(&*inbox, "a").await;
     assert_eq!(share.position, Some(Offset(0)));
     assert_eq!(apply(&*inbox, &share, &one, 4).await.0, [false; 4], "what is read again changes nothing");
     // Also one that was never read.
     inbox.rewind(SOURCE, 3, Offset(12)).await.unwrap();
-    let shares = inbox.share(SOURCE, &partitions(4), "a", LONG).await.unwrap();
+    let shares = inbox.assign(SOURCE, &partitions(4), "a", LONG, assign_partitions).await.unwrap();
     assert_eq!(shares[3].position, Some(Offset(12)));
 }
 
-async fn keeps_what_is_unknown_and_goes_on(given: Given) {
+async fn keeps_unknown_events_and_continues(given: Given) {
     let inbox = given.inbox();
-    let share = lent(&*inbox, "a").await;
-    let unknown = Undecodable {
+    let share = only_partition(&*inbox, "a").await;
+    let unknown = UndecodedRecord {
         offset: Offset(3),
         cause: "its type is \"new\"".to_owned(),
         key: Some(b"one".to_vec()),
         value: Some(vec![0, 255, 7]),
         headers: [("ce_type".to_owned(), b"pvz.order.moved.v1".to_vec())].into(),
     };
-    let mut batch = intake(&life("one")[..1], 5);
+    let mut batch = inbox_batch(&life("one")[..1], 5);
     batch.unknown =
-        vec![unknown.clone(), Undecodable { offset: Offset(4), key: None, value: None, ..unknown }];
+        vec![unknown.clone(), UndecodedRecord { offset: Offset(4), key: None, value: None, ..unknown }];
     for _ in 0..2 {
-        assert!(matches!(inbox.apply(&share, &batch).await.unwrap(), Applied::Done { .. }), "also twice");
+        assert!(
+            matches!(inbox.apply(&share, &batch, receive_events).await.unwrap(), Applied::Done { .. }),
+            "also twice"
+        );
     }
-    assert_eq!(lent(&*inbox, "a").await.position, Some(Offset(5)));
+    assert_eq!(only_partition(&*inbox, "a").await.position, Some(Offset(5)));
 }
 
 async fn pages_through_statistics(given: Given) {
     let inbox = given.inbox();
-    let share = lent(&*inbox, "a").await;
+    let share = only_partition(&*inbox, "a").await;
     let mut events = Vec::new();
     for (index, place) in ["b", "a", "b", "a", "c"].iter().enumerate() {
         for day in 0..3 {
@@ -262,11 +280,11 @@ async fn pages_through_statistics(given: Given) {
 
 async fn measures_without_changing_anything(given: Given) {
     let inbox: Arc<dyn Inbox> = Arc::new(MeteredInbox::new(given.inbox()));
-    let share = lent(&*inbox, "a").await;
+    let share = only_partition(&*inbox, "a").await;
     let one = life("one");
     assert_eq!(apply(&*inbox, &share, &one, 4).await.0, [true; 4]);
     assert_eq!(apply(&*inbox, &share, &one, 4).await.0, [false; 4]);
     assert_eq!(statistics(&*inbox, &StatisticsFilter::default(), 10).await.len(), 1);
-    inbox.leave(SOURCE, "a").await.unwrap();
-    assert_eq!(inbox.apply(&share, &intake(&one, 4)).await.unwrap(), Applied::Fenced);
+    inbox.release(SOURCE, "a").await.unwrap();
+    assert_eq!(inbox.apply(&share, &inbox_batch(&one, 4), receive_events).await.unwrap(), Applied::Fenced);
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use pvz::adapters::kafka::{Encoding, KafkaConnection, KafkaOptions, KafkaSink, KafkaSource};
 use pvz::domain::{Event, Order};
-use pvz::ports::{Content, EventSink as _, EventSource, Fetched, LoggedEvent, Offset, Start, Undecodable};
+use pvz::ports::{
+    EventSink as _, EventSource, Fetched, LoggedEvent, Offset, RecordContent, Start, UndecodedRecord,
+};
 use rskafka::chrono::DateTime;
 use rskafka::client::ClientBuilder;
 use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
@@ -49,7 +51,7 @@ async fn raw(topic: &str) -> PartitionClient {
 }
 
 /// All that is in a partition, as it comes in fetches of that many.
-async fn drain(source: &dyn EventSource, partition: u32, limit: usize) -> Vec<Content> {
+async fn drain(source: &dyn EventSource, partition: u32, limit: usize) -> Vec<RecordContent> {
     let mut next = source.begin(partition, Start::Earliest).await.unwrap();
     let mut contents = Vec::new();
     loop {
@@ -68,9 +70,9 @@ async fn drain(source: &dyn EventSource, partition: u32, limit: usize) -> Vec<Co
     }
 }
 
-fn events(contents: Vec<Content>) -> Vec<Event> {
+fn events(contents: Vec<RecordContent>) -> Vec<Event> {
     let event = |content| match content {
-        Content::Event(event) => *event,
+        RecordContent::Event(event) => *event,
         other => panic!("{other:?}"),
     };
     contents.into_iter().map(event).collect()
@@ -147,10 +149,10 @@ async fn what_is_no_event_is_told_apart_and_put_aside_whole() {
     let source = source(options);
     let contents = drain(&source, 0, 100).await;
     assert_eq!(contents.len(), poison.len() + 1);
-    let mut aside: Vec<Undecodable> = Vec::new();
+    let mut aside: Vec<UndecodedRecord> = Vec::new();
     for (offset, (content, (record, expected))) in (1..).zip(contents[1..].iter().zip(&poison)) {
         let (kind, found) = match content {
-            Content::Event(event) => {
+            RecordContent::Event(event) => {
                 let expected_event = match *expected {
                     "bare event" => Event { traceparent: None, ..good.event.clone() },
                     _ => good.event.clone(),
@@ -159,22 +161,22 @@ async fn what_is_no_event_is_told_apart_and_put_aside_whole() {
                 assert!(expected.ends_with("event"), "{expected}");
                 continue;
             }
-            Content::Unknown(found) => ("unknown", found),
-            Content::Undecodable(found) => ("undecodable", found),
+            RecordContent::Unknown(found) => ("unknown", found),
+            RecordContent::Undecodable(found) => ("undecodable", found),
         };
         let said = format!("{kind}: {}", found.cause);
         assert!(said.starts_with(expected), "{said}, not {expected}");
-        let Undecodable { offset: at, key, value, headers, .. } = found;
+        let UndecodedRecord { offset: at, key, value, headers, .. } = found;
         assert_eq!((at.0, key, value, headers), (offset, &record.key, &record.value, &record.headers));
         aside.push(found.clone());
     }
 
-    source.set_aside(0, &aside).await.unwrap();
+    source.write_dead_letters(0, &aside).await.unwrap();
     assert_put_aside(&aside).await;
 }
 
 /// The letters are the records as they were, with why and whence.
-async fn assert_put_aside(aside: &[Undecodable]) {
+async fn assert_put_aside(aside: &[UndecodedRecord]) {
     let letters = topic::read(&Broker::shared().address(), "source-poison.dlq").await;
     assert_eq!(letters.len(), 1, "as many partitions as the topic itself");
     assert_eq!(letters[0].len(), aside.len());
@@ -199,7 +201,7 @@ async fn a_letter_that_is_too_large_keeps_nobody_waiting() {
     {
         tokio::task::spawn_blocking(move || broker.create_topic(name, 1, setting)).await.unwrap();
     }
-    let undecodable = |offset, size| Undecodable {
+    let undecodable = |offset, size| UndecodedRecord {
         offset: Offset(offset),
         cause: "is no event".to_owned(),
         key: None,
@@ -207,7 +209,10 @@ async fn a_letter_that_is_too_large_keeps_nobody_waiting() {
         headers: BTreeMap::new(),
     };
     let source = source(options("source-big"));
-    source.set_aside(0, &[undecodable(0, 10), undecodable(1, 50_000), undecodable(2, 10)]).await.unwrap();
+    source
+        .write_dead_letters(0, &[undecodable(0, 10), undecodable(1, 50_000), undecodable(2, 10)])
+        .await
+        .unwrap();
     let letters = topic::read(&broker.address(), "source-big.dlq").await;
     let offsets: Vec<String> = letters[0].iter().map(|letter| topic::header(letter, "pvz_offset")).collect();
     assert_eq!(offsets.iter().collect::<BTreeSet<_>>().len(), 3, "{offsets:?}");

@@ -1,9 +1,9 @@
 //! Batches: each event once, whatever comes how often and in which order.
 
-use pvz::domain::{Currency, Day, Money, Order, Timestamp};
-use pvz::ports::{DayStatistics, ErrorKind, Gap, Inbox as _, Offset, StatisticsFilter, StatisticsPage};
+use pvz::domain::{Currency, Day, DayStatistics, Money, Order, Timestamp, receive_events};
+use pvz::ports::{ErrorKind, Gap, Inbox as _, Offset, StatisticsFilter, StatisticsPage};
 
-use super::{alone, applied, apply, ids, inbox, intake, lives, model, statistics};
+use super::{alone, applied, apply, ids, inbox, inbox_batch, lives, model, statistics};
 use crate::contract::given::{accepted, event, id, point};
 
 fn named(count: usize) -> Vec<String> {
@@ -16,20 +16,21 @@ async fn each_event_is_applied_once_however_often_it_comes() {
     let share = alone(&*inbox).await;
     assert_eq!(share.position, None);
     let events = lives(named(50), &point("main"));
-    let (fresh, opened, filled) = apply(&*inbox, &share, &intake(&events[..120], 120)).await;
-    assert!(fresh.iter().all(|fresh| *fresh) && opened == 0 && filled == 0);
+    let (is_first, gaps_opened, gaps_closed) =
+        apply(&*inbox, &share, &inbox_batch(&events[..120], 120)).await;
+    assert!(is_first.iter().all(|is_first| *is_first) && gaps_opened == 0 && gaps_closed == 0);
     // Some of it again, with more, and that twice.
     let again: Vec<_> = [&events[100..], &events[150..]].concat();
-    let (fresh, ..) = apply(&*inbox, &share, &intake(&again, 300)).await;
+    let (is_first, ..) = apply(&*inbox, &share, &inbox_batch(&again, 300)).await;
     let expected: Vec<bool> = (100..250).map(|number| (120..200).contains(&number)).collect();
-    assert_eq!(fresh, expected);
-    let (fresh, ..) = apply(&*inbox, &share, &intake(&events, 400)).await;
-    assert!(fresh.iter().all(|fresh| !fresh));
+    assert_eq!(is_first, expected);
+    let (is_first, ..) = apply(&*inbox, &share, &inbox_batch(&events, 400)).await;
+    assert!(is_first.iter().all(|is_first| !is_first));
     assert_eq!(applied(&database).await, ids(&events));
     assert_eq!(statistics(&*inbox).await, model(&events));
     assert_eq!(alone(&*inbox).await.position, Some(Offset(400)));
     // A batch may bring nothing but a position.
-    assert_eq!(apply(&*inbox, &share, &intake(&[], 500)).await, (Vec::new(), 0, 0));
+    assert_eq!(apply(&*inbox, &share, &inbox_batch(&[], 500)).await, (Vec::new(), 0, 0));
     let progress = inbox.progress(super::SOURCE).await.unwrap();
     assert_eq!(progress[0].position, Some(Offset(500)));
     assert_eq!(progress[0].consumer.as_deref(), Some("alone"));
@@ -42,14 +43,14 @@ async fn without_its_key_the_events_would_double_and_this_suite_would_see_it() {
     shell.batch_execute("ALTER TABLE inbox_events DROP CONSTRAINT inbox_events_pkey").await.unwrap();
     let share = alone(&*inbox).await;
     let events = lives(named(3), &point("main"));
-    apply(&*inbox, &share, &intake(&events, 12)).await;
+    apply(&*inbox, &share, &inbox_batch(&events, 12)).await;
     // The count of an order's events would be above their highest sequence.
-    let refused = inbox.apply(&share, &intake(&events, 24)).await.unwrap_err();
+    let refused = inbox.apply(&share, &inbox_batch(&events, 24), receive_events).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Inconsistent, "{refused:?}");
     assert_eq!(statistics(&*inbox).await, model(&events));
     // Without that check too.
     shell.batch_execute("ALTER TABLE inbox_orders DROP CONSTRAINT inbox_orders_check").await.unwrap();
-    apply(&*inbox, &share, &intake(&events, 24)).await;
+    apply(&*inbox, &share, &inbox_batch(&events, 24)).await;
     assert_ne!(statistics(&*inbox).await, model(&events));
     assert_ne!(applied(&database).await, ids(&events));
 }
@@ -64,21 +65,21 @@ async fn gaps_are_found_told_and_filled() {
     };
     // The first missing one of each, and the last that was seen.
     let first = [of(0, &[1, 2]), of(1, &[2]), of(2, &[1, 3]), of(3, &[4, 1])].concat();
-    assert_eq!(apply(&*inbox, &share, &intake(&first, 1)).await.1, 3);
+    assert_eq!(apply(&*inbox, &share, &inbox_batch(&first, 1)).await.1, 3);
     let gap =
         |order: usize, missing, highest| Gap { order_id: id(&format!("order-{order}")), missing, highest };
     let gaps = inbox.gaps(10).await.unwrap();
-    assert_eq!((gaps.orders, gaps.some), (3, vec![gap(1, 1, 2), gap(2, 2, 3), gap(3, 2, 4)]));
+    assert_eq!((gaps.orders, gaps.first), (3, vec![gap(1, 1, 2), gap(2, 2, 3), gap(3, 2, 4)]));
     let gaps = inbox.gaps(1).await.unwrap();
-    assert_eq!((gaps.orders, gaps.some), (3, vec![gap(1, 1, 2)]));
+    assert_eq!((gaps.orders, gaps.first), (3, vec![gap(1, 1, 2)]));
     // A hole that becomes smaller is one still; one that was told is not told
     // again.
     let second = [of(0, &[3, 4]), of(1, &[1]), of(2, &[4]), of(3, &[3])].concat();
-    let (_, opened, filled) = apply(&*inbox, &share, &intake(&second, 2)).await;
-    assert_eq!((opened, filled), (0, 1));
-    assert_eq!(inbox.gaps(10).await.unwrap().some, [gap(2, 2, 4), gap(3, 2, 4)]);
-    let (_, opened, filled) = apply(&*inbox, &share, &intake(&events, 3)).await;
-    assert_eq!((opened, filled), (0, 2));
+    let (_, gaps_opened, gaps_closed) = apply(&*inbox, &share, &inbox_batch(&second, 2)).await;
+    assert_eq!((gaps_opened, gaps_closed), (0, 1));
+    assert_eq!(inbox.gaps(10).await.unwrap().first, [gap(2, 2, 4), gap(3, 2, 4)]);
+    let (_, gaps_opened, gaps_closed) = apply(&*inbox, &share, &inbox_batch(&events, 3)).await;
+    assert_eq!((gaps_opened, gaps_closed), (0, 2));
     assert_eq!(inbox.gaps(10).await.unwrap().orders, 0);
 }
 
@@ -108,7 +109,7 @@ async fn statistics_page_by_their_keys_and_are_filtered() {
     let (inbox, _database) = inbox().await;
     let share = alone(&*inbox).await;
     let events = widely();
-    apply(&*inbox, &share, &intake(&events, 1)).await;
+    apply(&*inbox, &share, &inbox_batch(&events, 1)).await;
     let all = model(&events);
     assert_eq!(all.len(), events.len());
     for (place, first, last) in [
@@ -153,7 +154,7 @@ async fn a_sequence_that_nobody_could_count_to_is_a_gap_like_any_other() {
     let share = alone(&*inbox).await;
     let mut forged = event(&Order { version: i64::MAX, ..accepted("forged", 0) });
     forged.sequence = i64::MAX;
-    assert_eq!(apply(&*inbox, &share, &intake(&[forged], 1)).await.1, 1);
+    assert_eq!(apply(&*inbox, &share, &inbox_batch(&[forged], 1)).await.1, 1);
     let gap = Gap { order_id: id("forged"), missing: 1, highest: i64::MAX };
-    assert_eq!(inbox.gaps(10).await.unwrap().some, [gap]);
+    assert_eq!(inbox.gaps(10).await.unwrap().first, [gap]);
 }

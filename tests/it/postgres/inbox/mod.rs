@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pvz::adapters::postgres::PostgresStore;
-use pvz::domain::{Day, Event, EventType, Order, PickupPointId};
-use pvz::ports::{Applied, DayStatistics, Inbox, Intake, Offset, Share, StatisticsFilter, StatisticsPage};
+use pvz::domain::{
+    Day, DayStatistics, Event, EventType, Order, PickupPointId, assign_partitions, receive_events,
+};
+use pvz::ports::{Applied, Assignment, Inbox, InboxBatch, Offset, StatisticsFilter, StatisticsPage};
 
 use super::cluster::{Database, store};
 use crate::contract::given::{accepted, event, handed_over, issued, returned};
@@ -25,13 +27,13 @@ pub async fn inbox() -> (Arc<PostgresStore>, Database) {
 }
 
 /// All of the partitions that a consumer gets.
-pub async fn shares(inbox: &dyn Inbox, partitions: u32, consumer: &str, ttl: Duration) -> Vec<Share> {
+pub async fn shares(inbox: &dyn Inbox, partitions: u32, consumer: &str, ttl: Duration) -> Vec<Assignment> {
     let partitions: BTreeSet<u32> = (0..partitions).collect();
-    inbox.share(SOURCE, &partitions, consumer, ttl).await.unwrap()
+    inbox.assign(SOURCE, &partitions, consumer, ttl, assign_partitions).await.unwrap()
 }
 
 /// The only partition, for the only consumer.
-pub async fn alone(inbox: &dyn Inbox) -> Share {
+pub async fn alone(inbox: &dyn Inbox) -> Assignment {
     shares(inbox, 1, "alone", LONG).await.into_iter().next().expect("a share")
 }
 
@@ -47,15 +49,15 @@ pub fn lives(orders: impl IntoIterator<Item = String>, point: &PickupPointId) ->
     orders.into_iter().flat_map(life).collect()
 }
 
-pub fn intake(events: &[Event], next: i64) -> Intake {
-    Intake { events: events.to_vec(), unknown: Vec::new(), next: Offset(next) }
+pub fn inbox_batch(events: &[Event], next: i64) -> InboxBatch {
+    InboxBatch { events: events.to_vec(), unknown: Vec::new(), next: Offset(next) }
 }
 
-/// Which were fresh, how many gaps opened and were filled.
-pub async fn apply(inbox: &dyn Inbox, share: &Share, intake: &Intake) -> (Vec<bool>, u64, u64) {
-    match inbox.apply(share, intake).await.unwrap() {
-        Applied::Done { fresh, opened, filled } => (fresh, opened, filled),
-        Applied::Fenced => panic!("{share:?} is fenced off"),
+/// Applies a batch. Returns the first deliveries, and the numbers of gaps opened and closed.
+pub async fn apply(inbox: &dyn Inbox, assignment: &Assignment, batch: &InboxBatch) -> (Vec<bool>, u64, u64) {
+    match inbox.apply(assignment, batch, receive_events).await.unwrap() {
+        Applied::Done { is_first, gaps_opened, gaps_closed } => (is_first, gaps_opened, gaps_closed),
+        Applied::Fenced => panic!("{assignment:?} has expired"),
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use pvz::adapters::kafka::partition;
 use pvz::adapters::postgres::PostgresStore;
-use pvz::domain::Event;
+use pvz::domain::{Event, assign_partitions, receive_events};
 use pvz::ports::{Applied, Inbox as _, Offset};
 
-use super::{SOURCE, applied, ids, inbox, intake, lives, model, shares, statistics};
+use super::{SOURCE, applied, ids, inbox, inbox_batch, lives, model, shares, statistics};
 use crate::contract::given::point;
 
 const PARTITIONS: u32 = 4;
@@ -39,7 +39,11 @@ async fn consume(inbox: &PostgresStore, name: &str, log: &[Vec<Event>], fenced: 
     let mut attempts = 0;
     loop {
         let all = (0..PARTITIONS).collect();
-        let Ok(shares) = inbox.share(SOURCE, &all, name, Duration::from_millis(300)).await else { continue };
+        let Ok(shares) =
+            inbox.assign(SOURCE, &all, name, Duration::from_millis(300), assign_partitions).await
+        else {
+            continue;
+        };
         for share in &shares {
             let partition = &log[share.partition as usize];
             let from = usize::try_from(share.position.map_or(0, |position| position.0)).unwrap();
@@ -51,8 +55,8 @@ async fn consume(inbox: &PostgresStore, name: &str, log: &[Vec<Event>], fenced: 
                     .await
                     .unwrap_err();
             }
-            let batch = intake(&partition[from..to], i64::try_from(to).unwrap());
-            if let Ok(Applied::Fenced) = inbox.apply(share, &batch).await {
+            let batch = inbox_batch(&partition[from..to], i64::try_from(to).unwrap());
+            if let Ok(Applied::Fenced) = inbox.apply(share, &batch, receive_events).await {
                 fenced.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -122,5 +126,5 @@ async fn a_lease_cannot_change_hands_within_a_batch() {
     batch.commit().await.unwrap();
     let new = shares(&*inbox, 1, "next", super::LONG).await.remove(0);
     assert!(new.fence > old.fence && new.position == Some(Offset(5)), "{new:?}");
-    assert_eq!(inbox.apply(&old, &intake(&[], 9)).await.unwrap(), Applied::Fenced);
+    assert_eq!(inbox.apply(&old, &inbox_batch(&[], 9), receive_events).await.unwrap(), Applied::Fenced);
 }

@@ -1,0 +1,173 @@
+//! The statements of the inbox.
+
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+
+use super::sql::Sql;
+use crate::domain::{DayStatistics, PartitionLease};
+use crate::ports::{Assignment, Offset, StatisticsFilter, StatisticsPage};
+
+type PartitionColumns = (Integer, Nullable<BigInt>, Nullable<Text>, BigInt, BigInt);
+pub(super) type StatisticsColumns =
+    (Text, Integer, Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt);
+
+/// The clock of the database, so that all who share an inbox agree.
+pub(super) fn now() -> Sql<BigInt> {
+    Sql::new("SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)")
+}
+
+pub(super) fn register(source: &str, consumer: &str, expires_at: i64) -> Sql<()> {
+    Sql::new("INSERT OR REPLACE INTO inbox_consumers (source, consumer, expires_at) VALUES (")
+        .text(source)
+        .sql(", ")
+        .text(consumer)
+        .sql(", ")
+        .integer(expires_at)
+        .sql(")")
+}
+
+pub(super) fn delete_expired_consumers(source: &str, now: i64) -> Sql<()> {
+    let statement = Sql::new("DELETE FROM inbox_consumers WHERE source = ").text(source);
+    statement.sql(" AND expires_at <= ").integer(now)
+}
+
+pub(super) fn count_consumers(source: &str) -> Sql<BigInt> {
+    Sql::new("SELECT count(*) FROM inbox_consumers WHERE source = ").text(source)
+}
+
+pub(super) fn unregister(source: &str, consumer: &str) -> Sql<()> {
+    let statement = Sql::new("DELETE FROM inbox_consumers WHERE source = ").text(source);
+    statement.sql(" AND consumer = ").text(consumer)
+}
+
+pub(super) fn add_partition(source: &str, partition: u32) -> Sql<()> {
+    Sql::new("INSERT OR IGNORE INTO inbox_partitions (source, partition, fence, expires_at) VALUES (")
+        .text(source)
+        .sql(", ")
+        .integer(partition.into())
+        .sql(", 0, 0)")
+}
+
+pub(super) fn partitions(source: &str) -> Sql<PartitionColumns> {
+    Sql::new("SELECT partition, position, consumer, fence, expires_at FROM inbox_partitions WHERE source = ")
+        .text(source)
+        .sql(" ORDER BY partition")
+}
+
+pub(super) fn write_lease(source: &str, lease: &PartitionLease) -> Sql<()> {
+    let statement = match &lease.consumer {
+        Some(consumer) => Sql::new("UPDATE inbox_partitions SET consumer = ").text(consumer.as_str()),
+        None => Sql::new("UPDATE inbox_partitions SET consumer = NULL"),
+    };
+    let statement = statement.sql(", fence = ").integer(lease.fence).sql(", expires_at = ");
+    let statement = statement.integer(lease.expires_at).sql(" WHERE source = ").text(source);
+    statement.sql(" AND partition = ").integer(lease.partition.into())
+}
+
+pub(super) fn release(source: &str, consumer: &str) -> Sql<()> {
+    let statement = Sql::new("UPDATE inbox_partitions SET consumer = NULL WHERE source = ").text(source);
+    statement.sql(" AND consumer = ").text(consumer)
+}
+
+/// Changes no row if the lease was lost.
+pub(super) fn move_position(assignment: &Assignment, next: Offset) -> Sql<()> {
+    Sql::new("UPDATE inbox_partitions SET position = ")
+        .integer(next.0)
+        .sql(" WHERE source = ")
+        .text(assignment.source.as_str())
+        .sql(" AND partition = ")
+        .integer(assignment.partition.into())
+        .sql(" AND fence = ")
+        .integer(assignment.fence)
+        .sql(" AND consumer = ")
+        .text(assignment.consumer.as_str())
+}
+
+/// Revokes the lease: the consumer that holds it is fenced off.
+pub(super) fn rewind(source: &str, partition: u32, to: Offset) -> Sql<()> {
+    let statement = Sql::new("UPDATE inbox_partitions SET fence = fence + 1, consumer = NULL, position = ");
+    let statement = statement.integer(to.0).sql(" WHERE source = ").text(source);
+    statement.sql(" AND partition = ").integer(partition.into())
+}
+
+/// Those of the events, a JSON array of order id and sequence, that are in the
+/// inbox. CROSS JOIN makes the array the outer loop, so that each event is one
+/// index lookup.
+pub(super) fn received_events(keys: String) -> Sql<(Text, BigInt)> {
+    Sql::new("SELECT order_id, sequence FROM json_each(").text(keys).sql(
+        ") AS named CROSS JOIN inbox_events ON order_id = named.value ->> 0 AND sequence = named.value ->> 1",
+    )
+}
+
+/// The progress of orders, a JSON array of ids.
+pub(super) fn order_progress(ids: String) -> Sql<(Text, BigInt, BigInt)> {
+    Sql::new("SELECT order_id, seen, highest FROM json_each(")
+        .text(ids)
+        .sql(") AS named CROSS JOIN inbox_orders ON order_id = named.value")
+}
+
+pub(super) fn add_statistics(statistics: &DayStatistics) -> Sql<()> {
+    let statement = Sql::new(
+        "INSERT INTO inbox_statistics (pickup_point_id, day, currency, accepted, issued, returned, \
+         handed_to_courier, surcharge_minor, accepted_minor, issued_minor, returned_minor) VALUES (",
+    );
+    let statement =
+        statement.text(statistics.pickup_point_id.as_str()).sql(", ").integer(statistics.day.0.into());
+    let statement = statement.sql(", ").text(statistics.currency.as_str());
+    let counts = [statistics.accepted, statistics.issued, statistics.returned, statistics.handed_to_courier];
+    let amounts = [
+        statistics.surcharge_minor,
+        statistics.accepted_minor,
+        statistics.issued_minor,
+        statistics.returned_minor,
+    ];
+    let statement =
+        counts.into_iter().chain(amounts).fold(statement, |statement, sum| statement.sql(", ").integer(sum));
+    statement.sql(
+        ") ON CONFLICT (pickup_point_id, day, currency) DO UPDATE SET accepted = accepted + excluded.accepted, \
+         issued = issued + excluded.issued, returned = returned + excluded.returned, \
+         handed_to_courier = handed_to_courier + excluded.handed_to_courier, \
+         surcharge_minor = surcharge_minor + excluded.surcharge_minor, \
+         accepted_minor = accepted_minor + excluded.accepted_minor, \
+         issued_minor = issued_minor + excluded.issued_minor, \
+         returned_minor = returned_minor + excluded.returned_minor",
+    )
+}
+
+pub(super) fn count_gaps() -> Sql<BigInt> {
+    Sql::new("SELECT count(*) FROM inbox_orders WHERE seen < highest")
+}
+
+/// The lowest missing sequence is the successor of the lowest event without
+/// one, or 1.
+pub(super) fn gaps(limit: usize) -> Sql<(Text, BigInt, BigInt)> {
+    Sql::new(
+        "SELECT order_id, (SELECT coalesce(min(sequence) + 1, 1) FROM inbox_events AS one \
+         WHERE one.order_id = orders.order_id AND sequence >= 1 AND EXISTS (SELECT 1 FROM inbox_events \
+         WHERE order_id = orders.order_id AND sequence = 1) AND NOT EXISTS (SELECT 1 FROM inbox_events \
+         AS next WHERE next.order_id = orders.order_id AND next.sequence = one.sequence + 1)), highest \
+         FROM inbox_orders AS orders WHERE seen < highest ORDER BY order_id LIMIT ",
+    )
+    .limit(limit)
+}
+
+pub(super) fn statistics(filter: &StatisticsFilter, page: &StatisticsPage) -> Sql<StatisticsColumns> {
+    let mut query = Sql::new(
+        "SELECT pickup_point_id, day, currency, accepted, issued, returned, handed_to_courier, \
+         surcharge_minor, accepted_minor, issued_minor, returned_minor FROM inbox_statistics WHERE TRUE",
+    );
+    if let Some(point) = &filter.pickup_point_id {
+        query = query.sql(" AND pickup_point_id = ").text(point.as_str());
+    }
+    if let Some(day) = filter.first_day {
+        query = query.sql(" AND day >= ").integer(day.0.into());
+    }
+    if let Some(day) = filter.last_day {
+        query = query.sql(" AND day <= ").integer(day.0.into());
+    }
+    if let Some((point, day, currency)) = &page.after {
+        // Days descend while the other columns ascend: compare negated days.
+        query = query.sql(" AND (pickup_point_id, -day, currency) > (").text(point.as_str()).sql(", -");
+        query = query.integer(day.0.into()).sql(", ").text(currency.as_str()).sql(")");
+    }
+    query.sql(" ORDER BY pickup_point_id, day DESC, currency LIMIT ").limit(page.limit)
+}
