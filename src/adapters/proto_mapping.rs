@@ -36,24 +36,40 @@ pub fn event_type(event_type: EventType) -> v1::EventType {
 /// Maps an order with its computed expiry.
 pub fn order(view: OrderView) -> v1::Order {
     let OrderView { order, expired } = view;
+    let (state, issued_at, returned_at) = (state(order.state_name()), order.issued_at(), order.returned_at());
+    let handed_to_courier_at = order.handed_to_courier_at();
+    let Order {
+        order_id,
+        customer_id,
+        pickup_point_id,
+        state: _,
+        storage_until,
+        accepted_at,
+        weight,
+        price,
+        surcharge,
+        currency,
+        packaging,
+        version,
+    } = order;
     v1::Order {
-        state: state(order.state_name()).into(),
+        order_id: (&order_id).into(),
+        customer_id: (&customer_id).into(),
+        pickup_point_id: (&pickup_point_id).into(),
+        state: state.into(),
         expired,
-        storage_until: Some(timestamp(order.storage_until)),
-        accepted_at: Some(timestamp(order.accepted_at)),
-        issued_at: order.issued_at().map(timestamp),
-        returned_at: order.returned_at().map(timestamp),
-        handed_to_courier_at: order.handed_to_courier_at().map(timestamp),
-        weight_grams: order.weight.map(crate::domain::Grams::get),
-        price_minor: order.price.minor(),
-        surcharge_minor: order.surcharge.minor(),
-        total_price_minor: (order.price + order.surcharge).minor(),
-        currency: order.currency.as_str().to_owned(),
-        packaging: order.packaging.iter().map(|code| code.as_str().to_owned()).collect(),
-        version: order.version,
-        order_id: (&order.order_id).into(),
-        customer_id: (&order.customer_id).into(),
-        pickup_point_id: (&order.pickup_point_id).into(),
+        storage_until: Some(timestamp(storage_until)),
+        accepted_at: Some(timestamp(accepted_at)),
+        issued_at: issued_at.map(timestamp),
+        returned_at: returned_at.map(timestamp),
+        handed_to_courier_at: handed_to_courier_at.map(timestamp),
+        weight_grams: weight.map(crate::domain::Grams::get),
+        price_minor: price.minor(),
+        surcharge_minor: surcharge.minor(),
+        total_price_minor: (price + surcharge).minor(),
+        currency: currency.as_str().to_owned(),
+        packaging: packaging.iter().map(|code| code.as_str().to_owned()).collect(),
+        version,
     }
 }
 
@@ -69,14 +85,25 @@ pub fn actor(actor: &Actor) -> v1::Actor {
 
 /// Maps an event without a cursor.
 pub fn event(event: &Event) -> v1::Event {
+    // The traceparent is not part of the message: it travels as a header.
+    let Event {
+        event_id,
+        event_type: kind,
+        sequence,
+        occurred_at,
+        actor: by,
+        request_id,
+        traceparent: _,
+        order,
+    } = event;
     v1::Event {
-        event_id: event.event_id.to_string(),
-        r#type: event_type(event.event_type).into(),
-        sequence: event.sequence,
-        occurred_at: Some(timestamp(event.occurred_at)),
-        actor: Some(actor(&event.actor)),
-        request_id: event.request_id.as_ref().map(Into::into),
-        order: Some(event_order(&event.order, event.occurred_at)),
+        event_id: event_id.to_string(),
+        r#type: event_type(*kind).into(),
+        sequence: *sequence,
+        occurred_at: Some(timestamp(*occurred_at)),
+        actor: Some(actor(by)),
+        request_id: request_id.as_ref().map(Into::into),
+        order: Some(event_order(order, *occurred_at)),
         cursor: None,
     }
 }

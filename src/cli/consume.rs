@@ -112,8 +112,8 @@ fn summary(ingested: &Ingested) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "read {records} records: {applied} events applied, {duplicates} duplicates, {unknown} unknown, \
-         {dead_letters} dead letters"
+        "read {records} records: {applied} new events, {duplicates} duplicates, {unknown} of unknown types, \
+         {dead_letters} undecodable"
     )?;
     out.flush()
 }

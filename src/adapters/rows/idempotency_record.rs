@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use diesel::Queryable;
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use prost::Message as _;
 
+use super::table_row::table_row;
 use super::{Fault, instant, order};
 use crate::adapters::proto_mapping;
 use crate::domain::{
@@ -14,25 +15,26 @@ use crate::ports::{CommandResult, IdempotencyKey, IdempotencyRecord};
 use crate::proto::storage::v1::{LaterHashes, StoredRefusal, StoredResults, stored_answer};
 use crate::proto::{storage, v1};
 
-/// An idempotency record as the columns of its row, in this order.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-pub struct IdempotencyRow {
-    /// The scope of the key.
-    pub scope: String,
-    /// The `request_id`.
-    pub request_id: String,
-    /// The name of the RPC.
-    pub method: String,
-    /// 16 bytes for each field of the first release, in message order.
-    pub hashes: Vec<u8>,
-    /// An encoded `pvz.storage.v1.StoredAnswer`.
-    pub answer: Vec<u8>,
-    /// When it was decided, in microseconds since the epoch.
-    pub created_at: i64,
-    /// The hashes of later fields: an encoded `pvz.storage.v1.LaterHashes`.
-    /// `None` if the request had no such field, or if the release that wrote
-    /// the record knew none.
-    pub later_hashes: Option<Vec<u8>>,
+table_row! {
+    /// An idempotency record as a row.
+    pub struct IdempotencyRow = "idempotency" {
+        /// The scope of the key.
+        scope: String = "scope" as Text,
+        /// The `request_id`.
+        request_id: String = "request_id" as Text,
+        /// The name of the RPC.
+        method: String = "method" as Text,
+        /// 16 bytes for each field of the first release, in message order.
+        hashes: Vec<u8> = "hashes" as Binary,
+        /// An encoded `pvz.storage.v1.StoredAnswer`.
+        answer: Vec<u8> = "answer" as Binary,
+        /// When it was decided, in microseconds since the epoch.
+        created_at: i64 = "created_at" as BigInt,
+        /// The hashes of later fields: an encoded `pvz.storage.v1.LaterHashes`.
+        /// `None` if the request had no such field, or if the release that
+        /// wrote the record knew none.
+        later_hashes: Option<Vec<u8>> = "later_hashes" as Nullable<Binary>,
+    }
 }
 
 impl From<&(IdempotencyKey, IdempotencyRecord)> for IdempotencyRow {

@@ -1,4 +1,4 @@
-//! Events as messages of the contract, and back.
+//! Events read from messages of the contract.
 
 use prost::Message as _;
 use serde_json::Value;
@@ -13,8 +13,8 @@ use crate::proto::{json, v1};
 const TYPES: [EventType; 4] =
     [EventType::Accepted, EventType::Issued, EventType::Returned, EventType::HandedToCourier];
 
-/// The event that a message tells of. Fields that this release does not know
-/// are left out; a type that it does not know is `None`.
+/// Reads an event from a message. Returns `None` if its type, or the state of
+/// its order, is unknown to this release. Unknown fields are ignored.
 ///
 /// # Errors
 /// The first field that breaks an invariant.
@@ -22,35 +22,36 @@ pub fn event_from_message(
     message: &v1::Event,
     traceparent: Option<Traceparent>,
 ) -> Result<Option<Event>, Fault> {
-    let known =
-        TYPES.into_iter().find(|known| i32::from(proto_mapping::event_type(*known)) == message.r#type);
+    // Not read: the cursor, which is the position in the feed of one store.
+    let v1::Event { event_id, r#type, sequence, occurred_at, actor, request_id, order, cursor: _ } = message;
+    let known = TYPES.into_iter().find(|known| i32::from(proto_mapping::event_type(*known)) == *r#type);
     let Some(event_type) = known else {
-        if message.r#type == 0 {
+        if *r#type == 0 {
             return Err(Fault::new("type", "is missing"));
         }
         return Ok(None);
     };
     let missing = |field| Fault::new(field, "is missing");
-    let actor = message.actor.as_ref().ok_or_else(|| missing("actor"))?;
-    let kind = ActorKind::parse(&actor.kind)
-        .ok_or_else(|| Fault::new("actor.kind", format!("is no kind: {:?}", actor.kind)))?;
-    let actor_id = ActorId::parse(&actor.id).map_err(|why| Fault::new("actor.id", why))?;
-    let request_id = message.request_id.as_deref().filter(|text| !text.is_empty());
+    let v1::Actor { kind, id } = actor.as_ref().ok_or_else(|| missing("actor"))?;
+    let kind = ActorKind::parse(kind)
+        .ok_or_else(|| Fault::new("actor.kind", format!("has the unknown value {kind:?}")))?;
+    let actor_id = ActorId::parse(id).map_err(|why| Fault::new("actor.id", why))?;
+    let request_id = request_id.as_deref().filter(|text| !text.is_empty());
     let request_id = request_id.map(RequestId::parse).transpose();
-    let body = message.order.as_ref().ok_or_else(|| missing("order"))?;
-    if v1::OrderState::try_from(body.state).is_err() {
+    let order = order.as_ref().ok_or_else(|| missing("order"))?;
+    if v1::OrderState::try_from(order.state).is_err() {
         return Ok(None);
     }
-    let order = order::from_message(body).map_err(|fault| fault.within("order"))?.order;
-    let occurred_at = message.occurred_at.ok_or_else(|| missing("occurred_at"))?;
+    let order = order::from_message(order).map_err(|fault| fault.within("order"))?.order;
+    let occurred_at = occurred_at.ok_or_else(|| missing("occurred_at"))?;
     let occurred_at = Timestamp::from_parts(occurred_at.seconds, occurred_at.nanos);
-    if message.sequence < 1 || message.sequence != order.version {
+    if *sequence < 1 || *sequence != order.version {
         return Err(Fault::new("sequence", "must be the version of the order after the event"));
     }
     Ok(Some(Event {
-        event_id: event_id(&message.event_id).ok_or_else(|| Fault::new("event_id", "is no UUID"))?,
+        event_id: parse_uuid(event_id).ok_or_else(|| Fault::new("event_id", "is not a UUID"))?,
         event_type,
-        sequence: message.sequence,
+        sequence: *sequence,
         occurred_at: occurred_at
             .ok_or_else(|| Fault::new("occurred_at", "is not within the years 1 to 9999"))?,
         actor: Actor { kind, id: actor_id },
@@ -60,21 +61,21 @@ pub fn event_from_message(
     }))
 }
 
-/// A UUID in its hyphenated form.
-fn event_id(text: &str) -> Option<EventId> {
+/// Reads a UUID in its hyphenated form.
+fn parse_uuid(text: &str) -> Option<EventId> {
     let groups: Vec<&str> = text.split('-').collect();
     let lengths = [8, 4, 4, 4, 12];
-    let whole = groups.len() == lengths.len()
+    let well_formed = groups.len() == lengths.len()
         && groups.iter().zip(lengths).all(|(group, length)| {
             group.len() == length && group.bytes().all(|byte| byte.is_ascii_hexdigit())
         });
-    if !whole {
+    if !well_formed {
         return None;
     }
     u128::from_str_radix(&groups.concat(), 16).ok().map(EventId)
 }
 
-/// How the bytes of an event are written.
+/// The encoding of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// The JSON mapping of `pvz.v1.Event`.
@@ -83,13 +84,12 @@ pub enum Format {
     Protobuf,
 }
 
-/// Reads an event; `None` if its type, or its order's state, is one that this
-/// release does not know.
-/// What a later release has added to an event that is known is passed over: it
-/// was optional there too.
+/// Decodes an event. Returns `None` if its type, or the state of its order, is
+/// unknown to this release. Fields that a later release added are ignored,
+/// because they are optional there too.
 ///
 /// # Errors
-/// Why it is no event, a sentence.
+/// A sentence that says why the bytes are not an event.
 pub fn read_event(
     bytes: &[u8],
     format: Format,
@@ -97,15 +97,17 @@ pub fn read_event(
 ) -> Result<Option<Event>, String> {
     let message = match format {
         Format::Protobuf => {
-            v1::Event::decode(bytes).map_err(|error| format!("it is no Protobuf message: {error}"))?
+            v1::Event::decode(bytes).map_err(|error| format!("it is not a Protobuf message: {error}"))?
         }
         Format::Json => match serde_json::from_slice(bytes) {
             Ok(message) => message,
             Err(_) => match json::parse_newer(bytes) {
                 Ok(message) => message,
-                Err(_) if is_unknown(bytes) => return Ok(None),
+                Err(_) if has_unknown_name(bytes) => return Ok(None),
                 Err(json::JsonFault { field, description, .. }) => {
-                    return Err(format!("it is no event in JSON: {field} {description}").replace(":  ", ": "));
+                    return Err(
+                        format!("it is not an event in JSON: {field} {description}").replace(":  ", ": ")
+                    );
                 }
             },
         },
@@ -113,24 +115,24 @@ pub fn read_event(
     event_from_message(&message, traceparent).map_err(|fault| fault.to_string())
 }
 
-/// Whether a JSON text that is no message of ours names a type or a state that
-/// this release does not know.
-fn is_unknown(text: &[u8]) -> bool {
+/// Returns true if a JSON text has a type or a state that is unknown to this
+/// release.
+fn has_unknown_name(text: &[u8]) -> bool {
     let Ok(event) = serde_json::from_slice::<Value>(text) else { return false };
-    let is_new = |found: Option<&Value>, known: &dyn Fn(&str) -> bool| {
+    let is_unknown = |found: Option<&Value>, known: &dyn Fn(&str) -> bool| {
         found.is_some_and(|found| match found {
             Value::String(name) => !known(name),
-            // Numbers are names too, and those that are known were read.
+            // The JSON mapping takes enum numbers as well as names.
             Value::Number(number) => number.as_i64().is_some_and(|number| number > i64::from(LAST_KNOWN)),
             _ => false,
         })
     };
     let state = event.get("order").and_then(|order| order.get("state"));
-    is_new(event.get("type"), &|name| v1::EventType::from_str_name(name).is_some())
-        || is_new(state, &|name| v1::OrderState::from_str_name(name).is_some())
+    is_unknown(event.get("type"), &|name| v1::EventType::from_str_name(name).is_some())
+        || is_unknown(state, &|name| v1::OrderState::from_str_name(name).is_some())
 }
 
-/// The highest number of a type, and of a state.
+/// The highest known number of an event type, and of a state.
 const LAST_KNOWN: i32 = v1::EventType::OrderHandedToCourier as i32;
 
 #[cfg(test)]
@@ -138,7 +140,7 @@ mod tests {
     use super::{Format, read_event};
 
     #[test]
-    fn what_a_later_release_added_is_passed_over_and_its_types_are_unknown() {
+    fn added_fields_are_ignored_and_added_types_and_states_are_unknown() {
         let event = r#"{"eventId":"0193a5b0-7c1e-7000-8000-000000000001","type":"EVENT_TYPE_ORDER_ACCEPTED",
             "sequence":"1","occurredAt":"2026-12-01T09:15:00Z","actor":{"kind":"system","id":"a","tenant":1},
             "shelf":[1],"order":{"orderId":"1","customerId":"2","pickupPointId":"main","colour":"red",

@@ -1,7 +1,6 @@
-//! What databases keep of orders, events and answers, as plain values, and the
-//! way back into the domain. Whoever reads a database trusts nothing: a value
-//! that breaks an invariant is a [`Fault`] that names its column, never a
-//! panic and never a guess.
+//! Rows of databases as plain values, and their conversion to and from the
+//! domain. Stored values are not trusted: one that breaks an invariant is a
+//! [`Fault`] that names its column, never a panic and never a default.
 
 mod event;
 mod idempotency_record;
@@ -9,6 +8,7 @@ pub mod inbox;
 mod message;
 mod order;
 mod outbox;
+mod table_row;
 
 use std::fmt;
 
@@ -20,14 +20,14 @@ pub use inbox::{OrderProgressRow, PartitionRow, StatisticsRow};
 pub use message::{Format, event_from_message, read_event};
 pub use order::OrderRow;
 pub use outbox::{CursorRow, DeadLetterRow};
+pub use table_row::{BindRow, TableRow};
 
 /// A stored value that breaks an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The column that holds it, with the path inside of a message:
-    /// `body.weight_grams`.
+    /// The column, with the path inside a message: `body.weight_grams`.
     pub column: String,
-    /// What is wrong, to stand after the column's name.
+    /// What is wrong, as a predicate: the column's name goes before it.
     pub why: String,
 }
 
@@ -36,7 +36,7 @@ impl Fault {
         Self { column: column.to_owned(), why: why.into() }
     }
 
-    /// The same fault, inside of that column.
+    /// Returns the same fault, inside that column.
     fn within(self, column: &str) -> Self {
         Self { column: format!("{column}.{}", self.column), why: self.why }
     }
@@ -48,7 +48,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Microseconds since the epoch as an instant.
+/// Returns an instant from microseconds since the epoch.
 fn instant(column: &str, micros: i64) -> Result<Timestamp, Fault> {
     Timestamp::from_micros(micros).ok_or_else(|| Fault::new(column, "is not within the years 1 to 9999"))
 }

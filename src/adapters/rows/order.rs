@@ -1,7 +1,8 @@
-//! Orders as rows of a database, and as bytes inside of events and answers.
+//! Orders as rows of a database, and as messages inside events and answers.
 
-use diesel::Queryable;
+use diesel::sql_types::{BigInt, Nullable, Text};
 
+use super::table_row::table_row;
 use super::{Fault, instant};
 use crate::adapters::proto_mapping;
 use crate::domain::{
@@ -10,43 +11,45 @@ use crate::domain::{
 };
 use crate::proto::{self, v1};
 
-/// An order as the columns of its row, in this order.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-pub struct OrderRow {
-    /// The key.
-    pub order_id: String,
-    /// Who may collect it.
-    pub customer_id: String,
-    /// The counter that accepted it.
-    pub pickup_point_id: String,
-    /// The name of its state, [`OrderRow::state_text`].
-    pub state: String,
-    /// The storage deadline, in microseconds since the epoch, as all instants.
-    pub storage_until: i64,
-    /// When the courier brought it.
-    pub accepted_at: i64,
-    /// When the customer collected it.
-    pub issued_at: Option<i64>,
-    /// When the customer brought it back.
-    pub returned_at: Option<i64>,
-    /// When it went away with a courier.
-    pub handed_to_courier_at: Option<i64>,
-    /// Its weight in grams, if known.
-    pub weight_grams: Option<i64>,
-    /// Its price in minor units.
-    pub price_minor: i64,
-    /// What the packaging added, in minor units.
-    pub surcharge_minor: i64,
-    /// The ISO 4217 code of the amounts.
-    pub currency: String,
-    /// The packaging codes joined by `+`, the container first.
-    pub packaging: String,
-    /// How many events it has had.
-    pub version: i64,
+table_row! {
+    /// An order as a row. Instants are microseconds since the epoch, amounts
+    /// minor units.
+    pub struct OrderRow = "orders" {
+        /// The key.
+        order_id: String = "order_id" as Text,
+        /// The customer who may collect it.
+        customer_id: String = "customer_id" as Text,
+        /// The pickup point that accepted it.
+        pickup_point_id: String = "pickup_point_id" as Text,
+        /// The name of its state, [`OrderRow::state_text`].
+        state: String = "state" as Text,
+        /// The storage deadline.
+        storage_until: i64 = "storage_until" as BigInt,
+        /// When it was accepted from a courier.
+        accepted_at: i64 = "accepted_at" as BigInt,
+        /// When it was issued to its customer.
+        issued_at: Option<i64> = "issued_at" as Nullable<BigInt>,
+        /// When its customer returned it.
+        returned_at: Option<i64> = "returned_at" as Nullable<BigInt>,
+        /// When it was handed to a courier.
+        handed_to_courier_at: Option<i64> = "handed_to_courier_at" as Nullable<BigInt>,
+        /// Its weight in grams, if known.
+        weight_grams: Option<i64> = "weight_grams" as Nullable<BigInt>,
+        /// Its price.
+        price_minor: i64 = "price_minor" as BigInt,
+        /// The surcharge of its packaging.
+        surcharge_minor: i64 = "surcharge_minor" as BigInt,
+        /// The ISO 4217 code of the amounts.
+        currency: String = "currency" as Text,
+        /// The packaging codes joined by `+`, the container first.
+        packaging: String = "packaging" as Text,
+        /// The number of its events.
+        version: i64 = "version" as BigInt,
+    }
 }
 
 impl OrderRow {
-    /// The name of a state in a database.
+    /// Returns the name of a state in a database.
     pub const fn state_text(state: StateName) -> &'static str {
         match state {
             StateName::Stored => "STORED",
@@ -59,22 +62,36 @@ impl OrderRow {
 
 impl From<&Order> for OrderRow {
     fn from(order: &Order) -> Self {
+        let Order {
+            order_id,
+            customer_id,
+            pickup_point_id,
+            state: _,
+            storage_until,
+            accepted_at,
+            weight,
+            price,
+            surcharge,
+            currency,
+            packaging: _,
+            version,
+        } = order;
         Self {
-            order_id: (&order.order_id).into(),
-            customer_id: (&order.customer_id).into(),
-            pickup_point_id: (&order.pickup_point_id).into(),
+            order_id: order_id.into(),
+            customer_id: customer_id.into(),
+            pickup_point_id: pickup_point_id.into(),
             state: Self::state_text(order.state_name()).to_owned(),
-            storage_until: order.storage_until.micros(),
-            accepted_at: order.accepted_at.micros(),
+            storage_until: storage_until.micros(),
+            accepted_at: accepted_at.micros(),
             issued_at: order.issued_at().map(Timestamp::micros),
             returned_at: order.returned_at().map(Timestamp::micros),
             handed_to_courier_at: order.handed_to_courier_at().map(Timestamp::micros),
-            weight_grams: order.weight.map(Grams::get),
-            price_minor: order.price.minor(),
-            surcharge_minor: order.surcharge.minor(),
-            currency: order.currency.as_str().to_owned(),
+            weight_grams: weight.map(Grams::get),
+            price_minor: price.minor(),
+            surcharge_minor: surcharge.minor(),
+            currency: currency.as_str().to_owned(),
             packaging: order.packaging_text(),
-            version: order.version,
+            version: *version,
         }
     }
 }
@@ -83,37 +100,54 @@ impl TryFrom<OrderRow> for Order {
     type Error = Fault;
 
     fn try_from(row: OrderRow) -> Result<Self, Fault> {
+        let OrderRow {
+            order_id,
+            customer_id,
+            pickup_point_id,
+            state,
+            storage_until,
+            accepted_at,
+            issued_at,
+            returned_at,
+            handed_to_courier_at,
+            weight_grams,
+            price_minor,
+            surcharge_minor,
+            currency,
+            packaging,
+            version,
+        } = row;
         let optional = |column: &str, micros: Option<i64>| micros.map(|at| instant(column, at)).transpose();
         let name = StateName::ALL
             .into_iter()
-            .find(|state| OrderRow::state_text(*state) == row.state)
-            .ok_or_else(|| Fault::new("state", format!("is no state: {:?}", row.state)))?;
-        let state = state(
+            .find(|known| OrderRow::state_text(*known) == state)
+            .ok_or_else(|| Fault::new("state", format!("has the unknown value {state:?}")))?;
+        let state = order_state(
             name,
-            optional("issued_at", row.issued_at)?,
-            optional("returned_at", row.returned_at)?,
-            optional("handed_to_courier_at", row.handed_to_courier_at)?,
+            optional("issued_at", issued_at)?,
+            optional("returned_at", returned_at)?,
+            optional("handed_to_courier_at", handed_to_courier_at)?,
         )?;
-        let codes = row.packaging.split('+').filter(|code| !code.is_empty());
+        let codes = packaging.split('+').filter(|code| !code.is_empty());
         Ok(Self {
-            order_id: key("order_id", OrderId::parse(&row.order_id))?,
-            customer_id: key("customer_id", CustomerId::parse(&row.customer_id))?,
-            pickup_point_id: key("pickup_point_id", PickupPointId::parse(&row.pickup_point_id))?,
+            order_id: parsed("order_id", OrderId::parse(&order_id))?,
+            customer_id: parsed("customer_id", CustomerId::parse(&customer_id))?,
+            pickup_point_id: parsed("pickup_point_id", PickupPointId::parse(&pickup_point_id))?,
             state,
-            storage_until: instant("storage_until", row.storage_until)?,
-            accepted_at: instant("accepted_at", row.accepted_at)?,
-            weight: row.weight_grams.map(|grams| key("weight_grams", Grams::new(grams))).transpose()?,
-            price: key("price_minor", Money::price(row.price_minor))?,
-            surcharge: key("surcharge_minor", Money::price(row.surcharge_minor))?,
-            currency: key("currency", Currency::parse(&row.currency))?,
+            storage_until: instant("storage_until", storage_until)?,
+            accepted_at: instant("accepted_at", accepted_at)?,
+            weight: weight_grams.map(|grams| parsed("weight_grams", Grams::new(grams))).transpose()?,
+            price: parsed("price_minor", Money::price(price_minor))?,
+            surcharge: parsed("surcharge_minor", Money::price(surcharge_minor))?,
+            currency: parsed("currency", Currency::parse(&currency))?,
             packaging: codes.map(PackagingCode::new).collect(),
-            version: version(row.version)?,
+            version: order_version(version)?,
         })
     }
 }
 
-/// A state with the instants that it implies, and no others.
-fn state(
+/// Returns a state with exactly the instants that it implies.
+fn order_state(
     name: StateName,
     issued: Option<Timestamp>,
     returned: Option<Timestamp>,
@@ -132,45 +166,71 @@ fn state(
         (StateName::HandedToCourier, Some(issued), Some(returned), Some(handed_to_courier_at)) => {
             Ok(OrderState::HandedToCourier { returned: Some(at(issued, returned)), handed_to_courier_at })
         }
-        _ => Err(Fault::new("state", format!("{name:?} does not go with the instants beside it"))),
+        _ => {
+            let state = OrderRow::state_text(name);
+            Err(Fault::new(
+                "state",
+                format!("{state} contradicts issued_at, returned_at or handed_to_courier_at"),
+            ))
+        }
     }
 }
 
-fn key<T>(column: &str, parsed: Result<T, &'static str>) -> Result<T, Fault> {
-    parsed.map_err(|why| Fault::new(column, why))
+fn parsed<T>(column: &str, result: Result<T, &'static str>) -> Result<T, Fault> {
+    result.map_err(|why| Fault::new(column, why))
 }
 
-fn version(version: i64) -> Result<i64, Fault> {
+fn order_version(version: i64) -> Result<i64, Fault> {
     if version >= 1 { Ok(version) } else { Err(Fault::new("version", "must be at least 1")) }
 }
 
-/// An order from the message that events and answers keep.
+/// Reads an order from the message inside an event or an answer. The total
+/// price is not read: it is the sum of the other two.
 pub(super) fn from_message(message: &v1::Order) -> Result<OrderView, Fault> {
+    let v1::Order {
+        order_id,
+        customer_id,
+        pickup_point_id,
+        state,
+        expired,
+        storage_until,
+        accepted_at,
+        issued_at,
+        returned_at,
+        handed_to_courier_at,
+        weight_grams,
+        price_minor,
+        surcharge_minor,
+        total_price_minor: _,
+        currency,
+        packaging,
+        version,
+    } = message;
     let name = StateName::ALL
         .into_iter()
-        .find(|state| i32::from(proto_mapping::state(*state)) == message.state)
-        .ok_or_else(|| Fault::new("state", format!("is no state: {}", message.state)))?;
-    let state = state(
+        .find(|known| i32::from(proto_mapping::state(*known)) == *state)
+        .ok_or_else(|| Fault::new("state", format!("has the unknown value {state}")))?;
+    let state = order_state(
         name,
-        optional("issued_at", message.issued_at)?,
-        optional("returned_at", message.returned_at)?,
-        optional("handed_to_courier_at", message.handed_to_courier_at)?,
+        optional("issued_at", *issued_at)?,
+        optional("returned_at", *returned_at)?,
+        optional("handed_to_courier_at", *handed_to_courier_at)?,
     )?;
     let order = Order {
-        order_id: key("order_id", OrderId::parse(&message.order_id))?,
-        customer_id: key("customer_id", CustomerId::parse(&message.customer_id))?,
-        pickup_point_id: key("pickup_point_id", PickupPointId::parse(&message.pickup_point_id))?,
+        order_id: parsed("order_id", OrderId::parse(order_id))?,
+        customer_id: parsed("customer_id", CustomerId::parse(customer_id))?,
+        pickup_point_id: parsed("pickup_point_id", PickupPointId::parse(pickup_point_id))?,
         state,
-        storage_until: required("storage_until", message.storage_until)?,
-        accepted_at: required("accepted_at", message.accepted_at)?,
-        weight: message.weight_grams.map(|grams| key("weight_grams", Grams::new(grams))).transpose()?,
-        price: key("price_minor", Money::price(message.price_minor))?,
-        surcharge: key("surcharge_minor", Money::price(message.surcharge_minor))?,
-        currency: key("currency", Currency::parse(&message.currency))?,
-        packaging: message.packaging.iter().map(|code| PackagingCode::new(code)).collect(),
-        version: version(message.version)?,
+        storage_until: required("storage_until", *storage_until)?,
+        accepted_at: required("accepted_at", *accepted_at)?,
+        weight: weight_grams.map(|grams| parsed("weight_grams", Grams::new(grams))).transpose()?,
+        price: parsed("price_minor", Money::price(*price_minor))?,
+        surcharge: parsed("surcharge_minor", Money::price(*surcharge_minor))?,
+        currency: parsed("currency", Currency::parse(currency))?,
+        packaging: packaging.iter().map(|code| PackagingCode::new(code)).collect(),
+        version: order_version(*version)?,
     };
-    Ok(OrderView { order, expired: message.expired })
+    Ok(OrderView { order, expired: *expired })
 }
 
 fn required(column: &str, value: Option<proto::Timestamp>) -> Result<Timestamp, Fault> {

@@ -6,16 +6,14 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use super::sql::{Insert, values};
-use crate::adapters::rows::{EventRow, OrderProgressRow, inbox};
+use crate::adapters::rows::{EventRow, OrderProgressRow, TableRow as _, inbox};
 use crate::ports::{Assignment, UndecodedRecord};
 
 /// A received event.
 pub(super) struct InboxEventRow(pub(super) EventRow);
 
 impl Insert for InboxEventRow {
-    const HEAD: &'static str = "INSERT OR FAIL INTO inbox_events (event_id, order_id, sequence, type, \
-         actor_kind, actor_id, request_id, occurred_at, body, traceparent)";
-    const TAIL: &'static str = "";
+    const HEAD: &'static [&'static str] = &["INSERT OR FAIL INTO inbox_events (", EventRow::COLUMNS, ")"];
 
     fn values<'b>(&'b self, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         self.0.values(out)
@@ -23,8 +21,7 @@ impl Insert for InboxEventRow {
 }
 
 impl Insert for OrderProgressRow {
-    const HEAD: &'static str = "INSERT OR REPLACE INTO inbox_orders (order_id, seen, highest)";
-    const TAIL: &'static str = "";
+    const HEAD: &'static [&'static str] = &["INSERT OR REPLACE INTO inbox_orders (order_id, seen, highest)"];
 
     fn values<'b>(&'b self, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         values!(out, self, order_id: Text, seen: BigInt, highest: BigInt);
@@ -58,9 +55,8 @@ impl UnknownRow {
 }
 
 impl Insert for UnknownRow {
-    const HEAD: &'static str =
-        "INSERT OR REPLACE INTO inbox_unknown (source, partition, \"offset\", cause, key, value, headers)";
-    const TAIL: &'static str = "";
+    const HEAD: &'static [&'static str] =
+        &["INSERT OR REPLACE INTO inbox_unknown (source, partition, \"offset\", cause, key, value, headers)"];
 
     fn values<'b>(&'b self, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         values!(

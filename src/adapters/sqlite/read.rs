@@ -6,7 +6,7 @@ use diesel::{RunQueryDsl as _, SqliteConnection};
 
 use super::error::Failure;
 use super::sql::Sql;
-use super::tables::{EVENT, EventColumns, ORDER, OrderColumns};
+use super::tables::{EventColumns, OrderColumns, select_events, select_orders};
 use super::write;
 use crate::adapters::rows::{EventRow, OrderRow};
 use crate::domain::{Order, OrderId, PickupPointId, StateName};
@@ -41,7 +41,7 @@ pub(super) fn load_position(
 }
 
 pub(super) fn order(order_id: &OrderId) -> Sql<OrderColumns> {
-    Sql::new("SELECT ").sql(ORDER).sql(" FROM orders WHERE order_id = ").text(order_id.as_str())
+    select_orders().sql(" FROM orders WHERE order_id = ").text(order_id.as_str())
 }
 
 /// A page of the orders that match; `None` if none can.
@@ -50,7 +50,7 @@ pub(super) fn orders(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColum
     if only_expired && !filter.states.is_empty() && !filter.states.contains(&StateName::Stored) {
         return None;
     }
-    let mut query = Sql::new("SELECT ").sql(ORDER).sql(" FROM orders INDEXED BY ").sql(index(filter));
+    let mut query = select_orders().sql(" FROM orders INDEXED BY ").sql(index(filter));
     query = query.sql(" WHERE TRUE");
     if let Some(customer_id) = &filter.customer_id {
         query = query.sql(" AND customer_id = ").text(customer_id.as_str());
@@ -110,7 +110,7 @@ fn states(mut query: Sql<OrderColumns>, filter: &OrderFilter) -> Sql<OrderColumn
 
 /// A page of the orders in state RETURNED.
 pub(super) fn returns(point: Option<&PickupPointId>, page: &Page) -> Sql<OrderColumns> {
-    let query = Sql::new("SELECT ").sql(ORDER).sql(" FROM orders INDEXED BY ");
+    let query = select_orders().sql(" FROM orders INDEXED BY ");
     let query = match point {
         Some(point) => query
             .sql("orders_returned_by_point WHERE state = 'RETURNED' AND pickup_point_id = ")
@@ -130,7 +130,7 @@ fn newest(mut query: Sql<OrderColumns>, instant: &'static str, page: &Page) -> S
 }
 
 pub(super) fn history(order_id: &OrderId, after: i64, limit: usize) -> Sql<EventColumns> {
-    let query = Sql::new("SELECT ").sql(EVENT).sql(" FROM order_events WHERE order_id = ");
+    let query = select_events().sql(" WHERE order_id = ");
     let query = query.text(order_id.as_str()).sql(" AND sequence > ").integer(after);
     query.sql(" ORDER BY sequence LIMIT ").limit(limit)
 }
@@ -138,7 +138,7 @@ pub(super) fn history(order_id: &OrderId, after: i64, limit: usize) -> Sql<Event
 /// One connection writes and positions are given inside of its transaction, so
 /// they become visible in their order.
 pub(super) fn feed(after: Position, limit: usize) -> Sql<EventColumns> {
-    let query = Sql::new("SELECT ").sql(EVENT).sql(" FROM order_events WHERE position > ");
+    let query = select_events().sql(" WHERE position > ");
     query.integer(after.0).sql(" ORDER BY position LIMIT ").limit(limit)
 }
 

@@ -80,12 +80,12 @@ impl<T> RunQueryDsl<SqliteConnection> for Sql<T> {}
 
 /// A row to insert.
 pub(super) trait Insert: 'static {
-    /// The statement up to the values.
-    const HEAD: &'static str;
-    /// The statement after the values.
-    const TAIL: &'static str;
+    /// The statement up to the values, in pieces.
+    const HEAD: &'static [&'static str];
+    /// The statement after the values, in pieces.
+    const TAIL: &'static [&'static str] = &[];
 
-    /// Adds the values in brackets.
+    /// Adds the values in parentheses.
     fn values<'b>(&'b self, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()>;
 }
 
@@ -94,12 +94,16 @@ struct Rows<'r, R, const N: usize>(&'r [R; N]);
 
 impl<R: Insert, const N: usize> QueryFragment<Sqlite> for Rows<'_, R, N> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql(R::HEAD);
+        for piece in R::HEAD {
+            out.push_sql(piece);
+        }
         for (index, row) in self.0.iter().enumerate() {
             out.push_sql(if index == 0 { " VALUES " } else { ", " });
             row.values(&mut out)?;
         }
-        out.push_sql(R::TAIL);
+        for piece in R::TAIL {
+            out.push_sql(piece);
+        }
         Ok(())
     }
 }
@@ -132,7 +136,7 @@ fn chunks<'r, R: Insert, const N: usize>(
     Ok((inserted, rest))
 }
 
-/// Adds fields of a row as binds, in brackets.
+/// Adds fields of a row as binds, in parentheses.
 macro_rules! values {
     ($out:ident, $row:ident, $first:ident: $first_type:ty $(, $field:ident: $type:ty)* $(,)?) => {{
         $out.push_sql("(");

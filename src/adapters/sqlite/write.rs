@@ -6,7 +6,9 @@ use diesel::{RunQueryDsl as _, SqliteConnection};
 
 use super::error::Failure;
 use super::sql::{Sql, insert};
-use super::tables::{IdempotencyColumns, NewIdempotencyRecord, ORDER, OrderColumns, RECORD};
+use super::tables::{
+    IdempotencyColumns, NewIdempotencyRecord, OrderColumns, select_idempotency_records, select_orders,
+};
 use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::adapters::rows::{EventRow, IdempotencyRow, OrderRow};
 use crate::domain::{Order, Timestamp};
@@ -118,8 +120,7 @@ fn load(connection: &mut SqliteConnection, batch: &Batch) -> Result<Loaded, Fail
 /// The orders of a JSON array of ids. CROSS JOIN keeps the array outside, so
 /// that each id is one search.
 pub(super) fn orders_by_id(ids: &str) -> Sql<OrderColumns> {
-    Sql::new("SELECT ")
-        .sql(ORDER)
+    select_orders()
         .sql(" FROM json_each(")
         .text(ids)
         .sql(") AS named CROSS JOIN orders ON orders.order_id = named.value")
@@ -127,7 +128,7 @@ pub(super) fn orders_by_id(ids: &str) -> Sql<OrderColumns> {
 
 /// The idempotency records of a JSON array of pairs.
 pub(super) fn records_by_key(keys: &str) -> Sql<IdempotencyColumns> {
-    Sql::new("SELECT ").sql(RECORD).sql(" FROM json_each(").text(keys).sql(
+    select_idempotency_records().sql(" FROM json_each(").text(keys).sql(
         ") AS named CROSS JOIN idempotency \
          ON idempotency.scope = named.value ->> 0 AND idempotency.request_id = named.value ->> 1",
     )
@@ -187,14 +188,30 @@ fn changes(updated: &[(i64, Order)]) -> Vec<Changed<'_>> {
     updated
         .iter()
         .map(|(loaded, order)| {
+            // Every field is named, so a field that is added does not compile
+            // until it is listed as one that changes or one that does not.
+            let Order {
+                order_id,
+                state: _,
+                version,
+                customer_id: _,
+                pickup_point_id: _,
+                storage_until: _,
+                accepted_at: _,
+                weight: _,
+                price: _,
+                surcharge: _,
+                currency: _,
+                packaging: _,
+            } = order;
             (
-                order.order_id.as_str(),
+                order_id.as_str(),
                 *loaded,
                 OrderRow::state_text(order.state_name()),
                 order.issued_at().map(Timestamp::micros),
                 order.returned_at().map(Timestamp::micros),
                 order.handed_to_courier_at().map(Timestamp::micros),
-                order.version,
+                *version,
             )
         })
         .collect()

@@ -21,8 +21,14 @@ fn keys_that_do_not_go_together_are_faults() {
     for (variables, wrong) in [
         (&[("_KAFKA_SASL", "plain")][..], "events.kafka_user: must be set"),
         (&[("_KAFKA_SASL", "plain"), ("_KAFKA_USER", "a")], "events.kafka_password: must be set"),
-        (&[("_KAFKA_PASSWORD", "hunter2")], "events.kafka_password: has no effect because events.kafka_sasl is none"),
-        (&[("_KAFKA_CA_FILE", "/a")], "events.kafka_ca_file: has no effect because events.kafka_tls is false"),
+        (
+            &[("_KAFKA_PASSWORD", "hunter2")],
+            "events.kafka_password: has no effect because events.kafka_sasl is none",
+        ),
+        (
+            &[("_KAFKA_CA_FILE", "/a")],
+            "events.kafka_ca_file: has no effect because events.kafka_tls is false",
+        ),
         (
             &[("_KAFKA_TLS", "true"), ("_KAFKA_CLIENT_CERT_FILE", "/a")],
             "events.kafka_client_key_file: must be set together with events.kafka_client_cert_file",

@@ -126,12 +126,12 @@ async fn what_is_no_event_is_told_apart_and_put_aside_whole() {
         Record { headers: BTreeMap::new(), ..with_value(Some(serde_json::to_vec(&lost).unwrap())) };
     let bare = Record { headers: BTreeMap::new(), ..written.clone() };
     let poison = [
-        (with_value(Some(b"\xff\x00 no JSON".to_vec())), "undecodable: it is no event in JSON"),
-        (with_value(Some(value[..value.len() / 2].to_vec())), "undecodable: it is no event in JSON"),
+        (with_value(Some(b"\xff\x00 no JSON".to_vec())), "undecodable: it is not an event in JSON"),
+        (with_value(Some(value[..value.len() / 2].to_vec())), "undecodable: it is not an event in JSON"),
         (with_value(None), "undecodable: it has no value"),
-        (with_value(Some(Vec::new())), "undecodable: it is no event in JSON"),
+        (with_value(Some(Vec::new())), "undecodable: it is not an event in JSON"),
         (with_header("content-type", b"text/plain"), "undecodable: its content-type"),
-        (with_header("content-type", b"application/protobuf"), "undecodable: it is no Protobuf message"),
+        (with_header("content-type", b"application/protobuf"), "undecodable: it is not a Protobuf message"),
         (with_header("ce_type", b"\xff"), "undecodable: its header ce_type is not text"),
         (with_header("ce_type", b"pvz.order.issued.v1"), "undecodable: its ce_type is"),
         (Record { key: Some(b"other".to_vec()), ..written.clone() }, "undecodable: its key is not"),

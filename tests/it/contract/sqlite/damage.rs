@@ -83,12 +83,9 @@ async fn names_table_column_and_key_of_what_it_cannot_read() {
     for (sql, expected) in [
         (
             "UPDATE orders SET state = 'LOST' WHERE order_id = '2'",
-            "orders \"2\": state is no state: \"LOST\"",
+            "orders \"2\": state has the unknown value \"LOST\"",
         ),
-        (
-            "UPDATE orders SET issued_at = 7 WHERE order_id = '2'",
-            "orders \"2\": state Stored does not go with",
-        ),
+        ("UPDATE orders SET issued_at = 7 WHERE order_id = '2'", "orders \"2\": state STORED contradicts"),
         ("UPDATE orders SET weight_grams = 0 WHERE order_id = '2'", "orders \"2\": weight_grams must be"),
         ("UPDATE orders SET version = 0 WHERE order_id = '2'", "orders \"2\": version must be"),
         (
@@ -139,14 +136,17 @@ const UNGUARDED: &str =
 async fn the_audit_finds_damaged_events() {
     for (sql, expected) in [
         ("UPDATE order_events SET body = x'ffff' WHERE order_id = '2'", "body cannot be decoded"),
-        ("UPDATE order_events SET body = x'' WHERE order_id = '2'", "body.state is no state: 0"),
-        ("UPDATE order_events SET type = 'LOST' WHERE order_id = '2'", "type is no type: \"LOST\""),
+        ("UPDATE order_events SET body = x'' WHERE order_id = '2'", "body.state has the unknown value 0"),
+        ("UPDATE order_events SET type = 'LOST' WHERE order_id = '2'", "type has the unknown value \"LOST\""),
         ("UPDATE order_events SET event_id = x'00' WHERE order_id = '2'", "event_id must be 16 bytes"),
-        ("UPDATE order_events SET actor_kind = 'ghost' WHERE order_id = '2'", "actor_kind is no kind"),
+        (
+            "UPDATE order_events SET actor_kind = 'ghost' WHERE order_id = '2'",
+            "actor_kind has the unknown value",
+        ),
         (
             "UPDATE order_events SET body = (SELECT body FROM order_events WHERE order_id = '1') \
              WHERE order_id = '2'",
-            "body.order_id is not the order_id beside it",
+            "body.order_id differs from the column order_id",
         ),
     ] {
         let (_folder, store) = damaged(&format!("{UNGUARDED}{sql}")).await;
