@@ -1,5 +1,5 @@
 //! The tables as the store reads and writes them. The columns come from the
-//! lists in `rows/`.
+//! lists in `adapters/rows/`.
 //!
 //! Rows are inserted OR FAIL: a fault undoes the whole batch anyway, and SQLite
 //! then need not copy every page that the statement changes in order to undo

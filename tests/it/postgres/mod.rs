@@ -19,6 +19,7 @@ mod replicas;
 mod schema;
 mod standby;
 mod tls;
+mod views;
 
 use std::sync::Arc;
 
