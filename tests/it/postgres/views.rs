@@ -127,7 +127,10 @@ async fn the_views_show_what_the_api_answers() {
         assert_eq!(row.get::<_, i64>("sequence"), event.sequence);
         assert_eq!(v1::EventType::from_str_name(&format!("EVENT_TYPE_{kind}")).unwrap() as i32, event.r#type);
         let state: String = row.get("state");
-        assert_eq!(v1::OrderState::from_str_name(&format!("ORDER_STATE_{state}")).unwrap() as i32, after.state);
+        assert_eq!(
+            v1::OrderState::from_str_name(&format!("ORDER_STATE_{state}")).unwrap() as i32,
+            after.state
+        );
         assert_eq!(message(row.get("occurred_at")), event.occurred_at);
         let actor = v1::Actor { kind: row.get("actor_kind"), id: row.get("actor_id") };
         assert_eq!(Some(actor), event.actor);
