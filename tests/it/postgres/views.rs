@@ -1,11 +1,11 @@
 //! The views for reading with SQL: what they show is what the API answers, and
 //! a role that may read nothing else can read them.
 
-use std::time::SystemTime;
-
+use pvz::adapters::postgres::PostgresStore;
 use pvz::adapters::proto_mapping;
+use pvz::adapters::system::SystemClock;
 use pvz::domain::{Accept, BatchMode, Grams, Money, Timestamp};
-use pvz::ports::{EventLog as _, OrderStore as _, Position};
+use pvz::ports::{Clock as _, EventLog as _, OrderStore as _, Position};
 use pvz::proto::v1;
 use tokio_postgres::{Client, Row};
 
@@ -62,10 +62,8 @@ async fn orders(shell: &Client) -> Vec<Row> {
     shell.query(&query, &[]).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_views_show_what_the_api_answers() {
-    let (store, database) = store().await;
-    let last = Timestamp::from_micros(253_402_300_799_999_999).unwrap();
+/// Writes an order in each state, and two with extreme values.
+async fn write_orders(store: &PostgresStore) {
     let bare = Accept { weight: None, price: Money::ZERO, packaging: Vec::new(), ..parcel("bare") };
     let dear = Accept {
         weight: Grams::new(29_999).ok(),
@@ -75,25 +73,31 @@ async fn the_views_show_what_the_api_answers() {
     };
     let mut asks = vec![accept(bare), accept(dear)];
     asks.extend(IDS[2..].iter().map(|id| accept(parcel(id))));
-    for outcome in run(&*store, &asks).await.unwrap() {
+    for outcome in run(store, &asks).await.unwrap() {
         outcome.answer.unwrap();
     }
     let asks = [issue(&["issued", "returned", "gone"], BatchMode::Atomic)];
-    run_later(&*store, &asks, 1).await.unwrap().remove(0).answer.unwrap();
+    run_later(store, &asks, 1).await.unwrap().remove(0).answer.unwrap();
     for (ask, later) in [
         (bring_back("returned", "c1", None), 1_000_002),
         (bring_back("gone", "c1", None), 3),
         (to_courier(&["gone"], None, BatchMode::Atomic), DAY),
     ] {
-        run_later(&*store, &[ask], later).await.unwrap().remove(0).answer.unwrap();
+        run_later(store, &[ask], later).await.unwrap().remove(0).answer.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_orders_view_shows_what_the_api_answers() {
+    let (store, database) = store().await;
+    write_orders(&store).await;
+    let last = Timestamp::from_micros(253_402_300_799_999_999).unwrap();
     let shell = database.shell().await;
     // An instant that floating point cannot hold.
     let late = format!("UPDATE orders SET storage_until = {} WHERE order_id = 'dear'", last.micros());
     shell.batch_execute(&late).await.unwrap();
 
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let now = Timestamp::from_micros(i64::try_from(now.as_micros()).unwrap()).unwrap();
+    let now = SystemClock.now();
     let rows = orders(&shell).await;
     assert_eq!(rows.len(), IDS.len());
     for row in &rows {
@@ -108,7 +112,13 @@ async fn the_views_show_what_the_api_answers() {
     let bare = rows.iter().find(|row| row.get::<_, &str>("order_id") == "bare").unwrap();
     assert_eq!(bare.get::<_, Option<String>>("weight_kg"), None);
     assert_eq!(bare.get::<_, Vec<String>>("packaging"), [""; 0]);
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_events_view_shows_what_the_feed_answers() {
+    let (store, database) = store().await;
+    write_orders(&store).await;
+    let shell = database.shell().await;
     let query = format!(
         "SELECT position, event_id::text, order_id, sequence, type, state, {}, actor_kind, actor_id, request_id,
              customer_id, pickup_point_id
