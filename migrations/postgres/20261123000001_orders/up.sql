@@ -1,15 +1,13 @@
--- Needs PostgreSQL 14. Instants are microseconds since 1970-01-01T00:00:00Z,
--- amounts minor units. Keys are compared byte by byte: COLLATE "C", which also
--- costs 15 % less of a batch of accepts than a collation of a language.
+-- Requires PostgreSQL 14. Instants are microseconds since 1970-01-01T00:00:00Z,
+-- amounts minor units. Keys are compared byte by byte (COLLATE "C"), which is
+-- also cheaper than the collation of a language.
 
--- What a value may be is said by its type, and not by a check of the table: the
--- checks of types are prepared once a session, those of tables by every
--- statement, which was a tenth of a batch of accepts. The log has plain types
--- and checks, since it is read by others too (docs/cdc.md).
+-- Values are checked by their type and not by the table: the checks of types
+-- are prepared once per session, those of tables by every statement. The log
+-- has plain types and checks because other programs read it (docs/cdc.md).
 
--- Length and first character; to look at every character costs more, and
--- readers parse the keys anyway. No regular expressions: they were 3 % of a
--- batch.
+-- Checks length and first character only: readers parse the keys anyway. No
+-- regular expressions: they are slower.
 CREATE DOMAIN key_text AS text COLLATE "C" CHECK (
     length(VALUE) BETWEEN 1 AND 64
     AND (ascii(VALUE) BETWEEN 48 AND 57 OR ascii(VALUE) BETWEEN 65 AND 90 OR ascii(VALUE) BETWEEN 97 AND 122)
@@ -43,8 +41,8 @@ CREATE TABLE orders (
     packaging            text COLLATE "C" NOT NULL,
     version              order_version NOT NULL,
 
-    -- A state implies which instants there are, and each is not before the last.
-    -- What is short here is short for every statement that writes.
+    -- A state implies which instants are set, and none is before the previous
+    -- one. Kept short because every write evaluates it.
     CONSTRAINT orders_state CHECK (
         state = CASE
             WHEN handed_to_courier_at IS NOT NULL THEN 'HANDED_TO_COURIER'
@@ -59,44 +57,43 @@ CREATE TABLE orders (
                 AND handed_to_courier_at >= coalesce(returned_at, accepted_at))
     )
 ) WITH (
-    -- Most orders change once or twice: dead rows are taken away when they are
-    -- 2 % of the table, not 20 %, or millions would wait for it.
+    -- Most orders change once or twice. Vacuum at 2 % of dead rows instead of
+    -- 20 %, which would be millions.
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_analyze_scale_factor = 0.02
 );
 
--- The lists, newest first, which read these backwards: what is accepted now
--- goes to the end of an index or of its part, and an index that grows at its end
--- has full pages. With DESC they were split in the middle, and a batch of
--- accepts cost an eighth more. No key here ever changes, and none is there twice
--- but in dead versions, which PostgreSQL looks for in any case: so a full page is
--- split at once, and not searched for equal keys first (3 % of a batch).
+-- For the lists, newest first, which read these indexes backwards. New orders
+-- go to the end of an ascending index, or of one customer's or pickup point's
+-- part of it, so its pages stay full. A descending index would split them in
+-- the middle. Keys are unique apart from dead row versions, so deduplication
+-- would find nothing.
 CREATE INDEX orders_by_customer ON orders (customer_id, accepted_at, order_id) WITH (deduplicate_items = off);
 CREATE INDEX orders_by_point ON orders (pickup_point_id, accepted_at, order_id) WITH (deduplicate_items = off);
 CREATE INDEX orders_by_acceptance ON orders (accepted_at, order_id) WITH (deduplicate_items = off);
--- What is at the point now, so that the lists of stored, expired and returned
--- orders do not walk through years of history. The price: an index whose
--- predicate names the state makes every change of it a new entry in each index
--- (no heap-only update), 4.2 in the place of 2.2 ms for 200 orders issued. Once
--- one such index is there, others cost next to nothing more.
+-- The orders that are at the pickup point now, so that the lists of stored,
+-- expired and returned orders do not scan years of history. The cost: with the
+-- state in a predicate, every change of state adds an entry to each index (no
+-- heap-only update). Further such indexes add almost nothing to that.
 CREATE INDEX orders_stored ON orders (pickup_point_id, storage_until, order_id)
     WITH (deduplicate_items = off) WHERE state = 'STORED';
 CREATE INDEX orders_returned_by_point ON orders (pickup_point_id, returned_at, order_id)
     WITH (deduplicate_items = off) WHERE state = 'RETURNED';
--- Of all points: RETURNED in other words (orders_state). In the same words a list
--- of all points could be read from the index by point too, and sorted, and
--- while the statistics know of few returned orders that looks as cheap: it took
--- 1.9 ms in the place of 0.1 with 3,000 of them among ten million.
+-- Returned orders of all pickup points. The predicate is equivalent to
+-- state = 'RETURNED' (orders_state) but written differently on purpose:
+-- otherwise the planner may read a list of all pickup points from the index by
+-- pickup point and sort it, which looks as cheap while the statistics show few
+-- returned orders.
 CREATE INDEX orders_returned ON orders (returned_at, order_id) WITH (deduplicate_items = off)
     WHERE returned_at IS NOT NULL AND handed_to_courier_at IS NULL;
 
--- The history, the audit trail and the outbox. Positions must be given one by
--- one: the low-water mark of the feed knows of no positions kept in reserve.
+-- The history, the audit trail and the outbox. The sequence must not cache
+-- positions: the low-water mark of the feed does not account for them.
 CREATE SEQUENCE order_events_position_seq CACHE 1;
 
--- Partitioned by position, so that the feed reads one partition, and old ones
--- can be detached. There is no foreign key to orders: it would look up and lock
--- a row for each event, and the batch that writes the event has both already.
+-- Partitioned by position, so that the feed reads one partition and old ones
+-- can be detached. No foreign key to orders: it would look up and lock a row
+-- for each event, and the batch that writes the event has done so already.
 CREATE TABLE order_events (
     position    bigint NOT NULL DEFAULT nextval('order_events_position_seq'),
     event_id    uuid   NOT NULL,
@@ -123,15 +120,16 @@ CREATE TABLE order_events (
 
 ALTER SEQUENCE order_events_position_seq OWNED BY order_events.position;
 
--- The history of an order. Not unique, because an index over partitions can
--- only be so together with the position: the lock on the order's row and its
--- version guard the sequence, and `pvz verify` checks it.
+-- The history of an order. Not unique: a unique index of a partitioned table
+-- must contain the position. The lock on the order's row and its version guard
+-- the sequence, and `pvz verify` checks it.
 CREATE INDEX order_events_by_order ON order_events (order_id, sequence) WITH (deduplicate_items = off);
 
--- Who inserts events holds a lock whose number is the last position given
--- before. The feed reads up to the lowest such number: what is at or below it
--- is visible, or never will be. Taken for everybody who inserts through
--- order_events, also by hand; insert into no partition directly.
+-- A transaction that inserts events holds an advisory lock whose number is the
+-- last position given before. The feed reads up to the lowest such number:
+-- events at or below it are visible or never will be. Every insert through
+-- order_events takes the lock, manual ones too. Never insert into a partition
+-- directly.
 CREATE FUNCTION order_events_low_water() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(
@@ -155,9 +153,9 @@ CREATE TRIGGER order_events_are_kept BEFORE UPDATE OR DELETE ON order_events
 CREATE TRIGGER order_events_are_not_truncated BEFORE TRUNCATE ON order_events
     FOR EACH STATEMENT EXECUTE FUNCTION order_events_are_kept();
 
--- Makes the partition of the last position and as many after it as asked, of
--- ten million positions each, and says how many it made. A partition is
--- attached, not made in its place: that stops no reader and no writer.
+-- Creates the partition of the last position and the given number after it, of
+-- ten million positions each, and returns how many are new. A partition is
+-- created as a table and then attached, which blocks no reader and no writer.
 CREATE FUNCTION order_events_make_room(ahead bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     size    CONSTANT bigint := 10000000;
@@ -182,13 +180,13 @@ $$;
 
 SELECT order_events_make_room(2);
 
--- What makes repeated commands harmless. One table, unique by key: a partition
--- by time could not be.
+-- Idempotency records. Not partitioned by time: a partitioned table could not be
+-- unique by key.
 CREATE TABLE idempotency (
     scope      text COLLATE "C" NOT NULL,
     request_id request_key  NOT NULL,
     method     method_name  NOT NULL,
-    -- 16 bytes for each field that counts, in message order.
+    -- 16 bytes for each request field of the first release, in message order.
     hashes     field_hashes NOT NULL,
     -- A pvz.storage.v1.StoredAnswer.
     answer     bytea        NOT NULL,
@@ -199,8 +197,8 @@ CREATE TABLE idempotency (
 
 CREATE INDEX idempotency_by_age ON idempotency (created_at);
 
--- The guard of a batch calls it when another batch was first. This error, and
--- not the classic division by zero, because drivers tell it from others.
+-- Called by the guard of a batch when another batch committed first. Drivers
+-- can tell this error from others, unlike the usual division by zero.
 CREATE FUNCTION lost_race() RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'another batch was first' USING ERRCODE = 'serialization_failure';
@@ -212,6 +210,6 @@ CREATE TABLE store_settings (
     value bytea NOT NULL
 );
 
--- It authenticates page tokens: 244 random bits.
+-- Authenticates page tokens: 244 random bits.
 INSERT INTO store_settings (name, value)
 VALUES ('secret', sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));

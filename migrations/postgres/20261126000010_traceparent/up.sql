@@ -1,7 +1,7 @@
--- The trace that the command belonged to, if its caller named one. Nothing is
--- rewritten, and nothing scanned: the column is nullable, and the constraint is
--- not validated, because no row can break it yet. For both the table is locked
--- for a moment, so this gives way rather than queue before those who serve.
+-- The trace of the command, if its caller sent one. Nothing is rewritten or
+-- scanned: the column is nullable, and the constraint is not validated because
+-- no row can violate it yet. Both lock the table for a moment, so the step gives
+-- up rather than queue in front of the running service.
 SET LOCAL lock_timeout = '5s';
 ALTER TABLE order_events ADD COLUMN traceparent text COLLATE "C";
 ALTER TABLE order_events

@@ -1,13 +1,12 @@
--- What `pvz consume` has read: how far, which events, what they add up to.
--- The tables may stand beside those of the orders, or in a database of their
--- own.
+-- The inbox of `pvz consume`: positions, events and statistics. The tables may be
+-- in the database of the orders or in one of their own.
 
--- The partitions of a source, and who reads them now. A lease that is over is
--- anybody's; whoever takes one raises the fence.
+-- The partitions of a source and their leases. Any consumer may take an expired
+-- lease; taking one raises the fence.
 CREATE TABLE inbox_partitions (
     source     text   COLLATE "C" NOT NULL CHECK (length(source) >= 1),
     partition integer NOT NULL CHECK (partition >= 0),
-    -- The offset to go on from; none: never read.
+    -- The next offset to read; NULL if nothing was read.
     position   bigint,
     consumer   text   COLLATE "C",
     fence      bigint NOT NULL CHECK (fence >= 0),
@@ -15,7 +14,7 @@ CREATE TABLE inbox_partitions (
     PRIMARY KEY (source, partition)
 );
 
--- Who takes part, so that everybody knows how large a fair share is.
+-- The running consumers, from which each computes its fair share.
 CREATE TABLE inbox_consumers (
     source     text   COLLATE "C" NOT NULL,
     consumer   text   COLLATE "C" NOT NULL,
@@ -23,7 +22,7 @@ CREATE TABLE inbox_consumers (
     PRIMARY KEY (source, consumer)
 );
 
--- Every event once.
+-- Each event once.
 CREATE TABLE inbox_events (
     event_id    uuid NOT NULL,
     order_id    text   COLLATE "C" NOT NULL,
@@ -38,8 +37,8 @@ CREATE TABLE inbox_events (
     PRIMARY KEY (order_id, sequence)
 );
 
--- How many events of an order were read, and the highest sequence of them: a
--- gap is where they differ.
+-- How many events of an order were read, and their highest sequence. The order
+-- has a gap where the two differ.
 CREATE TABLE inbox_orders (
     order_id text   COLLATE "C" NOT NULL PRIMARY KEY,
     seen     bigint NOT NULL CHECK (seen >= 1),
@@ -48,7 +47,7 @@ CREATE TABLE inbox_orders (
 
 CREATE INDEX inbox_orders_with_gaps ON inbox_orders (order_id) WHERE seen < highest;
 
--- By point, day (since 1970-01-01, UTC) and currency; sums in minor units.
+-- By pickup point, day (since 1970-01-01, UTC) and currency; sums in minor units.
 CREATE TABLE inbox_statistics (
     pickup_point_id   text   COLLATE "C" NOT NULL,
     day               integer NOT NULL,
@@ -64,8 +63,8 @@ CREATE TABLE inbox_statistics (
     PRIMARY KEY (pickup_point_id, day, currency)
 );
 
--- Events of a type or version that this release does not know, as they came,
--- for a release that does.
+-- Events of a type or version that this release does not know, unchanged, for a
+-- release that does.
 CREATE TABLE inbox_unknown (
     source    text   COLLATE "C" NOT NULL,
     partition integer NOT NULL,
@@ -73,7 +72,7 @@ CREATE TABLE inbox_unknown (
     cause     text   COLLATE "C" NOT NULL,
     key       bytea,
     value     bytea,
-    -- A JSON object of base64 texts.
+    -- A JSON object of base64 strings.
     headers   text   COLLATE "C" NOT NULL,
     PRIMARY KEY (source, partition, "offset")
 );

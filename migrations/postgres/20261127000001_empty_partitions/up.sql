@@ -1,10 +1,10 @@
--- Drops a partition of the log that is empty and will stay so, and says how
--- many that were: its positions are at or below a mark at or below which no
--- event will ever appear. Partitions are empty when their positions were
--- skipped, as after a restore, or when their events were archived.
+-- Drops one empty partition of the log, and returns how many it dropped. The
+-- positions of the partition are at or below the given mark, where no event will
+-- appear any more, so it stays empty. Partitions are empty when their positions
+-- were skipped, as after a restore, or when their events were archived.
 --
--- To drop one locks the whole log for a moment. Whoever waits for that lock
--- holds up all who come later, so nobody waits long: there is a next time.
+-- Dropping one locks the whole log for a moment, and a waiting lock request
+-- blocks all later ones. So the wait is short, and maintenance tries again.
 CREATE FUNCTION order_events_drop_empty(mark bigint) RETURNS bigint LANGUAGE plpgsql
 SET lock_timeout = '50ms' AS $$
 DECLARE

@@ -17,8 +17,8 @@ CREATE TABLE orders (
     packaging            TEXT    NOT NULL,
     version              INTEGER NOT NULL,
 
-    -- Length and first character; to look at every character costs a fifth of
-    -- an insert, and readers parse the keys anyway.
+    -- Length and first character only: checking every character is slow, and
+    -- readers parse the keys anyway.
     CONSTRAINT orders_keys CHECK (
         length(order_id) BETWEEN 1 AND 64 AND order_id GLOB '[A-Za-z0-9]*'
         AND length(customer_id) BETWEEN 1 AND 64 AND customer_id GLOB '[A-Za-z0-9]*'
@@ -39,7 +39,7 @@ CREATE TABLE orders (
         AND (handed_to_courier_at IS NULL
              OR handed_to_courier_at BETWEEN coalesce(returned_at, accepted_at) AND 253402300799999999)
     ),
-    -- A state implies which instants there are.
+    -- A state implies which instants are set.
     CONSTRAINT orders_state CHECK (
         CASE state
             WHEN 'STORED' THEN issued_at IS NULL AND returned_at IS NULL AND handed_to_courier_at IS NULL
@@ -54,8 +54,8 @@ CREATE TABLE orders (
     CONSTRAINT orders_version CHECK (version >= 1)
 ) STRICT, WITHOUT ROWID;
 
--- The lists, newest first. The indexes ascend and are read backwards: new rows
--- then go to the right-hand edge, which SQLite fills without splitting pages.
+-- For the lists, newest first. The indexes ascend and are read backwards: new
+-- rows go to the end, which SQLite fills without splitting pages.
 CREATE INDEX orders_by_customer ON orders (customer_id, accepted_at, order_id);
 CREATE INDEX orders_by_point ON orders (pickup_point_id, accepted_at, order_id);
 CREATE INDEX orders_by_acceptance ON orders (accepted_at, order_id);
@@ -63,8 +63,8 @@ CREATE INDEX orders_returned ON orders (returned_at, order_id) WHERE state = 'RE
 CREATE INDEX orders_returned_by_point ON orders (pickup_point_id, returned_at, order_id) WHERE state = 'RETURNED';
 CREATE INDEX orders_by_deadline ON orders (storage_until) WHERE state = 'STORED';
 
--- The history, the audit trail and the outbox. AUTOINCREMENT: a position is
--- never given twice, even if the last rows were archived.
+-- The history, the audit trail and the outbox. AUTOINCREMENT: no position is
+-- given twice, even if the last rows were archived.
 CREATE TABLE order_events (
     position    INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     event_id    BLOB    NOT NULL UNIQUE CHECK (length(event_id) = 16),
@@ -91,13 +91,13 @@ BEGIN
     SELECT raise(ABORT, 'events are never deleted');
 END;
 
--- What makes repeated commands harmless.
+-- Idempotency records.
 CREATE TABLE idempotency (
     scope      TEXT    NOT NULL,
     request_id TEXT    NOT NULL CHECK (length(request_id) BETWEEN 1 AND 128),
     method     TEXT    NOT NULL
         CHECK (method IN ('AcceptOrder', 'ImportOrders', 'IssueOrders', 'AcceptReturn', 'ReturnToCourier')),
-    -- 16 bytes for each field that counts, in message order.
+    -- 16 bytes for each request field of the first release, in message order.
     hashes     BLOB    NOT NULL CHECK (length(hashes) % 16 = 0),
     -- A pvz.storage.v1.StoredAnswer.
     answer     BLOB    NOT NULL,

@@ -1,5 +1,5 @@
--- How far the log was published to each sink. Whoever leads raises the fence,
--- and only who has the last one moves the cursor.
+-- How far the log was published to each sink. A new leader raises the fence, and
+-- only the leader with the last fence moves the cursor.
 CREATE TABLE outbox_cursors (
     sink     TEXT    NOT NULL PRIMARY KEY CHECK (length(sink) >= 1),
     fence    INTEGER NOT NULL CHECK (fence >= 1),
@@ -13,8 +13,8 @@ BEGIN
     SELECT raise(ABORT, 'cursors and fences never move back');
 END;
 
--- The first event of an order that a sink refused for its own sake; the later
--- ones of the order are held back with it.
+-- The first event of an order that a sink refused because of its content. Later
+-- events of the order are held back.
 CREATE TABLE dead_letters (
     sink      TEXT    NOT NULL,
     order_id  TEXT    NOT NULL,

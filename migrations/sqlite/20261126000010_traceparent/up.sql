@@ -1,2 +1,2 @@
--- The trace that the command belonged to, if its caller named one.
+-- The trace of the command, if its caller sent one.
 ALTER TABLE order_events ADD COLUMN traceparent TEXT CHECK (length(traceparent) = 55);

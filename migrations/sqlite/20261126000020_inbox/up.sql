@@ -1,11 +1,11 @@
--- What `pvz consume` has read: how far, which events, what they add up to.
+-- The inbox of `pvz consume`: positions, events and statistics.
 
--- The partitions of a source, and who reads them now. A lease that is over is
--- anybody's; whoever takes one raises the fence.
+-- The partitions of a source and their leases. Any consumer may take an expired
+-- lease; taking one raises the fence.
 CREATE TABLE inbox_partitions (
     source     TEXT    NOT NULL CHECK (length(source) >= 1),
     partition  INTEGER NOT NULL CHECK (partition >= 0),
-    -- The offset to go on from; none: never read.
+    -- The next offset to read; NULL if nothing was read.
     position   INTEGER,
     consumer   TEXT,
     fence      INTEGER NOT NULL CHECK (fence >= 0),
@@ -13,7 +13,7 @@ CREATE TABLE inbox_partitions (
     PRIMARY KEY (source, partition)
 ) STRICT, WITHOUT ROWID;
 
--- Who takes part, so that everybody knows how large a fair share is.
+-- The running consumers, from which each computes its fair share.
 CREATE TABLE inbox_consumers (
     source     TEXT    NOT NULL,
     consumer   TEXT    NOT NULL,
@@ -21,7 +21,7 @@ CREATE TABLE inbox_consumers (
     PRIMARY KEY (source, consumer)
 ) STRICT, WITHOUT ROWID;
 
--- Every event once.
+-- Each event once.
 CREATE TABLE inbox_events (
     event_id    BLOB    NOT NULL,
     order_id    TEXT    NOT NULL,
@@ -36,8 +36,8 @@ CREATE TABLE inbox_events (
     UNIQUE (order_id, sequence)
 ) STRICT;
 
--- How many events of an order were read, and the highest sequence of them: a
--- gap is where they differ.
+-- How many events of an order were read, and their highest sequence. The order
+-- has a gap where the two differ.
 CREATE TABLE inbox_orders (
     order_id TEXT    NOT NULL PRIMARY KEY,
     seen     INTEGER NOT NULL CHECK (seen >= 1),
@@ -46,7 +46,7 @@ CREATE TABLE inbox_orders (
 
 CREATE INDEX inbox_orders_with_gaps ON inbox_orders (order_id) WHERE seen < highest;
 
--- By point, day (since 1970-01-01, UTC) and currency; sums in minor units.
+-- By pickup point, day (since 1970-01-01, UTC) and currency; sums in minor units.
 CREATE TABLE inbox_statistics (
     pickup_point_id   TEXT    NOT NULL,
     day               INTEGER NOT NULL,
@@ -62,8 +62,8 @@ CREATE TABLE inbox_statistics (
     PRIMARY KEY (pickup_point_id, day, currency)
 ) STRICT, WITHOUT ROWID;
 
--- Events of a type or version that this release does not know, as they came,
--- for a release that does.
+-- Events of a type or version that this release does not know, unchanged, for a
+-- release that does.
 CREATE TABLE inbox_unknown (
     source    TEXT    NOT NULL,
     partition INTEGER NOT NULL,
@@ -71,7 +71,7 @@ CREATE TABLE inbox_unknown (
     cause     TEXT    NOT NULL,
     key       BLOB,
     value     BLOB,
-    -- A JSON object of base64 texts.
+    -- A JSON object of base64 strings.
     headers   TEXT    NOT NULL,
     PRIMARY KEY (source, partition, "offset")
 ) STRICT, WITHOUT ROWID;
