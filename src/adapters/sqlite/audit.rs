@@ -1,4 +1,4 @@
-//! The audit: rows and events as they are, damage included.
+//! The audit: reads rows and events as stored, including damaged ones.
 
 use diesel::sql_types::Text;
 use diesel::{RunQueryDsl as _, SqliteConnection};
@@ -11,7 +11,7 @@ use crate::adapters::rows::{EventRow, Fault, OrderRow};
 use crate::domain::{Event, Order, OrderId};
 use crate::ports::AuditedOrder;
 
-/// A page, as of one instant.
+/// Reads a page in one snapshot.
 pub(super) fn page(
     connection: &mut SqliteConnection,
     after: Option<&OrderId>,
@@ -23,9 +23,10 @@ pub(super) fn page(
     })
 }
 
-/// Ids of orders and of events, ascending; either alone is a finding.
+/// Selects the ids of orders and of events, ascending: an order without events
+/// is a finding, and so are events without an order.
 pub(super) fn ids(after: Option<&OrderId>, limit: usize) -> Sql<Text> {
-    // No id is empty, so every id is after the empty text.
+    // No id is empty, so every id is greater than the empty string.
     let after = after.map(OrderId::as_str).unwrap_or_default();
     Sql::new("SELECT order_id FROM orders WHERE order_id > ")
         .text(after)
@@ -35,8 +36,8 @@ pub(super) fn ids(after: Option<&OrderId>, limit: usize) -> Sql<Text> {
         .limit(limit)
 }
 
-/// One order at a time, so that a value which cannot even be read spoils no
-/// other.
+/// Reads one order at a time, so that a value that cannot be read affects no
+/// other order.
 fn audited(connection: &mut SqliteConnection, order_id: &str) -> Result<AuditedOrder, Failure> {
     let order_id = OrderId::parse(order_id).map_err(|why| {
         Failure::Inconsistent(format!("orders or order_events {order_id:?}: order_id {why}"))
@@ -72,7 +73,7 @@ fn events(
     Ok(rows.and_then(|rows| rows.into_iter().map(event).collect()))
 }
 
-/// Tells a value that cannot be read, which is a finding, from a failure.
+/// Separates an unreadable value, which is a finding, from a failure.
 fn readable<T>(loaded: diesel::QueryResult<T>, table: &str) -> Result<Result<T, String>, Failure> {
     match loaded {
         Ok(rows) => Ok(Ok(rows)),

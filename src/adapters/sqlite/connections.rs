@@ -1,4 +1,4 @@
-//! A bounded set of connections, each used by one operation at a time, on a
+//! A bounded pool of connections. Each is used by one operation at a time, on a
 //! thread that may block.
 
 use std::num::NonZeroUsize;
@@ -14,16 +14,16 @@ use super::error::Failure;
 use crate::adapters::lock_file::LockFile;
 use crate::ports::{ErrorKind, PortError};
 
-/// How a connection is made.
+/// How to open a connection.
 #[derive(Debug, Clone)]
-pub(super) struct Recipe {
+pub(super) struct ConnectOptions {
     /// The file, as a SQLite URI.
     pub(super) uri: String,
-    /// The pragmas that set it up, in order.
+    /// The pragmas to run on a new connection, in order.
     pub(super) pragmas: Vec<String>,
 }
 
-impl Recipe {
+impl ConnectOptions {
     pub(super) fn connect(&self) -> Result<SqliteConnection, PortError> {
         let unavailable = |error: Box<dyn std::error::Error + Send + Sync>| {
             PortError::unavailable(format!("cannot open the SQLite file {}", self.uri), error)
@@ -36,41 +36,40 @@ impl Recipe {
     }
 }
 
-/// A bounded set of connections. One that met an error of the technology is
-/// closed, and another opened when it is needed: whatever state it was in is
-/// gone with it.
+/// A bounded pool of connections. A connection on which SQLite failed is closed,
+/// and with it whatever state it was in; another is opened when needed.
 pub(super) struct Connections {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     idle: Mutex<Vec<SqliteConnection>>,
-    recipe: Recipe,
-    /// The store's lock is held until the last connection is gone.
+    options: ConnectOptions,
+    /// The store's lock, held until the last connection is closed.
     _lock: Option<Arc<LockFile>>,
 }
 
 impl Connections {
-    pub(super) fn new(recipe: Recipe, places: NonZeroUsize, lock: Option<Arc<LockFile>>) -> Arc<Self> {
-        let places = Arc::new(Semaphore::new(places.get().min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { places, idle: Mutex::default(), recipe, _lock: lock })
+    pub(super) fn new(options: ConnectOptions, size: NonZeroUsize, lock: Option<Arc<LockFile>>) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(size.get().min(Semaphore::MAX_PERMITS)));
+        Arc::new(Self { permits, idle: Mutex::default(), options, _lock: lock })
     }
 
-    /// Runs an operation. Operations beyond the number of connections wait
-    /// their turn here, first come first served, and hold no thread meanwhile.
-    /// One that has begun runs to its end, also when the caller goes away.
+    /// Runs an operation on a connection. Operations beyond the size of the pool
+    /// wait in order of arrival and hold no thread while they wait. A started
+    /// operation runs to its end even if the caller is dropped.
     pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         operation: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, PortError> {
         let closed = |error| PortError::unavailable("the SQLite connections are closed", error);
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|e| closed(Box::new(e)))?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|e| closed(Box::new(e)))?;
         let this = Arc::clone(self);
         let running = spawn_blocking(move || {
             let mut connection = this.take()?;
-            // A panic drops the connection, and with it its transaction.
+            // A panic drops the connection and its transaction.
             let result = operation(&mut connection).map_err(PortError::from);
-            if !failed(&result) {
+            if !is_unavailable(&result) {
                 this.add(connection);
             }
-            drop(place);
+            drop(permit);
             result
         });
         match running.await {
@@ -80,14 +79,14 @@ impl Connections {
         }
     }
 
-    /// Puts a connection made elsewhere at the disposal of operations.
+    /// Adds an idle connection to the pool.
     pub(super) fn add(&self, connection: SqliteConnection) {
         self.idle().push(connection);
     }
 
     fn take(&self) -> Result<SqliteConnection, PortError> {
         let idle = self.idle().pop();
-        idle.map_or_else(|| self.recipe.connect(), Ok)
+        idle.map_or_else(|| self.options.connect(), Ok)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<SqliteConnection>> {
@@ -97,11 +96,11 @@ impl Connections {
 
 impl std::fmt::Debug for Connections {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Connections").field("uri", &self.recipe.uri).finish_non_exhaustive()
+        formatter.debug_struct("Connections").field("uri", &self.options.uri).finish_non_exhaustive()
     }
 }
 
-/// Whether the technology failed, not only the data.
-fn failed<T>(result: &Result<T, PortError>) -> bool {
+/// Returns true if SQLite failed, as opposed to the data.
+fn is_unavailable<T>(result: &Result<T, PortError>) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable)
 }

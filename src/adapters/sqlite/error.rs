@@ -1,32 +1,32 @@
-//! The driver's errors as errors of the ports.
+//! Converts errors of the driver to errors of the ports.
 
 use diesel::result::{DatabaseErrorKind, Error};
 
 use crate::adapters::rows::Fault;
 use crate::ports::PortError;
 
-/// Why a statement, or what was made of its rows, failed.
+/// Why a statement failed, or the conversion of its rows.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// SQLite, or the driver.
+    /// An error of SQLite or of the driver.
     Driver(Error),
-    /// What is stored, or was to be stored, breaks an invariant.
+    /// A stored value, or one to be stored, breaks an invariant.
     Inconsistent(String),
 }
 
 impl Failure {
-    /// A row that is not what the domain says it is.
+    /// Returns the failure of a row that breaks an invariant of the domain.
     pub(super) fn row(table: &str, key: &str, fault: &Fault) -> Self {
         Self::Inconsistent(describe(table, key, fault))
     }
 
-    /// A row with that key was there.
-    pub(super) fn is_taken(&self) -> bool {
+    /// Returns true if a row with the same key exists.
+    pub(super) fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Driver(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
     }
 
-    /// A load from that table. Of a text that is not UTF-8, or a missing value,
-    /// the driver names the column only.
+    /// Converts the errors of a query of that table. For text that is not UTF-8,
+    /// or a missing value, the driver names only the column.
     pub(super) fn load(table: &'static str) -> impl Fn(Error) -> Self {
         move |error| match error {
             Error::DeserializationError(cause) => Self::Inconsistent(format!("{table}: {cause}")),
@@ -35,7 +35,7 @@ impl Failure {
     }
 }
 
-/// Names table, key and column.
+/// Returns a sentence that names table, key and column.
 pub(super) fn describe(table: &str, key: &str, fault: &Fault) -> String {
     format!("{table} {key:?}: {fault}")
 }
@@ -55,8 +55,8 @@ impl From<Failure> for PortError {
     }
 }
 
-/// The message of `SQLITE_CORRUPT` and of `SQLITE_NOTADB`: the driver has no
-/// kind for them, and waiting does not help.
+/// The messages of `SQLITE_CORRUPT` and `SQLITE_NOTADB`, for which the driver has
+/// no error kind. Retrying does not help.
 const DAMAGED: [&str; 2] = ["database disk image is malformed", "file is not a database"];
 
 fn from_driver(error: Error) -> PortError {
@@ -73,7 +73,7 @@ fn from_driver(error: Error) -> PortError {
         Error::DeserializationError(cause) => {
             PortError::inconsistent(format!("a stored value cannot be read: {cause}"))
         }
-        // Full, read-only, busy, input and output.
-        other => PortError::unavailable("SQLite could not do it", other),
+        // Disk full, read-only, busy, I/O error.
+        other => PortError::unavailable("a SQLite operation failed", other),
     }
 }

@@ -1,8 +1,8 @@
-//! Orders in a SQLite file, embedded in the process.
+//! The store in a SQLite file, embedded in the process.
 //!
-//! One connection writes, a batch per transaction; a few others read, each a
-//! snapshot. A lock file keeps a second server away: with one writer no race
-//! can be lost, and positions become visible in their order.
+//! One connection writes, one batch per transaction; a few others read
+//! snapshots. A lock file keeps a second server away: with one writer there are
+//! no races, and positions become visible in order.
 
 mod audit;
 mod connections;
@@ -37,17 +37,17 @@ use crate::ports::{
     PortError, Position,
 };
 
-/// What may be set about a store.
+/// Options of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqliteOptions {
-    /// How many reads run at once.
+    /// The number of concurrent reads.
     pub readers: NonZeroUsize,
-    /// How long to wait for a lock that another program holds on the file.
+    /// Busy timeout: how long to wait for another program's lock on the file.
     pub busy_timeout: Duration,
-    /// The most pages of 4 KiB that the file may have; `None`: as the disk
-    /// takes. Beyond it the store is unavailable for writing.
+    /// The maximum size of the file in pages of 4 KiB; `None` for no limit. A
+    /// full file makes the store unavailable for writing.
     pub max_pages: Option<u32>,
-    /// Whether an older schema is brought up to date, or refused.
+    /// Whether an older schema is migrated; otherwise it is refused.
     pub migrate: bool,
 }
 
@@ -65,30 +65,36 @@ impl Default for SqliteOptions {
 pub struct SqliteStore {
     writers: Arc<Connections>,
     readers: Arc<Connections>,
-    /// Locked by who leads.
-    lead: Arc<tokio::sync::Mutex<()>>,
+    /// Held by the leader of the relay.
+    leader_lock: Arc<tokio::sync::Mutex<()>>,
     secret: [u8; 32],
     optimistic: Arc<OptimisticInsert>,
-    /// The last write failed: whether the next one would is only known by
-    /// trying.
-    doubtful: AtomicBool,
+    /// The last write failed, so a ping must try to write.
+    last_write_failed: AtomicBool,
 }
 
 impl SqliteStore {
     fn new(writers: Arc<Connections>, readers: Arc<Connections>, secret: [u8; 32]) -> Self {
-        let doubtful = AtomicBool::new(false);
-        Self { writers, readers, lead: Arc::default(), secret, optimistic: Arc::default(), doubtful }
+        let last_write_failed = AtomicBool::new(false);
+        Self {
+            writers,
+            readers,
+            leader_lock: Arc::default(),
+            secret,
+            optimistic: Arc::default(),
+            last_write_failed,
+        }
     }
 
-    /// Remembers whether the file took the last write.
-    fn note<T>(&self, written: Result<T, PortError>) -> Result<T, PortError> {
+    /// Records whether the last write succeeded.
+    fn record_result<T>(&self, written: Result<T, PortError>) -> Result<T, PortError> {
         let failed = written.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable);
-        self.doubtful.store(failed, Ordering::Relaxed);
+        self.last_write_failed.store(failed, Ordering::Relaxed);
         written
     }
 
-    /// Opens the file, or makes it, locks it against other servers and brings
-    /// its schema up to date. Blocks.
+    /// Opens or creates the file, locks it against other servers and migrates its
+    /// schema. Blocks.
     ///
     /// # Errors
     /// Another process has it open, a newer release wrote it, or it cannot be
@@ -97,18 +103,18 @@ impl SqliteStore {
         open::open(path, options)
     }
 
-    /// Opens the file for reading, without the lock, so also beside a server.
-    /// Commands are unavailable. Blocks.
+    /// Opens the file for reading only, without the lock, so also while a server
+    /// has it open. Commands are unavailable. Blocks.
     ///
     /// # Errors
-    /// There is no such store, its schema is not this release's, or it cannot
-    /// be read.
+    /// There is no such store, its schema is not that of this release, or it
+    /// cannot be read.
     pub fn open_read_only(path: &Path, options: &SqliteOptions) -> Result<Self, OpenError> {
         open::open_read_only(path, options)
     }
 
-    /// The steps of the schema, in order: its name, and whether the file has
-    /// it. All are missing from a file that does not exist. Blocks.
+    /// Returns the migrations in order: the name of each, and whether it was
+    /// applied. None is applied to a file that does not exist. Blocks.
     ///
     /// # Errors
     /// A newer release wrote the file, or it cannot be read.
@@ -122,7 +128,7 @@ impl OrderStore for SqliteStore {
     async fn transact(&self, batch: Batch, decide: Arc<dyn Decide>) -> Result<Vec<Outcome>, PortError> {
         let optimistic = Arc::clone(&self.optimistic);
         let transact = move |connection: &mut _| write::transact(connection, &optimistic, &batch, &*decide);
-        self.note(self.writers.run(transact).await)
+        self.record_result(self.writers.run(transact).await)
     }
 
     async fn order(&self, order_id: &OrderId) -> Result<Option<Order>, PortError> {
@@ -158,9 +164,9 @@ impl OrderStore for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), PortError> {
-        // Named in full: diesel has a `load` for everything.
-        let doubtful = AtomicBool::load(&self.doubtful, Ordering::Relaxed);
-        self.note(self.writers.run(move |connection| write::ping(connection, doubtful)).await)
+        // Written as a path: diesel adds a method `load` to every type.
+        let try_write = AtomicBool::load(&self.last_write_failed, Ordering::Relaxed);
+        self.record_result(self.writers.run(move |connection| write::ping(connection, try_write)).await)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Opening a store: the lock, the connections, the schema.
+//! Opens a store: lock, connections, schema.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -12,14 +12,14 @@ use diesel::sqlite::Sqlite;
 use diesel::{RunQueryDsl as _, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
-use super::connections::{Connections, Recipe};
+use super::connections::{ConnectOptions, Connections};
 use super::sql::Sql;
 use super::{SqliteOptions, SqliteStore};
 use crate::adapters::lock_file::LockFile;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
-/// Why a store cannot be opened, for whoever started the program.
+/// Why a store cannot be opened: a message for the user of the program.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
@@ -30,21 +30,21 @@ pub enum OpenError {
         /// The file that is locked.
         lock: PathBuf,
     },
-    /// The lock file cannot be made.
+    /// The lock file cannot be created.
     #[error("cannot lock the store {}: {} cannot be opened for writing", path.display(), lock.display())]
     Lock {
         /// The store.
         path: PathBuf,
         /// The file to lock.
         lock: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: std::io::Error,
     },
-    /// The path cannot be given to SQLite.
+    /// SQLite cannot take the path.
     #[error("cannot open the store {}: the path is not UTF-8", .0.display())]
     Path(PathBuf),
-    /// There is no such file, and none is made for reading.
+    /// There is no such file, and reading does not create one.
     #[error("there is no store at {}", .0.display())]
     Missing(PathBuf),
     /// The file cannot be opened, or is not a database.
@@ -52,41 +52,41 @@ pub enum OpenError {
     File {
         /// The store.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The file is a database, but not one of this service.
-    #[error("{} is a database of another program, not a store", .0.display())]
+    /// The file is the database of another program.
+    #[error("{} is the database of another program, not a store", .0.display())]
     Foreign(PathBuf),
-    /// The file system cannot keep a write-ahead log.
-    #[error("cannot open the store {}: its file system takes no write-ahead log (journal mode {mode:?})", path.display())]
+    /// The file system does not support a write-ahead log.
+    #[error("cannot open the store {}: its file system does not support a write-ahead log (journal mode {mode:?})", path.display())]
     NoWriteAheadLog {
         /// The store.
         path: PathBuf,
         /// The mode that SQLite fell back to.
         mode: String,
     },
-    /// A newer release made the schema.
+    /// A newer release created the schema.
     #[error(
-        "the store {} was written by a newer release: it has the schema version {version}, which this one does not know",
+        "the store {} was written by a newer release: its schema version {version} is unknown to this release",
         path.display()
     )]
     Newer {
         /// The store.
         path: PathBuf,
-        /// The newest version found.
+        /// The unknown version.
         version: String,
     },
-    /// The schema is older than this release, and may not be changed.
-    #[error("the store {} has an older schema; bring it up to date with `pvz migrate`", .0.display())]
+    /// The schema is older than this release and must not be migrated.
+    #[error("the store {} has an older schema; run `pvz migrate`", .0.display())]
     Older(PathBuf),
-    /// A step of the schema failed.
-    #[error("cannot bring the schema of the store {} up to date", path.display())]
+    /// A migration failed.
+    #[error("cannot migrate the schema of the store {}", path.display())]
     Migration {
         /// The store.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -94,10 +94,11 @@ pub enum OpenError {
 
 pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, OpenError> {
     let lock = Arc::new(lock(path)?);
-    // Looks before it writes: a wrong path must not change somebody's file.
-    let glance = Recipe { uri: uri(path, "rwc")?, pragmas: reader_pragmas(options) };
-    is_store(path, &mut connect(path, &glance)?)?;
-    let writer = Recipe { uri: uri(path, "rw")?, pragmas: writer_pragmas(options) };
+    // Reads before it writes: a wrong path must not change another program's
+    // file.
+    let inspect = ConnectOptions { uri: uri(path, "rwc")?, pragmas: reader_pragmas(options) };
+    is_store(path, &mut connect(path, &inspect)?)?;
+    let writer = ConnectOptions { uri: uri(path, "rw")?, pragmas: writer_pragmas(options) };
     let mut connection = connect(path, &writer)?;
     check_journal(path, &mut connection)?;
     if options.migrate {
@@ -106,10 +107,10 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, 
         return Err(OpenError::Older(path.to_owned()));
     }
     let secret = make_secret(path, &mut connection)?;
-    let reader = Recipe { uri: uri(path, "rw")?, pragmas: reader_pragmas(options) };
-    // Open from the beginning. The last connection to go takes the write-ahead
-    // log with it, and making another needs space: without a reader, a full
-    // disk, which closes the writer, could not be read either.
+    let reader = ConnectOptions { uri: uri(path, "rw")?, pragmas: reader_pragmas(options) };
+    // Opened in advance. Closing the last connection removes the write-ahead
+    // log, and creating it again needs disk space: without an open reader, a full
+    // disk, which closes the writer, would make reads fail too.
     let first_reader = connect(path, &reader)?;
     let writers = Connections::new(writer, NonZeroUsize::MIN, Some(Arc::clone(&lock)));
     writers.add(connection);
@@ -122,8 +123,8 @@ pub(super) fn open_read_only(path: &Path, options: &SqliteOptions) -> Result<Sql
     if !path.exists() {
         return Err(OpenError::Missing(path.to_owned()));
     }
-    let recipe = Recipe { uri: uri(path, "ro")?, pragmas: reader_pragmas(options) };
-    let mut connection = connect(path, &recipe)?;
+    let reader = ConnectOptions { uri: uri(path, "ro")?, pragmas: reader_pragmas(options) };
+    let mut connection = connect(path, &reader)?;
     if !is_store(path, &mut connection)? {
         return Err(OpenError::Missing(path.to_owned()));
     }
@@ -131,10 +132,10 @@ pub(super) fn open_read_only(path: &Path, options: &SqliteOptions) -> Result<Sql
         return Err(OpenError::Older(path.to_owned()));
     }
     let secret = read_secret(path, &mut connection)?;
-    let secret = secret.ok_or_else(|| failure(path)("there is no secret in store_settings".into()))?;
-    let readers = Connections::new(recipe.clone(), options.readers, None);
+    let secret = secret.ok_or_else(|| failure(path)("store_settings has no secret".into()))?;
+    let readers = Connections::new(reader.clone(), options.readers, None);
     readers.add(connection);
-    Ok(SqliteStore::new(Connections::new(recipe, NonZeroUsize::MIN, None), readers, secret))
+    Ok(SqliteStore::new(Connections::new(reader, NonZeroUsize::MIN, None), readers, secret))
 }
 
 pub(super) fn schema(path: &Path) -> Result<Vec<(String, bool)>, OpenError> {
@@ -142,19 +143,21 @@ pub(super) fn schema(path: &Path) -> Result<Vec<(String, bool)>, OpenError> {
     let known: Vec<Box<dyn Migration<Sqlite>>> = MIGRATIONS.migrations().map_err(failed)?;
     let mut missing = known.len();
     if path.exists() {
-        let recipe = Recipe { uri: uri(path, "ro")?, pragmas: reader_pragmas(&SqliteOptions::default()) };
-        let mut connection = connect(path, &recipe)?;
+        let reader =
+            ConnectOptions { uri: uri(path, "ro")?, pragmas: reader_pragmas(&SqliteOptions::default()) };
+        let mut connection = connect(path, &reader)?;
         if is_store(path, &mut connection)? {
             missing = known.len() - applied(path, &known, &mut connection)?;
         }
     }
-    // Steps are applied in their order.
+    // Migrations are applied in order.
     let applied = known.len() - missing;
     Ok(known.iter().enumerate().map(|(index, step)| (step.name().to_string(), index < applied)).collect())
 }
 
-/// Held for as long as the store is open. SQLite's own locks let two processes
-/// write in turn, and then a position could be seen by one before the other.
+/// Takes the lock that is held while the store is open. The locks of SQLite
+/// would let two processes write in turn, and one could see a position before a
+/// smaller one.
 fn lock(path: &Path) -> Result<LockFile, OpenError> {
     let mut lock = OsString::from(path);
     lock.push(".lock");
@@ -165,7 +168,7 @@ fn lock(path: &Path) -> Result<LockFile, OpenError> {
     taken.ok_or_else(|| OpenError::InUse { path: path.to_owned(), lock })
 }
 
-/// The path as a SQLite URI, in which `?`, `#` and `%` have a meaning.
+/// Returns the path as a SQLite URI, where `?`, `#` and `%` must be escaped.
 fn uri(path: &Path, mode: &str) -> Result<String, OpenError> {
     let text = path.to_str().ok_or_else(|| OpenError::Path(path.to_owned()))?;
     let path = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
@@ -174,26 +177,26 @@ fn uri(path: &Path, mode: &str) -> Result<String, OpenError> {
 
 fn writer_pragmas(options: &SqliteOptions) -> Vec<String> {
     let mut pragmas = vec![
-        // First, so that the others wait for a lock too.
+        // First, so that the other pragmas wait for a lock too.
         busy_timeout(options),
-        // Readers do not wait for the writer, nor the writer for them.
+        // Readers do not block the writer, and the writer does not block them.
         "PRAGMA journal_mode = WAL".to_owned(),
-        // Every commit is on the disk before it is answered.
+        // Every commit is on disk before it is answered.
         "PRAGMA synchronous = FULL".to_owned(),
         "PRAGMA foreign_keys = ON".to_owned(),
-        // What a statement keeps for undoing itself never needs a file.
+        // The undo data of a statement never needs a file.
         "PRAGMA temp_store = MEMORY".to_owned(),
-        // Each batch touches the edges of ten indexes: 64 MiB keep the inner
-        // pages and the busy leaves of a few million orders.
+        // Each batch changes the ends of ten indexes: 64 MiB hold the inner pages
+        // and the hot leaf pages of a few million orders.
         "PRAGMA cache_size = -65536".to_owned(),
-        // A checkpoint every 16 MiB, not every 4: pages that many batches
-        // changed are copied once.
+        // A checkpoint every 16 MiB instead of every 4: pages that many batches
+        // change are copied once.
         "PRAGMA wal_autocheckpoint = 4096".to_owned(),
-        // Gives the disk back what a long read made the log grow to.
+        // Truncates a log that grew during a long read.
         "PRAGMA journal_size_limit = 67108864".to_owned(),
     ];
-    // No mmap: an input error would then be a signal that ends the process, in
-    // the place of an error that is answered.
+    // No mmap: an I/O error would be a signal that ends the process, instead of
+    // an error that can be answered.
     if let Some(pages) = options.max_pages {
         pragmas.push(format!("PRAGMA max_page_count = {pages}"));
     }
@@ -204,7 +207,7 @@ fn reader_pragmas(options: &SqliteOptions) -> Vec<String> {
     vec![
         busy_timeout(options),
         "PRAGMA query_only = ON".to_owned(),
-        // Lists walk few pages; the file system caches the others.
+        // Lists read few pages; the file system caches the others.
         "PRAGMA cache_size = -8192".to_owned(),
     ]
 }
@@ -217,11 +220,11 @@ fn failure(path: &Path) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> 
     |cause| OpenError::File { path: path.to_owned(), cause }
 }
 
-fn connect(path: &Path, recipe: &Recipe) -> Result<SqliteConnection, OpenError> {
-    recipe.connect().map_err(|error| failure(path)(error.into()))
+fn connect(path: &Path, options: &ConnectOptions) -> Result<SqliteConnection, OpenError> {
+    options.connect().map_err(|error| failure(path)(error.into()))
 }
 
-/// Whether the database has been a store before; a new file has not.
+/// Returns true if the database is a store already, false if it is empty.
 fn is_store(path: &Path, connection: &mut SqliteConnection) -> Result<bool, OpenError> {
     let query: Sql<Text> = Sql::new("SELECT name FROM sqlite_schema WHERE type = 'table'");
     let tables: Vec<String> = query.load(connection).map_err(|error| failure(path)(error.into()))?;
@@ -235,15 +238,15 @@ fn check_journal(path: &Path, connection: &mut SqliteConnection) -> Result<(), O
     if mode == "wal" { Ok(()) } else { Err(OpenError::NoWriteAheadLog { path: path.to_owned(), mode }) }
 }
 
-/// Whether steps of the schema are missing.
+/// Returns true if migrations are pending.
 fn pending(path: &Path, connection: &mut SqliteConnection) -> Result<bool, OpenError> {
     let failed = |cause| OpenError::Migration { path: path.to_owned(), cause };
     let known = MIGRATIONS.migrations().map_err(failed)?;
     Ok(applied(path, &known, connection)? < known.len())
 }
 
-/// How many steps of the schema the file has. A step that this release does not
-/// know is an error: whoever wrote it may rely on what this one breaks.
+/// Returns the number of applied migrations. An unknown one is an error: the
+/// release that applied it may rely on invariants that this one breaks.
 fn applied(
     path: &Path,
     known: &[Box<dyn Migration<Sqlite>>],
@@ -258,7 +261,7 @@ fn applied(
     Ok(applied.len())
 }
 
-/// The lock of the store is held, so nobody else migrates.
+/// Applies pending migrations. The lock of the store keeps other processes away.
 fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
     if pending(path, connection)? {
         connection
@@ -284,6 +287,6 @@ fn make_secret(path: &Path, connection: &mut SqliteConnection) -> Result<[u8; 32
 fn read_secret(path: &Path, connection: &mut SqliteConnection) -> Result<Option<[u8; 32]>, OpenError> {
     let query: Sql<Binary> = Sql::new("SELECT value FROM store_settings WHERE name = 'secret'");
     let found: Vec<Vec<u8>> = query.load(connection).map_err(|error| failure(path)(error.into()))?;
-    let wrong = |_| failure(path)("the secret in store_settings is not of 32 bytes".into());
+    let wrong = |_| failure(path)("the secret in store_settings does not have 32 bytes".into());
     found.into_iter().next().map(|secret| <[u8; 32]>::try_from(secret).map_err(wrong)).transpose()
 }

@@ -1,5 +1,5 @@
-//! How far the log was published. One process has the file, so the lead is a
-//! lock within it; the fence is checked all the same.
+//! The outbox: cursors and dead letters. One process has the file open, so the
+//! leader lock is a lock in memory; the fence is checked all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use crate::ports::{
     Resolution,
 };
 
-/// The columns of a dead letter.
+/// The SQL types of a [`DeadLetterRow`].
 type DeadLetterColumns = (Text, BigInt, BigInt, Text, BigInt, Nullable<Text>);
-const LETTER: &str = "order_id, sequence, position, cause, buried_at, resolution";
+const DEAD_LETTER: &str = "order_id, sequence, position, cause, buried_at, resolution";
 
-/// The columns of a cursor, and how many dead letters it has.
+/// The SQL types of a [`CursorRow`].
 type CursorColumns = (BigInt, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, BigInt);
 
 #[async_trait]
 impl Outbox for SqliteStore {
     async fn acquire_lease(&self, sink: &str) -> Result<Option<Lease>, PortError> {
-        let Ok(hold) = Arc::clone(&self.lead).try_lock_owned() else { return Ok(None) };
+        let Ok(hold) = Arc::clone(&self.leader_lock).try_lock_owned() else { return Ok(None) };
         let sink = sink.to_owned();
         let (token, cursor) = self.writers.run(move |connection| lead(connection, &sink)).await?;
         Ok(Some(Lease::new(token, cursor, hold)))
@@ -111,7 +111,7 @@ impl Outbox for SqliteStore {
     }
 
     async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {
-        let (query, led) = (status(sink), self.lead.try_lock().is_err());
+        let (query, led) = (status(sink), self.leader_lock.try_lock().is_err());
         let rows = self.readers.run(|connection| Ok(query.load::<CursorRow>(connection)?)).await?;
         let status = rows.into_iter().next().map(|row| row.status(led)).transpose();
         status.map_err(|fault| Failure::row("outbox_cursors", sink, &fault).into())
@@ -145,7 +145,7 @@ pub(super) fn resolve(sink: &str, order_id: &OrderId, resolution: Resolution) ->
 
 pub(super) fn resolved_dead_letters(sink: &str, limit: usize) -> Sql<DeadLetterColumns> {
     Sql::new("SELECT ")
-        .sql(LETTER)
+        .sql(DEAD_LETTER)
         .sql(" FROM dead_letters INDEXED BY dead_letters_resolved WHERE sink = ")
         .text(sink)
         .sql(" AND resolution IS NOT NULL ORDER BY order_id LIMIT ")
@@ -248,7 +248,7 @@ fn rows(letters: &[DeadLetter]) -> Vec<(&str, i64, i64, &str, i64)> {
     rows.collect()
 }
 
-/// Buries a JSON array of letters.
+/// Inserts dead letters from a JSON array.
 fn bury(sink: &str, letters: &str) -> Sql<()> {
     Sql::new(
         "INSERT OR REPLACE INTO dead_letters (sink, order_id, sequence, position, cause, buried_at) SELECT ",
@@ -269,7 +269,8 @@ fn held_back(
     rows.into_iter().map(|(order_id, sequence)| Ok((key(&order_id)?, sequence))).collect()
 }
 
-/// CROSS JOIN keeps the array outside, so that each id is one search.
+/// Selects held-back orders among a JSON array of ids. CROSS JOIN keeps the array
+/// in the outer loop, so that each id is one search.
 pub(super) fn held(sink: &str, ids: &str) -> Sql<(Text, BigInt)> {
     Sql::new("SELECT dead_letters.order_id, sequence FROM json_each(")
         .text(ids)
@@ -290,10 +291,10 @@ fn load_letters(
 }
 
 pub(super) fn letters(sink: &str, after: Option<&OrderId>, limit: usize) -> Sql<DeadLetterColumns> {
-    // No id is empty, so every id is after the empty text.
+    // No id is empty, so every id is greater than the empty string.
     let after = after.map(OrderId::as_str).unwrap_or_default();
     Sql::new("SELECT ")
-        .sql(LETTER)
+        .sql(DEAD_LETTER)
         .sql(" FROM dead_letters WHERE sink = ")
         .text(sink)
         .sql(" AND order_id > ")

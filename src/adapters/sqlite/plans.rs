@@ -1,6 +1,6 @@
-//! How SQLite runs each statement: by which index, and never by a walk through
-//! a table that grows. `INDEXED BY` already refuses a plan without the index;
-//! these tests say that nothing is sorted that an index has in order.
+//! Tests of query plans: each statement uses an index and never scans a table
+//! that grows. `INDEXED BY` already refuses a plan without the index; these tests
+//! also show that nothing is sorted that an index has in order.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -106,7 +106,7 @@ fn every_plan(connection: &mut SqliteConnection) -> String {
 }
 
 #[test]
-fn every_statement_is_served_by_an_index() {
+fn every_statement_uses_an_index() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("orders.db");
     let store = SqliteStore::open(&path, &SqliteOptions::default()).unwrap();
@@ -117,23 +117,26 @@ fn every_statement_is_served_by_an_index() {
         for step in line.split(": ").skip(1).flat_map(|steps| steps.split("; ")) {
             let bounded = ["named", "change", "CONSTANT ROW", "sqlite_sequence"];
             let scan = step.strip_prefix("SCAN ");
-            let walks = scan.is_some_and(|what| !bounded.iter().any(|name| what.starts_with(name)));
-            assert!(!walks || step.contains("USING INDEX"), "walks through a table: {line}");
-            // What is expired or returned is little, and is sorted.
-            let little = line.starts_with("orders expired") || line.starts_with("orders returned");
-            assert!(little || !step.contains("TEMP B-TREE"), "sorts what an index has in order: {line}");
+            let scans_table = scan.is_some_and(|what| !bounded.iter().any(|name| what.starts_with(name)));
+            assert!(!scans_table || step.contains("USING INDEX"), "scans a table: {line}");
+            // Expired and returned orders are few, and are sorted.
+            let is_short = line.starts_with("orders expired") || line.starts_with("orders returned");
+            assert!(
+                is_short || !step.contains("TEMP B-TREE"),
+                "sorts rows that an index has in order: {line}"
+            );
         }
     }
 }
 
-/// What a connection answers to a pragma.
+/// Returns the value of a pragma.
 fn pragma(connection: &mut SqliteConnection, pragma: &'static str) -> i64 {
     let query: Sql<BigInt> = Sql::new(pragma);
     query.get_result(connection).unwrap()
 }
 
 #[tokio::test]
-async fn connections_are_set_up_as_durability_needs() {
+async fn connections_are_set_up_for_durability() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&folder.path().join("orders.db"), &SqliteOptions::default()).unwrap();
     let check = |connection: &mut SqliteConnection| -> Result<(), Failure> {
@@ -146,7 +149,7 @@ async fn connections_are_set_up_as_durability_needs() {
         Ok(())
     };
     store.writers.run(check).await.unwrap();
-    // The connection that opened the store, then one made by the recipe alone.
+    // The connection that opened the store, then one opened after a failure.
     let failed: Result<(), _> =
         store.writers.run(|_| Err(diesel::result::Error::NotInTransaction.into())).await;
     assert!(failed.unwrap_err().retryable());
@@ -155,16 +158,16 @@ async fn connections_are_set_up_as_durability_needs() {
     assert_eq!(query_only.unwrap(), 1);
 }
 
-struct Nothing;
+struct DecideNothing;
 
-impl Decide for Nothing {
+impl Decide for DecideNothing {
     fn decide(&self, _: Loaded) -> BatchDecision {
         BatchDecision::default()
     }
 }
 
 #[tokio::test]
-async fn a_statement_is_prepared_once_whatever_its_values() {
+async fn a_statement_is_prepared_once_for_all_values() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&folder.path().join("orders.db"), &SqliteOptions::default()).unwrap();
     let prepared = Arc::new(AtomicUsize::new(0));
@@ -180,7 +183,7 @@ async fn a_statement_is_prepared_once_whatever_its_values() {
             for order_id in ["1", "2", "3"] {
                 let batch =
                     Batch { order_ids: [OrderId::parse(order_id).unwrap()].into(), ..Batch::default() };
-                write::transact(connection, &OptimisticInsert::default(), &batch, &Nothing)?;
+                write::transact(connection, &OptimisticInsert::default(), &batch, &DecideNothing)?;
                 let records = vec![record(order_id); 300];
                 assert_eq!(insert(connection, &records)?, 300);
             }

@@ -1,5 +1,5 @@
-//! The reads. Each list names its index: which one serves is known here, and
-//! no statistics of the planner may change it.
+//! The reads. Each list names its index, so that statistics of the planner
+//! cannot change the choice.
 
 use diesel::sql_types::BigInt;
 use diesel::{RunQueryDsl as _, SqliteConnection};
@@ -44,7 +44,7 @@ pub(super) fn order(order_id: &OrderId) -> Sql<OrderColumns> {
     select_orders().sql(" FROM orders WHERE order_id = ").text(order_id.as_str())
 }
 
-/// A page of the orders that match; `None` if none can.
+/// Selects a page of the orders that match; `None` if none can match.
 pub(super) fn orders(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColumns>> {
     let only_expired = matches!(filter.expired, Some((true, _)));
     if only_expired && !filter.states.is_empty() && !filter.states.contains(&StateName::Stored) {
@@ -69,9 +69,9 @@ pub(super) fn orders(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColum
     Some(newest(query, "accepted_at", page))
 }
 
-/// The index that serves a filter. A customer's orders are few. What is
-/// expired, and what is returned, is little and does not stay, so it is sorted;
-/// every other list is a walk along an index, newest first.
+/// Returns the index for a filter. A customer has few orders. Expired and
+/// returned orders are few and do not stay, so they are sorted; every other list
+/// is a scan of an index, newest first.
 fn index(filter: &OrderFilter) -> &'static str {
     let only_returned = filter.states.iter().eq([&StateName::Returned]);
     if filter.customer_id.is_some() {
@@ -89,8 +89,8 @@ fn index(filter: &OrderFilter) -> &'static str {
     }
 }
 
-/// States are part of the text: there are 15 sets of them, and the partial
-/// indexes are only found by literals.
+/// Adds the condition on states. States are literals: there are only 15 sets of
+/// them, and SQLite uses partial indexes only for literals.
 fn states(mut query: Sql<OrderColumns>, filter: &OrderFilter) -> Sql<OrderColumns> {
     let mut before = " AND state IN (";
     if filter.states.iter().eq([&StateName::Returned]) {
@@ -108,7 +108,7 @@ fn states(mut query: Sql<OrderColumns>, filter: &OrderFilter) -> Sql<OrderColumn
     if filter.states.is_empty() { query } else { query.sql(")") }
 }
 
-/// A page of the orders in state RETURNED.
+/// Selects a page of the orders in state RETURNED.
 pub(super) fn returns(point: Option<&PickupPointId>, page: &Page) -> Sql<OrderColumns> {
     let query = select_orders().sql(" FROM orders INDEXED BY ");
     let query = match point {
@@ -120,7 +120,7 @@ pub(super) fn returns(point: Option<&PickupPointId>, page: &Page) -> Sql<OrderCo
     newest(query, "returned_at", page)
 }
 
-/// The page, by `(instant, order_id)` descending.
+/// Adds the page: by `(instant, order_id)` descending.
 fn newest(mut query: Sql<OrderColumns>, instant: &'static str, page: &Page) -> Sql<OrderColumns> {
     if let Some((at, order_id)) = &page.below {
         query = query.sql(" AND (").sql(instant).sql(", order_id) < (");
@@ -135,20 +135,20 @@ pub(super) fn history(order_id: &OrderId, after: i64, limit: usize) -> Sql<Event
     query.sql(" ORDER BY sequence LIMIT ").limit(limit)
 }
 
-/// One connection writes and positions are given inside of its transaction, so
-/// they become visible in their order.
+/// Selects a page of the feed. One connection writes, and positions are given
+/// inside its transaction, so they become visible in order.
 pub(super) fn feed(after: Position, limit: usize) -> Sql<EventColumns> {
     let query = select_events().sql(" WHERE position > ");
     query.integer(after.0).sql(" ORDER BY position LIMIT ").limit(limit)
 }
 
-/// The last position that was given, also when its row was archived since.
+/// Selects the last position given, even if its row was archived since.
 pub(super) fn head() -> Sql<BigInt> {
     Sql::new("SELECT seq FROM sqlite_sequence WHERE name = 'order_events'")
 }
 
-/// Positions have no gaps, so before the oldest event there is none, or one
-/// that was archived. Without any event, all were.
+/// Selects the position before the oldest event. Positions have no gaps, so an
+/// earlier event was archived; if there are no events, all were.
 pub(super) fn oldest() -> Sql<BigInt> {
     Sql::new("SELECT coalesce((SELECT min(position) - 1 FROM order_events), ")
         .sql("(SELECT seq FROM sqlite_sequence WHERE name = 'order_events'), 0)")

@@ -1,6 +1,6 @@
-//! Statements as SQL text with binds. The driver keeps each prepared for as
-//! long as the connection lives: it finds them by their text, or by their type
-//! where the text is long.
+//! Statements as SQL text with binds. The driver keeps each one prepared while
+//! the connection lives, and finds it by its text, or by its type where the text
+//! is long.
 
 use std::marker::PhantomData;
 
@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::Sqlite;
 use diesel::{QueryResult, SqliteConnection};
 
-/// A statement whose rows have the type `T`; `()` for none.
+/// A statement that returns rows of the SQL type `T`; `()` for none.
 #[derive(Debug, Clone)]
 pub(super) struct Sql<T> {
     parts: Vec<Fragment>,
@@ -29,25 +29,25 @@ impl<T> Sql<T> {
         Self { parts: vec![Fragment::Sql(text)], rows: PhantomData }
     }
 
-    /// Adds a piece of the text.
+    /// Adds text.
     pub(super) fn sql(mut self, text: &'static str) -> Self {
         self.parts.push(Fragment::Sql(text));
         self
     }
 
-    /// Adds a `?` that is bound to a text.
+    /// Adds a `?` bound to a string.
     pub(super) fn text(mut self, value: impl Into<String>) -> Self {
         self.parts.push(Fragment::Text(value.into()));
         self
     }
 
-    /// Adds a `?` that is bound to an integer.
+    /// Adds a `?` bound to an integer.
     pub(super) fn integer(mut self, value: i64) -> Self {
         self.parts.push(Fragment::Integer(value));
         self
     }
 
-    /// Adds a `?` that is bound to a number of rows.
+    /// Adds a `?` bound to a number of rows.
     pub(super) fn limit(self, rows: usize) -> Self {
         self.integer(i64::try_from(rows).unwrap_or(i64::MAX))
     }
@@ -68,7 +68,7 @@ impl<T> QueryFragment<Sqlite> for Sql<T> {
 
 impl<T> QueryId for Sql<T> {
     type QueryId = ();
-    /// The text differs from value to value: it is the key of the cache.
+    /// The text differs between values, so the text is the key of the cache.
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
@@ -114,8 +114,8 @@ impl<R: Insert, const N: usize> QueryId for Rows<'_, R, N> {
 
 impl<R, const N: usize> RunQueryDsl<SqliteConnection> for Rows<'_, R, N> {}
 
-/// Inserts the rows in their order, and says how many it inserted or replaced.
-/// A few sizes of statement, each prepared once, take a batch of any size.
+/// Inserts rows in order; returns how many it inserted or replaced. Statements of
+/// a few sizes, each prepared once, cover a batch of any size.
 pub(super) fn insert<R: Insert>(connection: &mut SqliteConnection, rows: &[R]) -> QueryResult<usize> {
     let (inserted, rest) = chunks::<R, 256>(connection, rows)?;
     let (more, rest) = chunks::<R, 32>(connection, rest)?;

@@ -1,5 +1,5 @@
-//! The batch write: one immediate transaction, on the one connection that
-//! writes, so no race can be lost and the decision is made once.
+//! The batch write: one immediate transaction on the only connection that
+//! writes, so there are no races and a batch is decided once.
 
 use diesel::connection::SimpleConnection as _;
 use diesel::{RunQueryDsl as _, SqliteConnection};
@@ -16,9 +16,9 @@ use crate::ports::{
     Batch, BatchDecision, Decide, IdempotencyKey, IdempotencyRecord, Loaded, Outcome, Writes,
 };
 
-/// Loads, decides, writes. A batch that only makes orders is written without
-/// loading first; if one of them, or a record, is there after all, its
-/// transaction is undone and the batch goes the long way.
+/// Loads, decides and writes a batch. A batch that only creates orders is written
+/// without loading first. If an order or an idempotency record exists after all,
+/// the transaction is rolled back, and the batch is loaded and decided again.
 pub(super) fn transact(
     connection: &mut SqliteConnection,
     optimistic: &OptimisticInsert,
@@ -26,22 +26,22 @@ pub(super) fn transact(
     decide: &dyn Decide,
 ) -> Result<Vec<Outcome>, Failure> {
     if let Some(BatchDecision { writes, outcomes }) = optimistic.decide(batch, decide) {
-        match immediate(connection, |connection| write(connection, &writes, Records::New)) {
+        match immediate(connection, |connection| write(connection, &writes, ExpectedRecords::Absent)) {
             Ok(()) => return Ok(outcomes),
-            Err(failure) if failure.is_taken() => optimistic.record_conflict(),
+            Err(failure) if failure.is_unique_violation() => optimistic.record_conflict(),
             Err(failure) => return Err(failure),
         }
     }
     immediate(connection, |connection| {
         let BatchDecision { writes, outcomes } = decide.decide(load(connection, batch)?);
         if !writes.is_empty() {
-            write(connection, &writes, Records::MayReplace)?;
+            write(connection, &writes, ExpectedRecords::AbsentOrExpired)?;
         }
         Ok(outcomes)
     })
 }
 
-/// Runs a transaction that may write from its beginning.
+/// Runs a transaction that holds the write lock from its beginning.
 pub(super) fn immediate<T>(
     connection: &mut SqliteConnection,
     work: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure>,
@@ -49,7 +49,7 @@ pub(super) fn immediate<T>(
     transaction(connection, "BEGIN IMMEDIATE", work)
 }
 
-/// Runs a transaction that only reads: all of it as of one instant.
+/// Runs a transaction that only reads, in one snapshot.
 pub(super) fn snapshot<T>(
     connection: &mut SqliteConnection,
     work: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure>,
@@ -57,9 +57,9 @@ pub(super) fn snapshot<T>(
     transaction(connection, "BEGIN", work)
 }
 
-/// Not the driver's own `transaction`: on some errors (a full disk) SQLite has
-/// rolled back by itself, and the driver then answers the failure of its own
-/// rollback in the place of the error.
+/// Runs a transaction. Replaces the `transaction` of the driver: on some errors
+/// (disk full) SQLite rolls back by itself, and the driver then returns the error
+/// of its own rollback instead of the first one.
 fn transaction<T>(
     connection: &mut SqliteConnection,
     begin: &str,
@@ -71,19 +71,19 @@ fn transaction<T>(
         Ok(value)
     });
     if result.is_err() {
-        // Fails when there is nothing left to roll back. Should there be, the
-        // next BEGIN fails, and the connection is replaced.
+        // Fails if SQLite has rolled back already. If it fails otherwise, the
+        // next BEGIN fails and the connection is replaced.
         let _ = connection.batch_execute("ROLLBACK");
     }
     result
 }
 
-/// Takes the write lock. On a doubtful file it also writes something: a full
-/// disk gives out locks as ever. (An update to the same value would write
+/// Takes the write lock. After a failed write it also writes a row, because the
+/// lock can be had on a full disk too. (An update to the same value would write
 /// nothing.)
-pub(super) fn ping(connection: &mut SqliteConnection, doubtful: bool) -> Result<(), Failure> {
+pub(super) fn ping(connection: &mut SqliteConnection, try_write: bool) -> Result<(), Failure> {
     immediate(connection, |connection| {
-        if doubtful {
+        if try_write {
             connection.batch_execute(
                 "INSERT INTO store_settings (name, value) VALUES ('probe', x'00'); \
                  DELETE FROM store_settings WHERE name = 'probe'",
@@ -117,8 +117,8 @@ fn load(connection: &mut SqliteConnection, batch: &Batch) -> Result<Loaded, Fail
     Ok(loaded)
 }
 
-/// The orders of a JSON array of ids. CROSS JOIN keeps the array outside, so
-/// that each id is one search.
+/// Selects the orders of a JSON array of ids. CROSS JOIN keeps the array in the
+/// outer loop, so that each id is one search.
 pub(super) fn orders_by_id(ids: &str) -> Sql<OrderColumns> {
     select_orders()
         .sql(" FROM json_each(")
@@ -126,7 +126,7 @@ pub(super) fn orders_by_id(ids: &str) -> Sql<OrderColumns> {
         .sql(") AS named CROSS JOIN orders ON orders.order_id = named.value")
 }
 
-/// The idempotency records of a JSON array of pairs.
+/// Selects the idempotency records of a JSON array of `[scope, request_id]`.
 pub(super) fn records_by_key(keys: &str) -> Sql<IdempotencyColumns> {
     select_idempotency_records().sql(" FROM json_each(").text(keys).sql(
         ") AS named CROSS JOIN idempotency \
@@ -134,7 +134,7 @@ pub(super) fn records_by_key(keys: &str) -> Sql<IdempotencyColumns> {
     )
 }
 
-/// An order of a row, or what is wrong with the row.
+/// Converts a row to an order.
 pub(super) fn order(row: OrderRow) -> Result<Order, Failure> {
     let key = row.order_id.clone();
     row.try_into().map_err(|fault| Failure::row("orders", &key, &fault))
@@ -145,8 +145,12 @@ fn record(row: IdempotencyRow) -> Result<(IdempotencyKey, IdempotencyRecord), Fa
     row.try_into().map_err(|fault| Failure::row("idempotency", &key, &fault))
 }
 
-/// Orders before events, because events refer to them.
-fn write(connection: &mut SqliteConnection, writes: &Writes, kept: Records) -> Result<(), Failure> {
+/// Writes a batch: orders before events, because events refer to them.
+fn write(
+    connection: &mut SqliteConnection,
+    writes: &Writes,
+    expected: ExpectedRecords,
+) -> Result<(), Failure> {
     let orders: Vec<OrderRow> = writes.inserted.iter().map(OrderRow::from).collect();
     let inserted = insert(connection, &orders)?;
     expect("orders inserted", orders.len(), inserted)?;
@@ -158,33 +162,36 @@ fn write(connection: &mut SqliteConnection, writes: &Writes, kept: Records) -> R
     let appended = insert(connection, &events)?;
     expect("order_events appended", events.len(), appended)?;
     let records = writes.records.iter().map(IdempotencyRow::from);
-    let kept = match kept {
-        Records::New => insert(connection, &records.map(NewIdempotencyRecord).collect::<Vec<_>>())?,
-        Records::MayReplace => insert(connection, &records.collect::<Vec<_>>())?,
+    let stored = match expected {
+        ExpectedRecords::Absent => {
+            insert(connection, &records.map(NewIdempotencyRecord).collect::<Vec<_>>())?
+        }
+        ExpectedRecords::AbsentOrExpired => insert(connection, &records.collect::<Vec<_>>())?,
     };
-    expect("idempotency records written", writes.records.len(), kept)
+    expect("idempotency records written", writes.records.len(), stored)
 }
 
-/// What is known of the records that a batch writes.
+/// What a batch expects of the idempotency records that it writes.
 #[derive(Debug, Clone, Copy)]
-enum Records {
-    /// None of them may be there.
-    New,
-    /// Those that are there were loaded, and had expired.
-    MayReplace,
+enum ExpectedRecords {
+    /// None exists.
+    Absent,
+    /// Those that exist were loaded and had expired; they are replaced.
+    AbsentOrExpired,
 }
 
 fn expect(what: &str, expected: usize, found: usize) -> Result<(), Failure> {
     if expected == found {
         return Ok(());
     }
-    Err(Failure::Inconsistent(format!("{what}: {found} rows in the place of {expected}")))
+    Err(Failure::Inconsistent(format!("{what}: {found} rows instead of {expected}")))
 }
 
-/// What an event may change of an order, behind its key and its loaded version.
-type Changed<'a> = (&'a str, i64, &'static str, Option<i64>, Option<i64>, Option<i64>, i64);
+/// The key and the loaded version of an order, and the columns that an event may
+/// change.
+type ChangedColumns<'a> = (&'a str, i64, &'static str, Option<i64>, Option<i64>, Option<i64>, i64);
 
-fn changes(updated: &[(i64, Order)]) -> Vec<Changed<'_>> {
+fn changes(updated: &[(i64, Order)]) -> Vec<ChangedColumns<'_>> {
     updated
         .iter()
         .map(|(loaded, order)| {
@@ -217,8 +224,8 @@ fn changes(updated: &[(i64, Order)]) -> Vec<Changed<'_>> {
         .collect()
 }
 
-/// Sets only what events change: naming another column would rewrite its
-/// indexes, even if the value is the same.
+/// Updates orders from a JSON array. Sets only the columns that events change:
+/// naming another one would rewrite its indexes even if the value is the same.
 pub(super) fn update(changes: &str) -> Sql<()> {
     Sql::new(
         "UPDATE OR FAIL orders SET state = change.value ->> 2, issued_at = change.value ->> 3, \
@@ -232,7 +239,7 @@ pub(super) fn update(changes: &str) -> Sql<()> {
     )
 }
 
-/// Removes idempotency records, the oldest first.
+/// Deletes idempotency records, oldest first.
 pub(super) fn expire_idempotency_records(before: Timestamp, limit: usize) -> Sql<()> {
     Sql::new("DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency WHERE created_at < ")
         .integer(before.micros())
