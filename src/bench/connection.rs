@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::error::BenchError;
 use super::plan::Target;
@@ -13,6 +14,9 @@ use crate::proto::v1::{GetOutboxRequest, ListOrdersRequest, Outbox};
 
 /// Longest time that connecting takes, even if calls may take longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause before a call that was answered with UNAVAILABLE is repeated.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection to the server under load.
 #[derive(Debug, Clone)]
@@ -57,9 +61,8 @@ impl Connection {
         if force {
             return Ok(());
         }
-        let mut request = self.request(ListOrdersRequest { page_size: 1, ..ListOrdersRequest::default() });
-        request.set_timeout(self.target.timeout);
-        let page = self.grpc().list_orders(request).await.map_err(|status| self.failed(status))?.into_inner();
+        let request = ListOrdersRequest { page_size: 1, ..ListOrdersRequest::default() };
+        let page = self.call(request, async |mut grpc, request| grpc.list_orders(request).await).await?;
         if page.orders.is_empty() {
             return Ok(());
         }
@@ -71,9 +74,28 @@ impl Connection {
 
     /// Returns how far the relay of the server is.
     pub(super) async fn outbox(&self) -> Result<Outbox, BenchError> {
-        let mut request = self.request(GetOutboxRequest {});
-        request.set_timeout(self.target.timeout);
-        Ok(self.grpc().get_outbox(request).await.map_err(|status| self.failed(status))?.into_inner())
+        self.call(GetOutboxRequest {}, async |mut grpc, request| grpc.get_outbox(request).await).await
+    }
+
+    /// Makes a call, and repeats it while the server answers UNAVAILABLE, for at
+    /// most the timeout of a call.
+    async fn call<Q: Clone, A>(
+        &self,
+        message: Q,
+        call: impl AsyncFn(OrderServiceClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<A, BenchError> {
+        let give_up_at = Instant::now() + self.target.timeout;
+        loop {
+            let mut request = self.request(message.clone());
+            request.set_timeout(self.target.timeout);
+            match call(self.grpc(), request).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) if status.code() == Code::Unavailable && Instant::now() < give_up_at => {
+                    sleep(RETRY_PAUSE).await;
+                }
+                Err(status) => return Err(self.failed(status)),
+            }
+        }
     }
 
     /// Returns the error of a failed call to this server.
