@@ -24,7 +24,7 @@ impl OrderProgress {
     }
 }
 
-/// What was received before a batch, as far as the batch is concerned.
+/// The events received before a batch, limited to the orders of the batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReceivedBefore {
     /// The order and sequence of those events of the batch that were received

@@ -15,7 +15,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::options::{PostgresOptions, ServerAddress};
 use super::tls::{Tls, explain};
 
-/// How long the session of a leader may be silent before the server ends it.
+/// Idle time after which the server ends the session of a leader.
 pub(super) const SILENCE: Duration = Duration::from_secs(3);
 
 /// What a connection is for: it decides its settings.

@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// The pause before another connection is tried.
 const RECONNECT: Duration = Duration::from_millis(100);
 
-/// What became of a run.
+/// The result of a write attempt.
 pub(super) enum Run {
     Committed(Vec<Outcome>),
     /// Nothing was written, and it is worth trying again at once.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::tls::Tls;
 
-/// What may be set about a store.
+/// The options of a store.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
     /// Where the database is.

@@ -12,7 +12,7 @@ use super::connect::ConnectOptions;
 use super::error::Failure;
 use super::sql::Sql;
 
-/// How transactions are begun and ended, so that the driver knows of them.
+/// Begins and ends transactions through the driver, so that it tracks their state.
 pub(super) type Transactions = <AsyncPgConnection as AsyncConnection>::TransactionManager;
 
 /// A process of the server. Numbers are given out again, but never with the

@@ -14,7 +14,7 @@ use super::error::Failure;
 use crate::adapters::lock_file::LockFile;
 use crate::ports::{ErrorKind, PortError};
 
-/// How to open a connection.
+/// The options of a connection.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectOptions {
     /// The file, as a SQLite URI.

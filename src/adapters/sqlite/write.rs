@@ -171,7 +171,7 @@ fn write(
     expect("idempotency records written", writes.records.len(), stored)
 }
 
-/// What a batch expects of the idempotency records that it writes.
+/// The expected state of the idempotency records that a batch writes.
 #[derive(Debug, Clone, Copy)]
 enum ExpectedRecords {
     /// None exists.

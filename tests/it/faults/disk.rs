@@ -11,7 +11,7 @@ use tonic_health::pb::health_client::HealthClient;
 use super::asks::{Ask, Heard, events, get, parcel};
 use super::service::{Service, assert_verified, until};
 
-/// How long batch failed, retrying in these tests.
+/// Retry budget of the writer in these tests.
 const BUDGET: Duration = Duration::from_millis(500);
 const HASTY: &str = "[writer]\nretry_budget = \"500ms\"\n[store]\nbusy_timeout = \"100ms\"\n";
 /// What a slow machine may add to the budget.

@@ -124,6 +124,7 @@ impl TestApp {
                 if Instant::now() > end {
                     return Err(format!("{} events were not published", outbox.lag_events));
                 }
+                // The condition is polled: GetOutbox has no notification.
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })
