@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -12,6 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
 use crate::process::eventually;
+use crate::support::ports::free_port;
 
 /// Runs a broker for as long as its own standard input is open, so that no
 /// broker outlives the tests, however they end.
@@ -37,10 +38,9 @@ pub struct Extra {
     pub format: Vec<String>,
 }
 
-/// Ports that differ, because they are held together.
+/// Returns different free ports.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
+    [(); N].map(|()| free_port())
 }
 
 /// Ports, a folder, and a broker while it runs. Dropped, it is killed.

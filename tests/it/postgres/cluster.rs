@@ -2,7 +2,6 @@
 //! free port of the loopback, in a folder of its own, and gone with the test
 //! process, however that ends. Each test has a database made from one template.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -12,6 +11,7 @@ use pvz::adapters::postgres::{PostgresOptions, PostgresStore, ServerAddress, Tls
 use tokio_postgres::{Client, NoTls};
 
 use crate::process::eventually;
+use crate::support::ports::free_port;
 
 const TEMPLATE: &str = "pvz_template";
 const FOLDER: &str = "pvz-postgres-";
@@ -305,10 +305,6 @@ fn bin() -> PathBuf {
     found.extend(asked.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())));
     let has_server = |bin: &PathBuf| bin.join("initdb").exists() && bin.join("postgres").exists();
     found.into_iter().rev().find(has_server).expect("PostgreSQL is not installed: apt-get install postgresql")
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 fn succeed(command: &mut Command) {

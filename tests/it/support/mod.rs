@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod commands;
+pub mod ports;
 pub mod property;
 pub mod time;
 pub mod town;
