@@ -1,4 +1,4 @@
-//! The audit: rows and events as they are, damage included.
+//! The audit: rows and events as stored, damaged ones included.
 
 use std::collections::HashMap;
 
@@ -7,28 +7,28 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _, TransactionManager as _}
 
 use super::error::{Failure, describe};
 use super::feed;
-use super::rows::{self, EVENT, EventColumns, ORDER, OrderColumns, PositionedRow};
+use super::rows::{self, EventColumns, OrderColumns, PositionedRow};
 use super::session::Transactions;
 use super::sql::Sql;
 use crate::adapters::rows::{Fault, OrderRow};
 use crate::domain::{Event, OrderId};
 use crate::ports::{AuditedOrder, Position};
 
-/// A page, as of one instant.
+/// Reads a page in one snapshot.
 pub(super) async fn page(
     connection: &mut AsyncPgConnection,
     after: Option<&OrderId>,
     limit: usize,
 ) -> Result<Vec<AuditedOrder>, Failure> {
-    // On an error the connection is closed, and the transaction ends with it.
+    // After an error the connection is closed, which ends the transaction.
     Transactions::begin_transaction_sql(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
-    let audited = collect(connection, after, limit).await?;
+    let audited = load(connection, after, limit).await?;
     Transactions::commit_transaction(connection).await?;
     Ok(audited)
 }
 
-async fn collect(
+async fn load(
     connection: &mut AsyncPgConnection,
     after: Option<&OrderId>,
     limit: usize,
@@ -40,8 +40,8 @@ async fn collect(
         rows.into_iter().map(|row| (row.order_id.clone(), row)).collect();
     let logged: Vec<PositionedRow> = events(found.clone()).load(connection).await?;
     let mut events: HashMap<String, Vec<PositionedRow>> = HashMap::new();
-    for row in logged {
-        events.entry(row.2.clone()).or_default().push(row);
+    for (position, row) in logged {
+        events.entry(row.order_id.clone()).or_default().push((position, row));
     }
     let audited = |order_id: String| {
         let row = rows
@@ -58,15 +58,15 @@ async fn collect(
     found.into_iter().map(audited).collect()
 }
 
-fn event(row: PositionedRow) -> Result<Event, String> {
-    let (position, row) = rows::event_row(row);
+fn event((position, row): PositionedRow) -> Result<Event, String> {
     row.try_into().map_err(|fault: Fault| describe("order_events", &format!("position {position}"), &fault))
 }
 
-/// Ids of orders and of events, ascending; either alone is a finding. Each side
-/// is bounded by itself, so that neither is read to its end.
-pub(super) fn ids(after: Option<&OrderId>, limit: usize) -> Sql<Text> {
-    // No id is empty, so every id is after the empty text.
+/// Reads the ids of orders and of events, ascending. An order without events or
+/// events without an order are a finding, so either is enough. Each side has its
+/// own limit, so that neither is read to its end.
+fn ids(after: Option<&OrderId>, limit: usize) -> Sql<Text> {
+    // No id is empty, so every id is greater than the empty text.
     let after = after.map(OrderId::as_str).unwrap_or_default();
     Sql::new("(SELECT order_id FROM orders WHERE order_id > ")
         .text(after)
@@ -80,14 +80,10 @@ pub(super) fn ids(after: Option<&OrderId>, limit: usize) -> Sql<Text> {
         .limit(limit)
 }
 
-pub(super) fn orders(ids: Vec<String>) -> Sql<OrderColumns> {
-    Sql::new("SELECT ").sql(ORDER).sql(" FROM orders WHERE order_id = ANY(").texts(ids).sql(")")
+fn orders(ids: Vec<String>) -> Sql<OrderColumns> {
+    rows::select_orders().sql(" WHERE order_id = ANY(").texts(ids).sql(")")
 }
 
-pub(super) fn events(ids: Vec<String>) -> Sql<EventColumns> {
-    Sql::new("SELECT ")
-        .sql(EVENT)
-        .sql(" FROM order_events WHERE order_id = ANY(")
-        .texts(ids)
-        .sql(") ORDER BY order_id, sequence")
+fn events(ids: Vec<String>) -> Sql<EventColumns> {
+    rows::select_events().sql(" WHERE order_id = ANY(").texts(ids).sql(") ORDER BY order_id, sequence")
 }

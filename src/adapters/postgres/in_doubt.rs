@@ -1,11 +1,13 @@
-//! What became of a transaction whose connection died while it committed.
+//! What the write paths share: the result of an attempt, and how it is found if
+//! the connection broke while the transaction committed.
 //!
-//! Looking for its rows at once is not enough: the process may still be at it,
-//! and commit seconds later. So the process is ended first, then its end is
-//! waited for, and only then do the rows tell the truth: a process leaves the
-//! list of those that are alive after its transaction is over, and visible or
-//! not. A server that crashed meanwhile answers when it has recovered, and its
-//! processes are others, by their start if not by their number.
+//! To look for the rows of the transaction at once is wrong: the backend may
+//! still be committing, and its rows become visible seconds later. So the
+//! backend is terminated, then its end is awaited, and only then are the rows
+//! looked up. A backend leaves `pg_stat_activity` after its transaction has
+//! ended, so from then on the rows are visible or never will be. After a crash
+//! of the server the connection attempts fail until it has recovered; a new
+//! backend may have the same process id, but not the same start.
 
 use std::time::Duration;
 
@@ -19,27 +21,29 @@ use super::session::Backend;
 use crate::domain::{EventId, OrderId};
 use crate::ports::{Outcome, PortError, Writes};
 
-/// How often the end of the transaction is asked for.
-const POLL: Duration = Duration::from_millis(10);
-/// The pause before another connection is tried.
-const RECONNECT: Duration = Duration::from_millis(100);
+/// Interval between queries for the end of the backend.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Pause before the next connection attempt.
+const RECONNECT_DELAY: Duration = Duration::from_millis(100);
 
-/// The result of a write attempt.
-pub(super) enum Run {
+/// The result of an attempt to write a batch.
+pub(super) enum Attempt {
+    /// The transaction has committed, with these outcomes.
     Committed(Vec<Outcome>),
-    /// Nothing was written, and it is worth trying again at once.
-    Undone,
+    /// Nothing is known to be written, and the batch may be tried again at once.
+    Retry,
 }
 
-/// An event that is there if, and only if, its transaction was committed.
+/// An event that exists if, and only if, its transaction has committed.
 #[derive(Debug, Clone)]
 pub(super) struct Witness {
-    pub(super) event_id: EventId,
-    pub(super) order_id: OrderId,
-    pub(super) sequence: i64,
+    event_id: EventId,
+    order_id: OrderId,
+    sequence: i64,
 }
 
 impl Witness {
+    /// Returns the first event of a batch; `None` if it has no events.
     pub(super) fn of(writes: &Writes) -> Option<Self> {
         writes.events.as_slice().first().map(|event| Self {
             event_id: event.event_id,
@@ -49,66 +53,66 @@ impl Witness {
     }
 }
 
-/// Finds out what became of a write that was not answered.
-pub(super) async fn settle(
-    connections: &Connections,
-    doubt: InDoubt,
-    outcomes: Vec<Outcome>,
-) -> Result<Run, PortError> {
-    match doubt.resolve(connections.connect_options(), connections.timeout()).await {
-        Ok(Truth::Committed) => Ok(Run::Committed(outcomes)),
-        // Records without an event prove nothing; run again, the batch finds
-        // its own if they are there.
-        Ok(Truth::Undone | Truth::AskAgain) => Ok(Run::Undone),
-        Err(cause) => Err(PortError::in_doubt("a connection broke during COMMIT", cause)),
-    }
-}
-
-/// A transaction that may or may not have been committed.
+/// A transaction that may or may not have committed.
 pub(super) struct InDoubt {
+    /// The backend that ran it.
     pub(super) backend: Backend,
+    /// An event that it wrote, if it wrote events.
     pub(super) witness: Option<Witness>,
 }
 
-/// What became of it.
+/// How a transaction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Truth {
+enum Ending {
     Committed,
-    Undone,
-    /// It is over, and nothing that it wrote proves how.
-    AskAgain,
+    RolledBack,
+    /// It has ended, and it wrote no event that shows how.
+    Unknown,
 }
 
 impl InDoubt {
-    /// Finds out, over connections of its own.
+    /// Finds out how the transaction ended, and returns these outcomes if it has
+    /// committed.
     ///
     /// # Errors
-    /// It could not be found out in that time; the last reason why.
+    /// The database did not tell within the timeout: the write stays in doubt.
     pub(super) async fn resolve(
         &self,
-        connect_options: &ConnectOptions,
-        patience: Duration,
-    ) -> Result<Truth, String> {
-        let mut why = "the database did not answer".to_owned();
-        let trying = async {
-            loop {
-                match self.attempt(connect_options).await {
-                    Ok(truth) => return truth,
-                    Err(error) => why = with_cause(&error),
-                }
-                sleep(RECONNECT).await;
-            }
-        };
-        let truth = timeout(patience, trying).await;
-        truth.map_err(|_| why)
+        connections: &Connections,
+        outcomes: Vec<Outcome>,
+    ) -> Result<Attempt, PortError> {
+        match self.ending(connections.connect_options(), connections.timeout()).await {
+            Ok(Ending::Committed) => Ok(Attempt::Committed(outcomes)),
+            // A batch that wrote only idempotency records is safe to run again:
+            // if they were committed, it reads its own records.
+            Ok(Ending::RolledBack | Ending::Unknown) => Ok(Attempt::Retry),
+            Err(cause) => Err(PortError::in_doubt("the connection broke during COMMIT", cause)),
+        }
     }
 
-    async fn attempt(&self, connect_options: &ConnectOptions) -> Result<Truth, tokio_postgres::Error> {
+    /// Retries on new connections until the answer or the timeout; the error is
+    /// the cause of the last failure.
+    async fn ending(&self, connect_options: &ConnectOptions, limit: Duration) -> Result<Ending, String> {
+        let mut last_cause = "the database did not answer".to_owned();
+        let retries = async {
+            loop {
+                match self.query_ending(connect_options).await {
+                    Ok(ending) => return ending,
+                    Err(error) => last_cause = with_cause(&error),
+                }
+                sleep(RECONNECT_DELAY).await;
+            }
+        };
+        let ending = timeout(limit, retries).await;
+        ending.map_err(|_| last_cause)
+    }
+
+    async fn query_ending(&self, connect_options: &ConnectOptions) -> Result<Ending, tokio_postgres::Error> {
         let client = connect_options.client().await?;
-        while is_alive(&client, &self.backend).await? {
-            sleep(POLL).await;
+        while terminate_if_alive(&client, &self.backend).await? {
+            sleep(POLL_INTERVAL).await;
         }
-        let Some(witness) = &self.witness else { return Ok(Truth::AskAgain) };
+        let Some(witness) = &self.witness else { return Ok(Ending::Unknown) };
         let found = client
             .query_opt(
                 "SELECT FROM order_events WHERE order_id = $1 AND sequence = $2 AND event_id::text = $3",
@@ -119,18 +123,19 @@ impl InDoubt {
                 ],
             )
             .await?;
-        Ok(if found.is_some() { Truth::Committed } else { Truth::Undone })
+        Ok(if found.is_some() { Ending::Committed } else { Ending::RolledBack })
     }
 }
 
-/// Ends the process, and waits a while for it to be gone.
-async fn is_alive(client: &Client, backend: &Backend) -> Result<bool, tokio_postgres::Error> {
-    let ended = client
+/// Terminates the backend and waits up to 5 s for its end. Returns true if it
+/// was alive.
+async fn terminate_if_alive(client: &Client, backend: &Backend) -> Result<bool, tokio_postgres::Error> {
+    let alive = client
         .query_opt(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
              WHERE pid = $1 AND (extract(epoch FROM backend_start) * 1000000)::bigint = $2",
-            &[&backend.process, &backend.started],
+            &[&backend.process_id, &backend.started_at],
         )
         .await?;
-    Ok(ended.is_some())
+    Ok(alive.is_some())
 }

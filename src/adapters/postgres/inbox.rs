@@ -59,10 +59,10 @@ impl Inbox for PostgresStore {
         batch: &InboxBatch,
         rule: ReceptionRule,
     ) -> Result<Applied, PortError> {
-        let mut connection = self.writers.take().await?;
+        let mut connection = self.writers.acquire().await?;
         let apply = apply_in_transaction(&mut connection, assignment, batch, rule);
-        let applied = self.writers.bound(apply).await?;
-        connection.give_back();
+        let applied = self.writers.with_timeout(apply).await?;
+        connection.release();
         Ok(applied)
     }
 

@@ -4,10 +4,10 @@
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
-use super::statement::{Columns as _, columns};
+use super::columns::{Columns as _, columns};
 use crate::adapters::rows::{EventRow, inbox};
 use crate::domain::Event;
 use crate::ports::{Assignment, UndecodedRecord};

@@ -1,59 +1,65 @@
-//! The batch write: one transaction at READ COMMITTED, the same few statements
-//! whatever the size of the batch.
+//! The locking path: one transaction at READ COMMITTED, with the same few
+//! statements whatever the size of the batch.
 //!
-//! Why no effect is lost or doubled, and nothing deadlocks:
-//! - The orders that exist are locked first, in the order of their keys; only
-//!   then are the records read, by a statement of its own. After a wait for a
-//!   lock its snapshot is newer than the commit that was waited for, so that
-//!   commit's record is seen. One statement for both would not see it.
-//! - An order or record that is not there cannot be locked. Another batch may
-//!   insert it between our load and our write; then the guarded statement finds
-//!   it, writes nothing and fails, and the batch is run again from the start,
-//!   now seeing it. Neighbours get the same decision again, the loser another.
-//! - Records are newer than orders. If one tells of a command whose order was
-//!   not loaded but is there by now, the batch is run again too: no command may
-//!   be decided as if an earlier one of its batch had not been.
-//! - An order that was loaded is locked, so its version cannot change; it is
-//!   compared all the same.
-//! - While it inserts, a batch waits only for batches that insert too, and all
-//!   of them do so in the order (table, key). Whoever still loads holds only
-//!   rows that exist, for which an inserting batch does not wait.
-//! - The statement before COMMIT has been answered when COMMIT is sent: nothing
-//!   of a transaction is pipelined, so nothing can be overtaken.
+//! Why no effect is lost or doubled, and why batches do not deadlock:
+//! - The orders that exist are locked first, in the order of their keys. Only
+//!   then are the idempotency records read, by a statement of their own. After a
+//!   wait for a row lock its snapshot is newer than the commit that was waited
+//!   for, so it sees the records of that commit. A single statement for both
+//!   would not see them.
+//! - An order or record that does not exist cannot be locked. Another batch may
+//!   insert it between our load and our write. Then the guarded statement
+//!   conflicts with it, writes nothing and fails, and the batch runs again from
+//!   the start and sees it. The other commands of the batch get the same
+//!   decision again; the losing command gets another.
+//! - The records are read later than the orders. If a record belongs to a
+//!   command whose order was not loaded but exists by now, the batch runs again
+//!   too: a later command on that order must not be decided as if the order did
+//!   not exist.
+//! - A loaded order is locked, so its version cannot change. The statement
+//!   compares it all the same.
+//! - While it inserts, a batch waits only for batches that also insert, and all
+//!   of them insert in the order (table, key). A batch that still loads holds
+//!   locks only on existing rows, for which an inserting batch does not wait.
+//! - COMMIT is sent after the statement before it was answered. Nothing of the
+//!   transaction is pipelined, so nothing can be reordered.
+
+use std::collections::HashMap;
 
 use diesel::sql_types::Text;
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, TransactionManager as _};
 use tokio::time::timeout;
 
-use super::check::Versions;
 use super::error::Failure;
-use super::in_doubt::{InDoubt, Run, Witness, settle};
+use super::in_doubt::{Attempt, InDoubt, Witness};
+use super::loaded_versions::LoadedVersions;
+use super::locking_statement::LockingWrite;
 use super::pool::{Connections, PooledConnection};
-use super::rows::{self, IdempotencyColumns, ORDER, OrderColumns, RECORD};
+use super::rows::{self, OrderColumns, RecordColumns};
 use super::session::Transactions;
 use super::sql::Sql;
-use super::statement::WriteBatch;
 use crate::adapters::rows::{IdempotencyRow, OrderRow};
 use crate::ports::{Batch, BatchDecision, Decide, Loaded, Outcome, PortError};
 
-pub(super) async fn run(
+/// Makes one attempt to load, decide and write a batch.
+pub(super) async fn write(
     connections: &Connections,
     batch: &Batch,
     decide: &dyn Decide,
-) -> Result<Run, PortError> {
+) -> Result<Attempt, PortError> {
     let mut connection = begin(connections).await?;
-    let prepared = match connections.bound(prepare(&mut connection, batch, decide)).await {
+    let prepared = match connections.with_timeout(prepare(&mut connection, batch, decide)).await {
         Ok(prepared) => prepared,
-        // The connection is closed, and the transaction ends with it.
-        Err(Failure::Silent) => return Err(Failure::Silent.into()),
+        // The connection is closed, which rolls the transaction back.
+        Err(Failure::TimedOut) => return Err(Failure::TimedOut.into()),
         Err(failure) => {
-            // Unless the rollback succeeds, the same.
+            // If the rollback fails, the connection is closed here too.
             let rollback = Transactions::rollback_transaction(&mut *connection);
             if let Ok(Ok(())) = timeout(connections.timeout(), rollback).await {
-                connection.give_back();
+                connection.release();
             }
             return match failure {
-                Failure::LostRace => Ok(Run::Undone),
+                Failure::LostRace => Ok(Attempt::Retry),
                 other => Err(other.into()),
             };
         }
@@ -62,42 +68,41 @@ pub(super) async fn run(
     let committed = timeout(connections.timeout(), Transactions::commit_transaction(&mut *connection)).await;
     let failure = match committed {
         Ok(Ok(())) => {
-            connection.give_back();
-            return Ok(Run::Committed(outcomes));
+            connection.release();
+            return Ok(Attempt::Committed(outcomes));
         }
         Ok(Err(error)) => Failure::from(error).into(),
-        Err(elapsed) => PortError::unavailable("COMMIT was not answered", elapsed),
+        Err(elapsed) => PortError::unavailable("COMMIT was not answered in time", elapsed),
     };
     let backend = connection.backend();
     drop(connection);
-    // Nothing was written, so nothing can have been lost.
+    // A transaction that wrote nothing is not in doubt.
     let Some(witness) = written else { return Err(failure) };
-    settle(connections, InDoubt { backend, witness }, outcomes).await
+    InDoubt { backend, witness }.resolve(connections, outcomes).await
 }
 
-/// A connection with a transaction open. If the one from the pool is dead, on
-/// another: nothing was sent yet.
+/// Takes a connection and begins a transaction. If the connection turns out to
+/// be broken, takes another one: nothing was sent yet.
 async fn begin(connections: &Connections) -> Result<PooledConnection, Failure> {
-    let mut connection = connections.take().await?;
-    match connections.bound(open(&mut connection)).await {
+    let mut connection = connections.acquire().await?;
+    match connections.with_timeout(begin_on(&mut connection)).await {
         Ok(()) => return Ok(connection),
         Err(failure) if !connection.is_broken() => return Err(failure),
         Err(_) => drop(connection),
     }
-    let mut connection = connections.take().await?;
-    connections.bound(open(&mut connection)).await?;
+    let mut connection = connections.acquire().await?;
+    connections.with_timeout(begin_on(&mut connection)).await?;
     Ok(connection)
 }
 
-async fn open(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
+async fn begin_on(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
     Ok(Transactions::begin_transaction(connection).await?)
 }
 
-/// A transaction that only needs its COMMIT.
+/// A transaction that is ready for COMMIT.
 struct Prepared {
     outcomes: Vec<Outcome>,
-    /// Whether something was written, and the event that proves it, if there is
-    /// one.
+    /// `None` if nothing was written, else an event that was, if there is one.
     written: Option<Option<Witness>>,
 }
 
@@ -107,17 +112,17 @@ async fn prepare(
     decide: &dyn Decide,
 ) -> Result<Prepared, Failure> {
     let loaded = load(connection, batch).await?;
-    let versions = Versions::of(&loaded);
-    let replaced: std::collections::HashMap<_, _> =
+    let versions = LoadedVersions::of(&loaded);
+    let record_instants: HashMap<_, _> =
         loaded.records.iter().map(|(key, record)| (key.clone(), record.created_at.micros())).collect();
     let BatchDecision { writes, outcomes } = decide.decide(loaded);
     if writes.is_empty() {
         return Ok(Prepared { outcomes, written: None });
     }
     versions.check(&writes)?;
-    let statement = WriteBatch::new(&writes, |key| replaced.get(key).copied());
-    // To the end of the answer: what fails after the row was sent undoes the
-    // transaction, and COMMIT would then answer as if nothing were wrong.
+    let statement = LockingWrite::new(&writes, |key| record_instants.get(key).copied());
+    // Reads the response to its end. An error after the row would abort the
+    // transaction, and COMMIT would then answer as if it had succeeded.
     let _: Vec<String> = statement.load(connection).await?;
     Ok(Prepared { outcomes, written: Some(Witness::of(&writes)) })
 }
@@ -141,40 +146,36 @@ async fn load(connection: &mut AsyncPgConnection, batch: &Batch) -> Result<Loade
             loaded.records.insert(key, record);
         }
     }
-    // The records were read later than the orders. If one is there already that
-    // came with an order which was not yet, its command would be repeated, and
-    // the next command on the order told that there is none.
+    // The records were read later than the orders. A record may belong to a
+    // command that created an order after our lock statement: the command would
+    // be answered from its record, and the next command on the order would be
+    // refused because there is no order.
     if !loaded.records.is_empty() && loaded.orders.len() < batch.order_ids.len() {
         let missing = batch.order_ids.iter().filter(|order_id| !loaded.orders.contains_key(*order_id));
-        let appeared: Vec<String> =
-            appeared(missing.map(ToString::to_string).collect()).load(connection).await?;
-        if !appeared.is_empty() {
+        let created: Vec<String> =
+            existing_orders(missing.map(ToString::to_string).collect()).load(connection).await?;
+        if !created.is_empty() {
             return Err(Failure::LostRace);
         }
     }
     Ok(loaded)
 }
 
-/// Which of these orders are there by now.
-fn appeared(ids: Vec<String>) -> Sql<Text> {
+/// Returns one of these orders, if one exists by now.
+fn existing_orders(ids: Vec<String>) -> Sql<Text> {
     Sql::new("SELECT order_id FROM orders WHERE order_id = ANY(").texts(ids).sql(") LIMIT 1")
 }
 
-/// Locks in the order of the ids, which never change, so that a row that was
-/// waited for is still where it belongs.
-pub(super) fn lock_orders(ids: Vec<String>) -> Sql<OrderColumns> {
-    Sql::new("SELECT ")
-        .sql(ORDER)
-        .sql(" FROM orders WHERE order_id = ANY(")
-        .texts(ids)
-        .sql(") ORDER BY order_id FOR UPDATE")
+/// Locks the orders in the order of their ids. Ids never change, so a row that
+/// changed during the wait for its lock keeps its place.
+fn lock_orders(ids: Vec<String>) -> Sql<OrderColumns> {
+    rows::select_orders().sql(" WHERE order_id = ANY(").texts(ids).sql(") ORDER BY order_id FOR UPDATE")
 }
 
-/// The idempotency records with these keys.
-pub(super) fn records(scopes: Vec<String>, request_ids: Vec<String>) -> Sql<IdempotencyColumns> {
-    Sql::new("SELECT ")
-        .sql(RECORD)
-        .sql(" FROM idempotency JOIN unnest(")
+/// Reads the idempotency records with these keys.
+fn records(scopes: Vec<String>, request_ids: Vec<String>) -> Sql<RecordColumns> {
+    rows::select_records()
+        .sql(" JOIN unnest(")
         .texts(scopes)
         .sql(", ")
         .texts(request_ids)

@@ -1,4 +1,5 @@
-//! What must be done now and then: by one replica at a time, in bounded steps.
+//! Periodic maintenance in bounded steps. An advisory lock lets one replica at a
+//! time do each step; the others skip it.
 
 use diesel::sql_types::{BigInt, Bool, Nullable};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
@@ -8,16 +9,17 @@ use super::feed;
 use super::sql::Sql;
 use crate::domain::Timestamp;
 
-/// The first number of our advisory locks, "pvz" in ASCII. They have two
-/// numbers: those with one belong to the low-water mark of the feed.
+/// The first number of the advisory locks of this program, "pvz" in ASCII. They
+/// have two numbers: locks with one number belong to the low-water mark of the
+/// feed.
 pub(super) const LOCK_CLASS: i32 = 0x70_76_7a;
 
-/// Partitions of the log kept ahead of the last position: twenty million
-/// events.
-const AHEAD: i64 = 2;
+/// Partitions of the log that exist ahead of the last position, of ten million
+/// events each.
+const PARTITIONS_AHEAD: i64 = 2;
 
-/// Removes idempotency records, the oldest first. None that a batch is about to
-/// replace is waited for: there is always a next time.
+/// Deletes idempotency records, oldest first. Records that a batch has locked to
+/// replace them are skipped; a later run deletes what is left.
 pub(super) fn expire_idempotency_records(before: Timestamp, limit: usize) -> Sql<()> {
     Sql::new(
         "DELETE FROM idempotency WHERE ctid = ANY (ARRAY(\
@@ -29,7 +31,7 @@ pub(super) fn expire_idempotency_records(before: Timestamp, limit: usize) -> Sql
     .sql(" FOR UPDATE SKIP LOCKED))")
 }
 
-/// Says how many were removed.
+/// Runs the deletion and returns the number of deleted records.
 pub(super) async fn expire(
     connection: &mut AsyncPgConnection,
     statement: &Sql<()>,
@@ -37,31 +39,32 @@ pub(super) async fn expire(
     Ok(statement.execute(connection).await?)
 }
 
-/// Makes room for events to come, and drops what room is not needed.
+/// Creates partitions for future events and drops a partition that will stay
+/// empty.
 pub(super) async fn partitions(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
-    make_room(connection).await?;
-    drop_empty(connection).await
+    create_partitions(connection).await?;
+    drop_empty_partition(connection).await
 }
 
-/// Makes the partitions for positions to come. Nothing is done, and no replica
-/// waits, while another one is at it.
-async fn make_room(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
+/// Creates the partitions of future positions, unless another replica is doing
+/// it.
+async fn create_partitions(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
     let query = Sql::<Nullable<BigInt>>::new(
         "SELECT CASE WHEN pg_try_advisory_xact_lock(7370362, 3) THEN order_events_make_room(",
     )
-    .integer(AHEAD)
+    .integer(PARTITIONS_AHEAD)
     .sql(") END");
-    let made: Option<i64> = query.get_result(connection).await?;
-    if let Some(partitions) = made.filter(|made| *made > 0) {
-        tracing::info!(partitions, "made room for events to come");
+    let created: Option<i64> = query.get_result(connection).await?;
+    if let Some(partitions) = created.filter(|created| *created > 0) {
+        tracing::info!(partitions, "maintenance created partitions for future events");
     }
     Ok(())
 }
 
-/// Drops a partition that is empty and will stay so. Nothing is done, and no
-/// replica waits, while another one is at it, or somebody uses the log.
-async fn drop_empty(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
-    let mark = feed::mark(connection).await?;
+/// Drops a partition that is empty and will stay empty, unless another replica
+/// is doing it or the log is in use.
+async fn drop_empty_partition(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
+    let mark = feed::low_water_mark(connection).await?;
     let query = Sql::<Nullable<BigInt>>::new(
         "SELECT CASE WHEN pg_try_advisory_xact_lock(7370362, 4) THEN order_events_drop_empty(",
     )
@@ -69,12 +72,12 @@ async fn drop_empty(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
     .sql(") END");
     let dropped: Option<i64> = query.get_result(connection).await?;
     if dropped.is_some_and(|dropped| dropped > 0) {
-        tracing::info!("an empty partition of the log was dropped");
+        tracing::info!("maintenance dropped an empty partition of the event log");
     }
     Ok(())
 }
 
-/// Whether the database answers and takes writes.
+/// Fails unless the database accepts writes.
 pub(super) async fn ping(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
     let query = Sql::<Bool>::new("SELECT current_setting('transaction_read_only')::boolean");
     let read_only: bool = query.get_result(connection).await?;

@@ -1,5 +1,5 @@
-//! The schema: whether it is this release's, and the steps that bring it up to
-//! date, made by one replica at a time.
+//! Migrations of the schema, applied by one replica at a time, and the check that
+//! the schema is that of this release.
 
 use diesel::migration::{Migration, MigrationSource as _};
 use diesel::pg::Pg;
@@ -16,19 +16,19 @@ use super::sql::Sql;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// A step of the schema.
+/// A migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Its version and what it does.
+    /// The version and the name.
     pub name: String,
-    /// Whether the database has it.
+    /// True if the database has it.
     pub applied: bool,
 }
 
-/// The state of a schema.
+/// The migrations of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigrationStatus {
-    /// The steps of this release, in order.
+    /// The migrations of this release, in order.
     pub steps: Vec<Step>,
     /// Versions in the database that this release does not know.
     pub unknown: Vec<String>,
@@ -47,43 +47,45 @@ impl MigrationStatus {
     }
 }
 
-/// Checks that the schema is this release's, and reads the store's secret.
+/// Checks that the schema is that of this release, and returns the secret of the
+/// store.
 pub(super) async fn check(options: &PostgresOptions) -> Result<[u8; 32], OpenError> {
     let mut connection = connect(options).await?;
-    look(&mut connection).await?.check()?;
+    read_status(&mut connection).await?.check()?;
     read_secret(&mut connection).await
 }
 
-/// The state of the schema.
+/// Returns the migrations of the database.
 ///
 /// # Errors
 /// The database cannot be reached or read.
 pub async fn status(options: &PostgresOptions) -> Result<MigrationStatus, OpenError> {
-    look(&mut connect(options).await?).await
+    read_status(&mut connect(options).await?).await
 }
 
-/// Brings the schema up to date, and says which steps that took. Any number of
-/// processes may do so at once: one works, the others wait and find it done.
+/// Applies the missing migrations and returns their names. Any number of
+/// processes may call it at the same time: one applies them, and the others wait
+/// and find nothing to do.
 ///
 /// # Errors
-/// A newer release was here, or a step failed: it and later ones are not
-/// applied.
+/// A newer release has migrated the database, or a migration failed. That
+/// migration and later ones are not applied.
 pub async fn migrate(options: &PostgresOptions) -> Result<Vec<String>, OpenError> {
     let mut connection = connect(options).await?;
-    // Held by the session: it ends with the connection, however that ends.
+    // A lock of the session: it is released when the connection ends.
     let lock = format!("SELECT pg_advisory_lock({LOCK_CLASS}, 1)");
     connection.batch_execute(&lock).await.map_err(|error| OpenError::Database(error.into()))?;
-    let before = look(&mut connection).await?;
+    let before = read_status(&mut connection).await?;
     if let Some(version) = before.unknown.as_slice().first() {
         return Err(OpenError::Newer(version.clone()));
     }
-    let work = move || {
+    let apply = move || {
         AsyncConnectionWrapper::<AsyncPgConnection>::from(connection)
             .run_pending_migrations(MIGRATIONS)
             .map(drop)
     };
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| OpenError::Migration(error.into()))?.map_err(OpenError::Migration)?;
+    let applied = tokio::task::spawn_blocking(apply).await;
+    applied.map_err(|error| OpenError::Migration(error.into()))?.map_err(OpenError::Migration)?;
     Ok(before.steps.into_iter().filter(|step| !step.applied).map(|step| step.name).collect())
 }
 
@@ -92,9 +94,9 @@ async fn connect(options: &PostgresOptions) -> Result<AsyncPgConnection, OpenErr
     connect_options.connect().await.map_err(|error| OpenError::Connect(error.into()))
 }
 
-/// Reads the state without changing anything: the driver's own harness would
-/// make its table first.
-async fn look(connection: &mut AsyncPgConnection) -> Result<MigrationStatus, OpenError> {
+/// Reads the applied migrations without changing the database. The harness of
+/// the driver would create its table first.
+async fn read_status(connection: &mut AsyncPgConnection) -> Result<MigrationStatus, OpenError> {
     let failed = |error: diesel::result::Error| OpenError::Database(error.into());
     let table = Sql::<Nullable<Text>>::new("SELECT to_regclass('__diesel_schema_migrations')::text");
     let table: Option<String> = table.get_result(connection).await.map_err(failed)?;
@@ -120,6 +122,6 @@ async fn read_secret(connection: &mut AsyncPgConnection) -> Result<[u8; 32], Ope
     let query = Sql::<Binary>::new("SELECT value FROM store_settings WHERE name = 'secret'");
     let secret: Vec<u8> =
         query.get_result(connection).await.map_err(|error| OpenError::Database(error.into()))?;
-    let wrong = |_| OpenError::Database("the secret in store_settings is not of 32 bytes".into());
-    secret.try_into().map_err(wrong)
+    let wrong_length = |_| OpenError::Database("the secret in store_settings does not have 32 bytes".into());
+    secret.try_into().map_err(wrong_length)
 }

@@ -1,11 +1,12 @@
-//! Orders in PostgreSQL, for any number of replicas on one database.
+//! The store of orders in PostgreSQL, for any number of replicas on one
+//! database.
 //!
-//! Batches race with those of other workers and other replicas; `write` says
-//! why none of them can lose or double an effect. Statements are kept prepared
-//! for as long as their connection lives.
+//! Batches race with batches of other workers and other replicas.
+//! `locking_write` and `optimistic_insert` argue why no effect is lost or
+//! doubled. Statements stay prepared as long as their connection is open.
 
 mod audit;
-mod check;
+mod columns;
 mod connect;
 mod error;
 mod feed;
@@ -13,8 +14,9 @@ mod in_doubt;
 mod inbox;
 mod inbox_sql;
 mod inbox_write;
-mod insert;
 mod leader_lock;
+mod loaded_versions;
+mod locking_statement;
 mod locking_write;
 mod maintenance;
 mod migrate;
@@ -30,8 +32,8 @@ mod rows;
 mod session;
 mod sql;
 mod standby;
-mod statement;
 mod store;
+mod tables;
 mod tls;
 mod unreplicated_writes;
 mod write;

@@ -1,9 +1,10 @@
-//! News of commits by LISTEN and NOTIFY, on a session of its own.
+//! Notifications of commits by LISTEN and NOTIFY, on a session of their own.
 //!
-//! NOTIFY takes a lock on the whole cluster's queue until its transaction has
-//! committed, so it is never part of a batch: it would put all batches of all
-//! replicas in a row. Here it is a transaction by itself, after the commit, and
-//! without a wait for the disk, because news need not survive a crash.
+//! NOTIFY locks the notification queue of the whole cluster until its
+//! transaction has committed, so inside a batch it would serialise the batches
+//! of all replicas. Here it is a transaction of its own, after the commit of the
+//! batch, and does not wait for the disk, because notifications need not survive
+//! a crash.
 
 use std::time::Duration;
 
@@ -16,11 +17,11 @@ use super::connect::{ConnectOptions, Purpose};
 use super::options::PostgresOptions;
 use crate::ports::{CommitNotifications, CommitNotifier, PortError};
 
-/// What is listened on.
+/// The notification channel.
 const CHANNEL: &str = "pvz_commits";
-const TELL: &str = "SELECT pg_notify($1, '')";
+const NOTIFY: &str = "SELECT pg_notify($1, '')";
 
-/// [`CommitNotifications`] among all who use one database.
+/// [`CommitNotifications`] among the replicas on one database.
 #[derive(Debug)]
 pub struct PostgresNotifications {
     connect_options: ConnectOptions,
@@ -28,20 +29,20 @@ pub struct PostgresNotifications {
 }
 
 impl PostgresNotifications {
-    /// News through that database.
+    /// Returns notifications through the primary.
     pub fn new(options: &PostgresOptions) -> Self {
-        let connect_options = ConnectOptions::new(&options.server, Purpose::News, options.timeout);
+        let connect_options = ConnectOptions::new(&options.server, Purpose::Notify, options.timeout);
         Self { connect_options, timeout: options.timeout }
     }
 
-    /// A line that listens.
+    /// Opens a session that listens.
     ///
     /// # Errors
     /// PostgreSQL cannot be reached.
     pub async fn open(&self) -> Result<PostgresNotifier, tokio_postgres::Error> {
-        let (client, news) = self.connect_options.listener().await?;
+        let (client, received) = self.connect_options.listener().await?;
         client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
-        Ok(PostgresNotifier { client, news, timeout: self.timeout })
+        Ok(PostgresNotifier { client, received, timeout: self.timeout })
     }
 }
 
@@ -50,34 +51,36 @@ impl CommitNotifications for PostgresNotifications {
     async fn listen(&self) -> Result<Box<dyn CommitNotifier>, PortError> {
         let failed = "PostgreSQL cannot be listened to";
         match timeout(self.timeout, self.open()).await {
-            Ok(Ok(line)) => Ok(Box::new(line)),
+            Ok(Ok(notifier)) => Ok(Box::new(notifier)),
             Ok(Err(error)) => Err(PortError::unavailable(failed, error)),
-            Err(late) => Err(PortError::unavailable(failed, late)),
+            Err(elapsed) => Err(PortError::unavailable(failed, elapsed)),
         }
     }
 }
 
-/// A session that listens, and tells.
+/// A session that sends and receives notifications.
 #[derive(Debug)]
 pub struct PostgresNotifier {
     client: Client,
-    news: mpsc::Receiver<()>,
+    received: mpsc::Receiver<()>,
     timeout: Duration,
 }
 
 #[async_trait]
 impl CommitNotifier for PostgresNotifier {
     async fn notify(&mut self) -> Result<(), PortError> {
-        let failed = "PostgreSQL takes no news";
-        match timeout(self.timeout, self.client.execute(TELL, &[&CHANNEL])).await {
+        let failed = "PostgreSQL did not accept a notification";
+        match timeout(self.timeout, self.client.execute(NOTIFY, &[&CHANNEL])).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(PortError::unavailable(failed, error)),
-            Err(late) => Err(PortError::unavailable(failed, late)),
+            Err(elapsed) => Err(PortError::unavailable(failed, elapsed)),
         }
     }
 
     async fn wait(&mut self) -> Result<(), PortError> {
-        let heard = self.news.recv().await;
-        heard.ok_or_else(|| PortError::unavailable("PostgreSQL tells no news", "the connection broke"))
+        let received = self.received.recv().await;
+        received.ok_or_else(|| {
+            PortError::unavailable("PostgreSQL sends no notifications", "the connection broke")
+        })
     }
 }

@@ -5,35 +5,36 @@ use crate::ports::PortError;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a store cannot be opened, for whoever started the program.
+/// A store cannot be opened. The texts are for the operator who starts the
+/// program.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// TLS cannot be spoken to it.
+    /// The TLS settings cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The database cannot be reached, or does not let us in.
+    /// The database cannot be reached or refuses the connection.
     #[error("cannot connect to PostgreSQL")]
     Connect(#[source] Cause),
-    /// The database answers, but not as it should.
+    /// The database returned an error or an unexpected value.
     #[error("the PostgreSQL database cannot be used")]
     Database(#[source] Cause),
-    /// The standby belongs to another store.
-    #[error("the database to read from is not a standby of the store's")]
+    /// The standby is a database of another store.
+    #[error("the database to read from is not a standby of the store's database")]
     OtherStore,
     /// There is no schema.
-    #[error("the PostgreSQL database has no schema of ours yet; make it with `pvz migrate`")]
+    #[error("the PostgreSQL database has no schema; create it with `pvz migrate`")]
     Missing,
     /// The schema is older than this release.
     #[error("the schema of the PostgreSQL database is older than this release; run `pvz migrate`")]
     Older,
-    /// A newer release made the schema.
+    /// A newer release created the schema.
     #[error(
-        "the PostgreSQL database was written by a newer release: it has the schema version {0}, which \
-         this one does not know"
+        "the schema of the PostgreSQL database is newer than this release: it has version {0}, which this \
+         release does not know"
     )]
     Newer(String),
-    /// A step of the schema failed.
-    #[error("cannot bring the schema of the PostgreSQL database up to date")]
+    /// A migration failed.
+    #[error("cannot migrate the schema of the PostgreSQL database")]
     Migration(#[source] Cause),
 }
 

@@ -1,4 +1,4 @@
-//! The settings of a store.
+//! The options of a store.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -8,23 +8,23 @@ use super::tls::Tls;
 /// The options of a store.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// Where the database is.
+    /// The primary.
     pub server: ServerAddress,
     /// A standby of it, from which orders, lists and histories are read.
     pub standby: Option<ServerAddress>,
-    /// How many connections read at the same time, from each of them.
+    /// Connections that read, to each server.
     pub readers: NonZeroUsize,
-    /// How many connections write at the same time.
+    /// Connections that write.
     pub writers: NonZeroUsize,
-    /// How long a statement may run, how long it waits for a lock, and how
-    /// long an operation waits for a connection.
+    /// The longest time of a statement, of a wait for a lock, and of a wait for
+    /// a connection.
     pub timeout: Duration,
 }
 
-/// The address of a database, and who we are to it.
+/// The address of a database, with credentials and TLS settings.
 #[derive(Debug, Clone)]
 pub struct ServerAddress {
-    /// Hosts, user, password, database.
+    /// Hosts, user, password and database.
     pub config: tokio_postgres::Config,
     /// How connections to it are secured.
     pub tls: Tls,

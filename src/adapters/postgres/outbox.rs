@@ -1,4 +1,4 @@
-//! How far the log was published. Each call is one statement.
+//! The outbox: cursors of the sinks and dead letters. Each call is one statement.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -22,10 +22,10 @@ use crate::ports::{
 
 /// The columns of a dead letter.
 type DeadLetterColumns = (Text, BigInt, BigInt, Text, BigInt, Nullable<Text>);
-const LETTER: &str = "order_id, sequence, position, cause, buried_at, resolution";
+const DEAD_LETTER: &str = "order_id, sequence, position, cause, buried_at, resolution";
 
-/// The columns of a cursor, how many dead letters it has, and whether anybody
-/// leads.
+/// The columns of a cursor with its number of dead letters, and whether a session
+/// holds the leader lock.
 type CursorColumns =
     ((BigInt, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, BigInt), Bool);
 
@@ -33,11 +33,11 @@ type CursorColumns =
 impl Outbox for PostgresStore {
     async fn acquire_lease(&self, sink: &str) -> Result<Option<Lease>, PortError> {
         let unavailable = |error: Box<dyn Error + Send + Sync>| {
-            PortError::unavailable("PostgreSQL does not say who leads", error)
+            PortError::unavailable("the leader lock cannot be acquired", error)
         };
-        match timeout(self.writers.timeout(), leader_lock::take(&self.leaders, sink)).await {
-            Ok(taken) => taken.map_err(|error| unavailable(error.into())),
-            Err(late) => Err(unavailable(late.into())),
+        match timeout(self.writers.timeout(), leader_lock::try_acquire(&self.leaders, sink)).await {
+            Ok(acquired) => acquired.map_err(|error| unavailable(error.into())),
+            Err(elapsed) => Err(unavailable(elapsed.into())),
         }
     }
 
@@ -45,9 +45,9 @@ impl Outbox for PostgresStore {
         &self,
         token: &LeaseToken,
         cursor: Position,
-        letters: &[DeadLetter],
+        dead_letters: &[DeadLetter],
     ) -> Result<LeaseWrite, PortError> {
-        let statement = move_cursor(token, cursor, letters);
+        let statement = advance_cursor(token, cursor, dead_letters);
         on_connection!(self.writers, |connection| advance(&mut connection, &statement, token, cursor))
     }
 
@@ -56,8 +56,8 @@ impl Outbox for PostgresStore {
         sink: &str,
         orders: &BTreeSet<OrderId>,
     ) -> Result<BTreeMap<OrderId, i64>, PortError> {
-        let query = held(sink, orders);
-        on_connection!(self.readers, |connection| held_back(&mut connection, &query))
+        let query = held_back_orders(sink, orders);
+        on_connection!(self.readers, |connection| load_held_back(&mut connection, &query))
     }
 
     async fn dead_letters(
@@ -66,8 +66,8 @@ impl Outbox for PostgresStore {
         after: Option<&OrderId>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, PortError> {
-        let query = letters(sink, after, limit);
-        on_connection!(self.readers, |connection| load_letters(&mut connection, &query))
+        let query = dead_letters(sink, after, limit);
+        on_connection!(self.readers, |connection| load_dead_letters(&mut connection, &query))
     }
 
     async fn cursor(&self, sink: &str) -> Result<Option<Position>, PortError> {
@@ -88,16 +88,16 @@ impl Outbox for PostgresStore {
 
     async fn resolved_dead_letters(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
         let query = resolved_dead_letters(sink, limit);
-        on_connection!(self.readers, |connection| load_letters(&mut connection, &query))
+        on_connection!(self.readers, |connection| load_dead_letters(&mut connection, &query))
     }
 
     async fn remove_dead_letter(
         &self,
         token: &LeaseToken,
-        letter: &DeadLetter,
+        dead_letter: &DeadLetter,
     ) -> Result<LeaseWrite, PortError> {
-        let statement = remove_dead_letter(token, letter);
-        on_connection!(self.writers, |connection| if_led(&mut connection, &statement))
+        let statement = remove_dead_letter(token, dead_letter);
+        on_connection!(self.writers, |connection| if_leader(&mut connection, &statement))
     }
 
     async fn record_leader_status(
@@ -106,7 +106,7 @@ impl Outbox for PostgresStore {
         status: &LeaderStatus,
     ) -> Result<LeaseWrite, PortError> {
         let statement = self::record_leader_status(token, status);
-        on_connection!(self.writers, |connection| if_led(&mut connection, &statement))
+        on_connection!(self.writers, |connection| if_leader(&mut connection, &statement))
     }
 
     async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {
@@ -119,21 +119,26 @@ async fn execute(connection: &mut AsyncPgConnection, statement: &Sql<()>) -> Res
     Ok(statement.execute(connection).await?)
 }
 
-/// Runs a statement that answers a row if, and only if, the token is good.
-async fn if_led(connection: &mut AsyncPgConnection, statement: &Sql<BigInt>) -> Result<LeaseWrite, Failure> {
-    let led: Vec<i64> = statement.load(connection).await?;
-    Ok(if led.is_empty() { LeaseWrite::Fenced } else { LeaseWrite::Done })
+/// Runs a statement that returns a row if, and only if, the fencing token is
+/// current.
+async fn if_leader(
+    connection: &mut AsyncPgConnection,
+    statement: &Sql<BigInt>,
+) -> Result<LeaseWrite, Failure> {
+    let rows: Vec<i64> = statement.load(connection).await?;
+    Ok(if rows.is_empty() { LeaseWrite::Fenced } else { LeaseWrite::Done })
 }
 
-/// The cursor is moved and the letters are buried, or neither. The second
-/// column is where the cursor was, as the statement began, if the token was
-/// good then; a fence that was raised meanwhile keeps the first from moving.
-pub(super) fn move_cursor(
+/// Advances the cursor and inserts the dead letters, or does neither. The first
+/// column is the number of cursors that moved. The second is the position of the
+/// cursor when the statement began, if the fencing token was current then. If
+/// another leader raises the token while the statement runs, no cursor moves.
+fn advance_cursor(
     token: &LeaseToken,
     cursor: Position,
-    letters: &[DeadLetter],
+    dead_letters: &[DeadLetter],
 ) -> Sql<(BigInt, Nullable<BigInt>)> {
-    let integers = |of: fn(&DeadLetter) -> i64| letters.iter().map(of).collect();
+    let integers = |of: fn(&DeadLetter) -> i64| dead_letters.iter().map(of).collect();
     Sql::new("WITH moved AS (UPDATE outbox_cursors SET position = ")
         .integer(cursor.0)
         .sql(" WHERE sink = ")
@@ -147,15 +152,15 @@ pub(super) fn move_cursor(
              (sink, order_id, sequence, position, cause, buried_at) \
              SELECT moved.sink, new.* FROM moved, unnest(",
         )
-        .texts(letters.iter().map(|letter| letter.order_id.to_string()).collect())
+        .texts(dead_letters.iter().map(|dead_letter| dead_letter.order_id.to_string()).collect())
         .sql(", ")
-        .integers(integers(|letter| letter.sequence))
+        .integers(integers(|dead_letter| dead_letter.sequence))
         .sql(", ")
-        .integers(integers(|letter| letter.position.0))
+        .integers(integers(|dead_letter| dead_letter.position.0))
         .sql(", ")
-        .texts(letters.iter().map(|letter| letter.cause.clone()).collect())
+        .texts(dead_letters.iter().map(|dead_letter| dead_letter.cause.clone()).collect())
         .sql(", ")
-        .integers(integers(|letter| letter.refused_at.micros()))
+        .integers(integers(|dead_letter| dead_letter.refused_at.micros()))
         .sql(
             ") AS new ON CONFLICT (sink, order_id) DO UPDATE SET sequence = excluded.sequence, \
              position = excluded.position, cause = excluded.cause, buried_at = excluded.buried_at, \
@@ -174,21 +179,21 @@ async fn advance(
     token: &LeaseToken,
     cursor: Position,
 ) -> Result<LeaseWrite, Failure> {
-    // To the end of the answer: the statement commits after its row is there.
-    let answer: Vec<(i64, Option<i64>)> = statement.load(connection).await?;
-    let (moved, before) = answer.into_iter().next().unwrap_or_default();
+    // Reads the response to its end: the statement commits after its row was sent.
+    let rows: Vec<(i64, Option<i64>)> = statement.load(connection).await?;
+    let (moved, before) = rows.into_iter().next().unwrap_or_default();
     match before {
         _ if moved > 0 => Ok(LeaseWrite::Done),
         Some(before) if before > cursor.0 => {
             let (sink, to) = (&token.sink, cursor.0);
-            let message = format!("outbox_cursors {sink:?}: position would move back from {before} to {to}");
+            let message = format!("outbox_cursors {sink:?}: position would go back from {before} to {to}");
             Err(Failure::Inconsistent(message))
         }
         _ => Ok(LeaseWrite::Fenced),
     }
 }
 
-pub(super) fn held(sink: &str, orders: &BTreeSet<OrderId>) -> Sql<(Text, BigInt)> {
+fn held_back_orders(sink: &str, orders: &BTreeSet<OrderId>) -> Sql<(Text, BigInt)> {
     Sql::new("SELECT order_id, sequence FROM dead_letters WHERE sink = ")
         .text(sink)
         .sql(" AND order_id = ANY(")
@@ -196,45 +201,45 @@ pub(super) fn held(sink: &str, orders: &BTreeSet<OrderId>) -> Sql<(Text, BigInt)
         .sql(")")
 }
 
-async fn held_back(
+async fn load_held_back(
     connection: &mut AsyncPgConnection,
     query: &Sql<(Text, BigInt)>,
 ) -> Result<BTreeMap<OrderId, i64>, Failure> {
     let rows: Vec<(String, i64)> = query.load(connection).await?;
-    let wrong =
+    let invalid =
         |order_id: &str, why| Failure::Inconsistent(format!("dead_letters {order_id:?}: order_id {why}"));
     let parse = |(order_id, sequence): (String, i64)| match OrderId::parse(&order_id) {
         Ok(parsed) => Ok((parsed, sequence)),
-        Err(why) => Err(wrong(&order_id, why)),
+        Err(why) => Err(invalid(&order_id, why)),
     };
     rows.into_iter().map(parse).collect()
 }
 
-pub(super) fn letters(sink: &str, after: Option<&OrderId>, limit: usize) -> Sql<DeadLetterColumns> {
-    // No id is empty, so every id is after the empty text.
+fn dead_letters(sink: &str, after: Option<&OrderId>, limit: usize) -> Sql<DeadLetterColumns> {
+    // No id is empty, so every id is greater than the empty text.
     let after = after.map(OrderId::as_str).unwrap_or_default();
-    let query = Sql::new("SELECT ").sql(LETTER).sql(" FROM dead_letters WHERE sink = ").text(sink);
+    let query = Sql::new("SELECT ").sql(DEAD_LETTER).sql(" FROM dead_letters WHERE sink = ").text(sink);
     query.sql(" AND order_id > ").text(after).sql(" ORDER BY order_id LIMIT ").limit(limit)
 }
 
-pub(super) fn resolved_dead_letters(sink: &str, limit: usize) -> Sql<DeadLetterColumns> {
-    let query = Sql::new("SELECT ").sql(LETTER).sql(" FROM dead_letters WHERE sink = ").text(sink);
+fn resolved_dead_letters(sink: &str, limit: usize) -> Sql<DeadLetterColumns> {
+    let query = Sql::new("SELECT ").sql(DEAD_LETTER).sql(" FROM dead_letters WHERE sink = ").text(sink);
     query.sql(" AND resolution IS NOT NULL ORDER BY order_id LIMIT ").limit(limit)
 }
 
-async fn load_letters(
+async fn load_dead_letters(
     connection: &mut AsyncPgConnection,
     query: &Sql<DeadLetterColumns>,
 ) -> Result<Vec<DeadLetter>, Failure> {
     let rows: Vec<DeadLetterRow> = query.load(connection).await?;
-    let letter = |row: DeadLetterRow| {
+    let parse = |row: DeadLetterRow| {
         let order_id = row.order_id.clone();
         DeadLetter::try_from(row).map_err(|fault| Failure::row("dead_letters", &order_id, &fault))
     };
-    rows.into_iter().map(letter).collect()
+    rows.into_iter().map(parse).collect()
 }
 
-pub(super) fn resolve(sink: &str, order_id: &OrderId, resolution: Resolution) -> Sql<()> {
+fn resolve(sink: &str, order_id: &OrderId, resolution: Resolution) -> Sql<()> {
     Sql::new("UPDATE dead_letters SET resolution = ")
         .text(DeadLetterRow::resolution_text(resolution))
         .sql(" WHERE sink = ")
@@ -243,20 +248,21 @@ pub(super) fn resolve(sink: &str, order_id: &OrderId, resolution: Resolution) ->
         .text(order_id.as_str())
 }
 
-/// The cursor's row is locked, so that no fence is raised in between.
-pub(super) fn remove_dead_letter(token: &LeaseToken, letter: &DeadLetter) -> Sql<BigInt> {
+/// Locks the row of the cursor, so that the fencing token is not raised before
+/// the commit.
+fn remove_dead_letter(token: &LeaseToken, dead_letter: &DeadLetter) -> Sql<BigInt> {
     Sql::new("WITH led AS (SELECT sink, fence FROM outbox_cursors WHERE sink = ")
         .text(token.sink.as_str())
         .sql(" AND fence = ")
         .integer(token.fencing_token)
         .sql(" FOR UPDATE), gone AS (DELETE FROM dead_letters USING led WHERE dead_letters.sink = led.sink AND order_id = ")
-        .text(letter.order_id.as_str())
+        .text(dead_letter.order_id.as_str())
         .sql(" AND sequence = ")
-        .integer(letter.sequence)
+        .integer(dead_letter.sequence)
         .sql(") SELECT fence FROM led")
 }
 
-pub(super) fn record_leader_status(token: &LeaseToken, status: &LeaderStatus) -> Sql<BigInt> {
+fn record_leader_status(token: &LeaseToken, status: &LeaderStatus) -> Sql<BigInt> {
     let statement = Sql::new("UPDATE outbox_cursors SET leader = ")
         .text(status.name.as_str())
         .sql(", led_since = ")
@@ -271,7 +277,7 @@ pub(super) fn record_leader_status(token: &LeaseToken, status: &LeaderStatus) ->
     statement.sql(" AND fence = ").integer(token.fencing_token).sql(" RETURNING fence")
 }
 
-pub(super) fn status(sink: &str) -> Sql<CursorColumns> {
+fn status(sink: &str) -> Sql<CursorColumns> {
     Sql::new(
         "SELECT position, leader, led_since, failure, failed_at, \
          (SELECT count(*) FROM dead_letters WHERE dead_letters.sink = outbox_cursors.sink), \
@@ -289,7 +295,7 @@ async fn load_status(
     sink: &str,
 ) -> Result<Option<OutboxStatus>, Failure> {
     let rows: Vec<(CursorRow, bool)> = query.load(connection).await?;
-    let status = |(row, led): (CursorRow, bool)| row.status(led);
+    let status = |(row, has_leader): (CursorRow, bool)| row.status(has_leader);
     let found = rows.into_iter().next().map(status).transpose();
     found.map_err(|fault| Failure::row("outbox_cursors", sink, &fault))
 }

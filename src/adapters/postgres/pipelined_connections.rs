@@ -1,15 +1,16 @@
-//! Connections that several statements share, each its own transaction.
+//! Pipelined connections: several statements share a connection, and each is a
+//! transaction of its own.
 //!
-//! A statement is sent while the one before it is still being executed, so the
-//! server's process goes from one to the next without waiting for us, and one
-//! process does what two did that woke, and waited for, each other. That made
-//! an eighth more new orders (benches/README.md).
+//! A statement is sent while the server still executes the one before it. The
+//! backend then goes from one statement to the next without waiting for this
+//! process, and one backend does the work of two that would wake and wait for
+//! each other. `benches/README.md` has the gain.
 //!
-//! Nothing can overtake: a connection's statements are executed in the order in
-//! which they were sent, each is followed by its Sync, which commits it or rolls
-//! it back, and one that fails takes nothing with it. Those that wait hold no
-//! lock. Not for transactions of several statements, which need a connection of
-//! their own.
+//! Statements cannot overtake each other: a connection executes them in the
+//! order in which they were sent. Each is followed by its own Sync, which
+//! commits it or rolls it back, so a statement that fails does not affect the
+//! others, and a statement that waits holds no lock. Transactions of several
+//! statements need a connection of their own.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -20,119 +21,123 @@ use super::error::Failure;
 use super::pool::{Connections, PooledConnection};
 use super::session::Backend;
 
-/// How many statements are on one connection at most: one that is executed, and
-/// the next. A third makes batches smaller, and no more of them.
-const DEPTH: usize = 2;
-/// After so many a connection goes back to the pool when it is free, so that
-/// whoever waits there has its turn.
-const TURN: usize = 256;
+/// Slots of a connection: one for the statement that is executed and one for
+/// the next. With a third, batches would be smaller, but not faster.
+const SLOTS: usize = 2;
+/// After this number of statements a connection takes no more and returns to
+/// the pool, so that operations that wait for the pool are served.
+const MAX_STATEMENTS: usize = 256;
 
-/// The connections that are shared at the moment.
+/// The connections that are pipelined now.
 #[derive(Debug, Default)]
 pub(super) struct PipelinedConnections(Mutex<Vec<Weak<PipelinedConnection>>>);
 
-/// A connection, as long as a statement is on it.
+/// A connection that is shared while statements run on it.
 struct PipelinedConnection {
     connection: Option<PooledConnection>,
-    /// How many statements it has had.
-    begun: AtomicUsize,
-    /// Something was left unfinished on it: it is closed, and nobody joins.
-    spoiled: AtomicBool,
+    /// The number of statements that have used it.
+    statements: AtomicUsize,
+    /// True if a statement was not completed: the connection takes no more
+    /// statements and is closed.
+    unusable: AtomicBool,
 }
 
 impl PipelinedConnections {
-    /// A place on a connection.
-    pub(super) async fn join(&self, connections: &Connections) -> Result<Slot, Failure> {
-        if let Some(slot) = self.free() {
+    /// Takes a slot; takes another connection from the pool if none is free.
+    pub(super) async fn acquire(&self, connections: &Connections) -> Result<Slot, Failure> {
+        if let Some(slot) = self.free_slot() {
             return Ok(slot);
         }
-        let pipelined = Arc::new(PipelinedConnection {
-            connection: Some(connections.take().await?),
-            begun: AtomicUsize::new(1),
-            spoiled: AtomicBool::new(false),
+        let shared = Arc::new(PipelinedConnection {
+            connection: Some(connections.acquire().await?),
+            statements: AtomicUsize::new(1),
+            unusable: AtomicBool::new(false),
         });
-        self.open().push(Arc::downgrade(&pipelined));
-        Ok(Slot { pipelined, ahead: 0, finished: false })
+        self.lock().push(Arc::downgrade(&shared));
+        Ok(Slot { shared, ahead: 0, completed: false })
     }
 
-    /// A place on the connection with the fewest statements, if one has room.
-    fn free(&self) -> Option<Slot> {
-        let mut open = self.open();
-        open.retain(|pipelined| pipelined.strong_count() > 0);
-        let least = open
+    /// Takes a slot on the connection with the fewest statements, if a
+    /// connection has a free slot.
+    fn free_slot(&self) -> Option<Slot> {
+        let mut shared = self.lock();
+        shared.retain(|connection| connection.strong_count() > 0);
+        let least_used = shared
             .iter()
             .filter_map(Weak::upgrade)
-            // Of those that are counted, one is ours.
-            .map(|pipelined| (Arc::strong_count(&pipelined) - 1, pipelined))
-            .filter(|(ahead, pipelined)| *ahead < DEPTH && pipelined.is_open())
+            // One of the strong references is the upgrade.
+            .map(|connection| (Arc::strong_count(&connection) - 1, connection))
+            .filter(|(ahead, connection)| *ahead < SLOTS && connection.takes_statements())
             .min_by_key(|(ahead, _)| *ahead);
-        let (ahead, pipelined) = least?;
-        pipelined.begun.fetch_add(1, Ordering::Relaxed);
-        Some(Slot { pipelined, ahead, finished: false })
+        let (ahead, shared) = least_used?;
+        shared.statements.fetch_add(1, Ordering::Relaxed);
+        Some(Slot { shared, ahead, completed: false })
     }
 
-    fn open(&self) -> MutexGuard<'_, Vec<Weak<PipelinedConnection>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<PipelinedConnection>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl PipelinedConnection {
-    fn is_open(&self) -> bool {
-        self.begun.load(Ordering::Relaxed) < TURN && !self.spoiled.load(Ordering::Relaxed)
+    fn takes_statements(&self) -> bool {
+        self.statements.load(Ordering::Relaxed) < MAX_STATEMENTS && !self.unusable.load(Ordering::Relaxed)
     }
 
     #[expect(clippy::expect_used, reason = "only drop takes it out")]
     fn connection(&self) -> &PooledConnection {
-        self.connection.as_ref().expect("a connection on loan")
+        self.connection.as_ref().expect("a connection that was not released")
     }
 }
 
 impl Drop for PipelinedConnection {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take()
-            && !self.spoiled.load(Ordering::Relaxed)
+            && !self.unusable.load(Ordering::Relaxed)
         {
-            connection.give_back();
+            connection.release();
         }
     }
 }
 
 impl std::fmt::Debug for PipelinedConnection {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("PipelinedConnection").field("begun", &self.begun).finish_non_exhaustive()
+        let statements = &self.statements;
+        formatter.debug_struct("PipelinedConnection").field("statements", statements).finish_non_exhaustive()
     }
 }
 
-/// A place for one statement. Dropped before that is [finished](Self::finish),
-/// by an error or because the caller went away, it spoils the connection.
+/// A slot for one statement. If it is dropped without being
+/// [released](Self::release), by an error or because the caller was cancelled,
+/// the connection takes no more statements.
 pub(super) struct Slot {
-    pipelined: Arc<PipelinedConnection>,
-    /// How many statements are before this one at most.
+    shared: Arc<PipelinedConnection>,
+    /// The largest number of statements that may be ahead of this one.
     pub(super) ahead: usize,
-    finished: bool,
+    completed: bool,
 }
 
 impl Slot {
-    /// The connection, shared.
+    /// Returns the shared connection.
     pub(super) fn connection(&self) -> &AsyncPgConnection {
-        self.pipelined.connection()
+        self.shared.connection()
     }
 
-    /// The process of the server that serves it.
+    /// Returns the backend that serves the connection.
     pub(super) fn backend(&self) -> Backend {
-        self.pipelined.connection().backend()
+        self.shared.connection().backend()
     }
 
-    /// The statement has been answered to its end.
-    pub(super) fn finish(mut self) {
-        self.finished = true;
+    /// Frees the slot after the response to the statement was read to its end.
+    pub(super) fn release(mut self) {
+        self.completed = true;
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.finished {
-            self.pipelined.spoiled.store(true, Ordering::Relaxed);
+        if !self.completed {
+            self.shared.unusable.store(true, Ordering::Relaxed);
         }
     }
 }

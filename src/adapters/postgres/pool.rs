@@ -1,4 +1,4 @@
-//! A bounded set of connections, each used by one operation at a time.
+//! A bounded pool of connections, each used by one operation at a time.
 
 use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
@@ -12,26 +12,31 @@ use tokio::time::timeout;
 
 use super::connect::ConnectOptions;
 use super::error::Failure;
-use super::session::{Backend, Session, Sessions};
+use super::session::{Backend, Session, SessionManager};
 use crate::ports::PortError;
 
-/// A bounded set of connections, made when they are needed.
+/// The longest time of an operation on a connection, as a multiple of the
+/// timeout. The server's own limits come first, because they name the cause;
+/// this one is for a connection that has stopped responding.
+const OPERATION_TIMEOUT_RATIO: f32 = 1.2;
+
+/// A bounded pool of connections, opened on demand.
 #[derive(Clone)]
 pub(super) struct Connections {
-    pool: Pool<Sessions>,
+    pool: Pool<SessionManager>,
     connect_options: ConnectOptions,
     timeout: Duration,
 }
 
 impl Connections {
-    /// No connection yet. `timeout` bounds the wait for one, and how long it
-    /// takes to be made.
+    /// Makes a pool without connections. `timeout` limits the wait for a
+    /// connection and the time in which one is opened.
     pub(super) fn new(
         connect_options: ConnectOptions,
         size: NonZeroUsize,
         timeout: Duration,
     ) -> Result<Self, PortError> {
-        let pool = Pool::builder(Sessions(connect_options.clone()))
+        let pool = Pool::builder(SessionManager(connect_options.clone()))
             .max_size(size.get())
             .wait_timeout(Some(timeout))
             .create_timeout(Some(timeout))
@@ -39,38 +44,36 @@ impl Connections {
             .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(|error| PortError::unavailable("the pool of connections cannot be made", error))?;
+            .map_err(|error| PortError::unavailable("the connection pool cannot be created", error))?;
         Ok(Self { pool, connect_options, timeout })
     }
 
-    /// How a connection of its own is made, past the pool.
+    /// Returns how to open a connection outside the pool.
     pub(super) fn connect_options(&self) -> &ConnectOptions {
         &self.connect_options
     }
 
-    /// What bounds every wait for the database.
+    /// Returns the limit of every wait for the database.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// How long an operation on a connection may take in all. The server's own
-    /// limits come first, and say what took so long; this one is for a
-    /// connection on which nothing comes any more.
-    pub(super) fn patience(&self) -> Duration {
-        self.timeout.mul_f32(1.2)
+    /// Returns the limit of an operation on a connection.
+    pub(super) fn operation_timeout(&self) -> Duration {
+        self.timeout.mul_f32(OPERATION_TIMEOUT_RATIO)
     }
 
-    /// Runs an operation, but not for ever: a connection on which nothing comes
-    /// is as good as broken.
-    pub(super) async fn bound<T>(
+    /// Runs an operation, up to the operation timeout. After a timeout the
+    /// connection must not be used again.
+    pub(super) async fn with_timeout<T>(
         &self,
         operation: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        timeout(self.patience(), operation).await.unwrap_or(Err(Failure::Silent))
+        timeout(self.operation_timeout(), operation).await.unwrap_or(Err(Failure::TimedOut))
     }
 
-    /// Takes a connection; waits its turn.
-    pub(super) async fn take(&self) -> Result<PooledConnection, Failure> {
+    /// Takes a connection; waits until one is free.
+    pub(super) async fn acquire(&self) -> Result<PooledConnection, Failure> {
         Ok(PooledConnection(Some(self.pool.get().await?)))
     }
 }
@@ -81,30 +84,30 @@ impl std::fmt::Debug for Connections {
     }
 }
 
-/// A connection on loan. Dropped without being given back, by an error or
-/// because the caller went away, it is closed: the pool does not notice that a
-/// transaction is still open on it.
-pub(super) struct PooledConnection(Option<Object<Sessions>>);
+/// A connection taken from the pool. It must be [released](Self::release). If it
+/// is dropped instead, by an error or because the caller was cancelled, it is
+/// closed, because the pool does not notice an open transaction.
+pub(super) struct PooledConnection(Option<Object<SessionManager>>);
 
 impl PooledConnection {
-    /// Nothing is open on it: others may use it.
-    pub(super) fn give_back(mut self) {
+    /// Returns the connection to the pool. No transaction may be open on it.
+    pub(super) fn release(mut self) {
         if let Some(connection) = self.0.take() {
             drop(connection);
         }
     }
 
-    /// Whether its socket is closed.
+    /// Returns true if the connection is closed.
     pub(super) fn is_broken(&mut self) -> bool {
         self.0.as_mut().is_none_or(|connection| connection.is_broken())
     }
 
-    #[expect(clippy::expect_used, reason = "only give_back and drop, which consume it, take it out")]
+    #[expect(clippy::expect_used, reason = "only release and drop take it out, and both consume self")]
     fn session(&self) -> &Session {
-        self.0.as_ref().expect("a connection on loan")
+        self.0.as_ref().expect("a connection that was not released")
     }
 
-    /// The process of the server that serves it.
+    /// Returns the backend that serves the connection.
     pub(super) fn backend(&self) -> Backend {
         self.session().backend.clone()
     }
@@ -127,28 +130,27 @@ impl Deref for PooledConnection {
 }
 
 impl DerefMut for PooledConnection {
-    #[expect(clippy::expect_used, reason = "only give_back and drop, which consume it, take it out")]
+    #[expect(clippy::expect_used, reason = "only release and drop take it out, and both consume self")]
     fn deref_mut(&mut self) -> &mut AsyncPgConnection {
-        self.0.as_mut().expect("a connection on loan")
+        self.0.as_mut().expect("a connection that was not released")
     }
 }
 
-/// Runs an operation that changes nothing, or nothing that hurts to be done
-/// again: if the connection turns out to be broken, once more on another. A
-/// macro, because an async closure that borrows makes no future of a known
-/// lifetime that is `Send`.
+/// Runs an operation that is safe to repeat on a connection of the pool. If the
+/// connection turns out to be broken, runs it once more on another. This is a
+/// macro because the future of a borrowing async closure is not `Send` for a
+/// known lifetime.
 macro_rules! on_connection {
     ($connections:expr, |$connection:ident| $operation:expr) => {{
-        let mut first = true;
+        let mut is_first = true;
         loop {
-            let mut $connection = $connections.take().await?;
-            let result = $connections.bound($operation).await;
-            match result {
+            let mut $connection = $connections.acquire().await?;
+            match $connections.with_timeout($operation).await {
                 Ok(value) => {
-                    $connection.give_back();
+                    $connection.release();
                     break Ok(value);
                 }
-                Err(_) if first && $connection.is_broken() => first = false,
+                Err(_) if is_first && $connection.is_broken() => is_first = false,
                 Err(failure) => break Err(failure.into()),
             }
         }

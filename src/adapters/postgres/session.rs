@@ -1,5 +1,5 @@
-//! A connection of the pool, and which process of the server it talks to: what
-//! that one was about when the connection died is asked of another.
+//! A connection of the pool and the backend of the server that serves it. If the
+//! connection breaks, the state of that backend is queried on another one.
 
 use std::ops::{Deref, DerefMut};
 
@@ -12,22 +12,24 @@ use super::connect::ConnectOptions;
 use super::error::Failure;
 use super::sql::Sql;
 
-/// Begins and ends transactions through the driver, so that it tracks their state.
+/// The transaction manager of the driver. Transactions are begun and ended
+/// through it, so that the driver knows about them.
 pub(super) type Transactions = <AsyncPgConnection as AsyncConnection>::TransactionManager;
 
-/// A process of the server. Numbers are given out again, but never with the
-/// same start.
+/// A backend (server process). Process ids are reused, but never with the same
+/// start time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Backend {
-    /// Its number.
-    pub(super) process: i32,
-    /// When it began, in microseconds since the epoch.
-    pub(super) started: i64,
+    /// The process id.
+    pub(super) process_id: i32,
+    /// The start time, in microseconds since the epoch.
+    pub(super) started_at: i64,
 }
 
-/// A connection that is set up.
+/// An open connection.
 pub(super) struct Session {
     connection: AsyncPgConnection,
+    /// The backend that serves it.
     pub(super) backend: Backend,
 }
 
@@ -45,28 +47,28 @@ impl DerefMut for Session {
     }
 }
 
-/// Makes sessions for the pool.
-pub(super) struct Sessions(pub(super) ConnectOptions);
+/// Opens sessions for the pool.
+pub(super) struct SessionManager(pub(super) ConnectOptions);
 
-impl Manager for Sessions {
+impl Manager for SessionManager {
     type Type = Session;
     type Error = Failure;
 
     async fn create(&self) -> Result<Session, Failure> {
         let mut connection = self.0.connect().await.map_err(Failure::Connect)?;
-        let (process, started) = whom().get_result(&mut connection).await?;
-        Ok(Session { connection, backend: Backend { process, started } })
+        let (process_id, started_at) = own_backend().get_result(&mut connection).await?;
+        Ok(Session { connection, backend: Backend { process_id, started_at } })
     }
 
-    /// No round trip to ask whether the connection is alive: the first
-    /// statement finds out, and is tried again.
+    /// Does not query the server: the first statement on a broken connection
+    /// fails and is repeated on another connection.
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Failure> {
         if session.is_broken() { Err(RecycleError::message("the connection is closed")) } else { Ok(()) }
     }
 }
 
-/// The process at the other end, and its start.
-fn whom() -> Sql<(Integer, BigInt)> {
+/// Reads the process id and the start time of the backend.
+fn own_backend() -> Sql<(Integer, BigInt)> {
     Sql::new(
         "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint \
          FROM pg_stat_activity WHERE pid = pg_backend_pid()",

@@ -1,5 +1,5 @@
-//! Statements as SQL text with binds. The driver keeps each prepared for as
-//! long as the connection lives, and finds it by its text.
+//! Statements as SQL text with binds. The driver keeps each statement prepared as
+//! long as the connection is open, and finds it by its text.
 
 use std::marker::PhantomData;
 
@@ -8,7 +8,7 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Text};
 
-/// A statement whose rows have the type `T`; `()` for none.
+/// A statement whose rows have the SQL type `T`; `()` if it returns no rows.
 #[derive(Debug, Clone)]
 pub(super) struct Sql<T> {
     parts: Vec<Fragment>,
@@ -25,41 +25,42 @@ enum Fragment {
 }
 
 impl<T> Sql<T> {
+    /// Begins a statement.
     pub(super) fn new(text: &'static str) -> Self {
         Self { parts: vec![Fragment::Sql(text)], rows: PhantomData }
     }
 
-    /// Adds a piece of the text.
+    /// Adds SQL.
     pub(super) fn sql(mut self, text: &'static str) -> Self {
         self.parts.push(Fragment::Sql(text));
         self
     }
 
-    /// Adds a placeholder that is bound to a text.
+    /// Binds a text.
     pub(super) fn text(mut self, value: impl Into<String>) -> Self {
         self.parts.push(Fragment::Text(value.into()));
         self
     }
 
-    /// Adds a placeholder that is bound to an integer.
+    /// Binds an integer.
     pub(super) fn integer(mut self, value: i64) -> Self {
         self.parts.push(Fragment::Integer(value));
         self
     }
 
-    /// Adds a placeholder that is bound to an array of texts.
+    /// Binds an array of texts.
     pub(super) fn texts(mut self, values: Vec<String>) -> Self {
         self.parts.push(Fragment::Texts(values));
         self
     }
 
-    /// Adds a placeholder that is bound to an array of integers.
+    /// Binds an array of integers.
     pub(super) fn integers(mut self, values: Vec<i64>) -> Self {
         self.parts.push(Fragment::Integers(values));
         self
     }
 
-    /// Adds a placeholder that is bound to a number of rows.
+    /// Binds a number of rows.
     pub(super) fn limit(self, rows: usize) -> Self {
         self.integer(i64::try_from(rows).unwrap_or(i64::MAX))
     }
@@ -82,7 +83,7 @@ impl<T> QueryFragment<Pg> for Sql<T> {
 
 impl<T> QueryId for Sql<T> {
     type QueryId = ();
-    /// The text differs from value to value: it is the key of the cache.
+    /// The text is not constant for the type, so the text is the cache key.
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 

@@ -1,17 +1,16 @@
-//! A standby of the database, to read from: orders, lists and histories. What
-//! this process has written is seen in every read all the same.
+//! A standby from which orders, lists and histories are read. Every read still
+//! sees all that this process has written.
 //!
-//! Each write that was answered gets a number. Again and again the watch takes
-//! the number of the last write, then the primary's position in its log, and
-//! waits until the standby has replayed that: then it shows that write and all
-//! before it. A read that is about an order, a customer or a point which was
-//! written since goes to the primary, and so does every read while the standby
-//! is away, too far behind, or no standby any more.
+//! Each answered write gets a number. A task repeatedly takes the number of the
+//! last write, then the WAL position of the primary, and waits until the standby
+//! has replayed that position: then that write and all before it are replicated.
+//! A read whose scope has a write that is not replicated goes to the primary. So
+//! does every read while the standby is unavailable, too far behind or promoted.
 //!
-//! Decisions, the feed, the audit and everything else read the primary only.
+//! Decisions, the feed, the audit and all other reads use the primary only.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -20,198 +19,211 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::open_error::OpenError;
 use super::pool::{Connections, on_connection};
-use super::unreplicated_writes::{About, UnreplicatedWrites, names};
-use crate::domain::{CustomerId, OrderId, PickupPointId};
+use super::unreplicated_writes::{OrderKeys, ReadScope, UnreplicatedWrites, keys_of};
 use crate::ports::{BatchDecision, Decide, Loaded, PortError, chain};
 
-/// How far behind the standby may be before nothing is read from it.
-const BEHIND: Duration = Duration::from_secs(5);
-/// How long a read of the standby may take before the primary is asked.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often its position is looked at when nothing is written here.
-const IDLE: Duration = Duration::from_secs(1);
-/// The same while something is waited for.
-const BUSY: Duration = Duration::from_millis(10);
+/// The largest lag at which the standby is read.
+const MAX_LAG: Duration = Duration::from_secs(5);
+/// The longest read of the standby; after it the primary is read.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// Interval of status queries while no write is unreplicated or the standby is
+/// not usable.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of status queries while a write is unreplicated.
+const BUSY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A standby that reads may go to.
+/// A standby and what it has replayed.
 #[derive(Debug)]
 pub(super) struct Standby {
     pub(super) connections: Connections,
     state: Arc<StandbyState>,
-    _watch: AbortOnDropHandle<()>,
+    _monitor: AbortOnDropHandle<()>,
 }
 
 #[derive(Debug, Default)]
 struct StandbyState {
     unreplicated_writes: Mutex<UnreplicatedWrites>,
-    /// Whether it may be read from at all.
+    /// True if it may be read at all.
     usable: AtomicBool,
     written: Notify,
 }
 
 impl StandbyState {
-    fn unreplicated_writes(&self) -> std::sync::MutexGuard<'_, UnreplicatedWrites> {
+    fn unreplicated_writes(&self) -> MutexGuard<'_, UnreplicatedWrites> {
         self.unreplicated_writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says so when it changes.
+    /// Logs a change.
     fn set_usable(&self, usable: bool, cause: &str) {
         match (self.usable.swap(usable, Ordering::SeqCst), usable) {
-            (false, true) => tracing::info!("orders and lists are read from the standby"),
-            (true, false) => tracing::warn!(cause, "the standby is not read from: the primary serves all"),
+            (false, true) => tracing::info!("standby is usable: orders and lists are read from it"),
+            (true, false) => {
+                tracing::warn!(cause, "standby is not usable: all reads go to the primary");
+            }
             _ => {}
         }
     }
 }
 
 impl Standby {
-    /// Begins to watch it. It is not read from before it was seen to be a
+    /// Starts to monitor a standby. It is read only after it was seen to be a
     /// standby of the store with that secret, and to have caught up.
     ///
     /// # Errors
-    /// It answers, and is a database of another store.
+    /// It is a database of another store.
     pub(super) async fn open(
         connections: Connections,
         primary: Connections,
         secret: [u8; 32],
     ) -> Result<Self, OpenError> {
-        match glance(&connections, "0/0", &secret).await {
-            Ok(Glance { same_store: false, .. }) => return Err(OpenError::OtherStore),
-            Ok(Glance { standby: false, .. }) => {
-                tracing::warn!("store.read_url is not the address of a standby: nothing is read from it");
+        match query_status(&connections, "0/0", &secret).await {
+            Ok(StandbyStatus { same_store: false, .. }) => return Err(OpenError::OtherStore),
+            Ok(StandbyStatus { in_recovery: false, .. }) => {
+                tracing::warn!("store.read_url is not the address of a standby: all reads go to the primary");
             }
             Ok(_) => {}
             Err(error) => {
                 let cause = chain(&error);
-                tracing::warn!(cause, "the standby cannot be reached: the primary serves all");
+                tracing::warn!(cause, "standby cannot be reached: all reads go to the primary");
             }
         }
         let state = Arc::new(StandbyState::default());
-        let watch = watch(Arc::clone(&state), connections.clone(), primary, secret);
-        Ok(Self { connections, state, _watch: AbortOnDropHandle::new(tokio::spawn(watch)) })
+        let monitor = monitor(Arc::clone(&state), connections.clone(), primary, secret);
+        Ok(Self { connections, state, _monitor: AbortOnDropHandle::new(tokio::spawn(monitor)) })
     }
 
-    /// Whether a read may go there.
-    pub(super) fn shows(&self, about: About<'_>) -> bool {
-        self.state.usable.load(Ordering::SeqCst) && self.state.unreplicated_writes().shows(about)
+    /// Returns true if a read with that scope may use the standby.
+    pub(super) fn can_serve(&self, scope: ReadScope<'_>) -> bool {
+        self.state.usable.load(Ordering::SeqCst) && self.state.unreplicated_writes().is_replicated(scope)
     }
 
-    /// A read of it failed.
-    pub(super) fn failed(&self, error: &PortError) {
+    /// Records that a read of the standby failed.
+    pub(super) fn record_failure(&self, error: &PortError) {
         self.state.set_usable(false, &chain(error));
     }
 
-    /// A batch was written.
-    pub(super) fn wrote(&self, orders: &[(OrderId, CustomerId, PickupPointId)]) {
+    /// Records that a batch was written.
+    pub(super) fn record_write(&self, orders: &[OrderKeys]) {
         if !orders.is_empty() {
-            self.state.unreplicated_writes().write(orders);
+            self.state.unreplicated_writes().record(orders);
             self.state.written.notify_one();
         }
     }
 }
 
-/// Remembers what a decision writes.
-pub(super) struct Noting<'a> {
+/// A decision that records the orders that it writes.
+pub(super) struct RecordingDecide<'a> {
     pub(super) inner: &'a dyn Decide,
-    pub(super) written: Mutex<Vec<(OrderId, CustomerId, PickupPointId)>>,
+    pub(super) written: Mutex<Vec<OrderKeys>>,
 }
 
-impl Decide for Noting<'_> {
+impl Decide for RecordingDecide<'_> {
     fn decide(&self, loaded: Loaded) -> BatchDecision {
-        let verdict = self.inner.decide(loaded);
-        let writes = &verdict.writes;
+        let decision = self.inner.decide(loaded);
+        let writes = &decision.writes;
         let orders = writes.inserted.iter().chain(writes.updated.iter().map(|(_, order)| order));
-        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = orders.map(names).collect();
-        verdict
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = orders.map(keys_of).collect();
+        decision
     }
 }
 
-/// Follows what the standby shows, for ever.
-async fn watch(state: Arc<StandbyState>, standby: Connections, primary: Connections, secret: [u8; 32]) {
+/// Tracks what the standby has replayed, until it is aborted.
+async fn monitor(state: Arc<StandbyState>, standby: Connections, primary: Connections, secret: [u8; 32]) {
     let mut caught_up = Instant::now();
     loop {
         let write = state.unreplicated_writes().last();
-        if let Ok(position) = position(&primary).await {
+        if let Ok(lsn) = flushed_lsn(&primary).await {
             loop {
-                match glance(&standby, &position, &secret).await {
-                    Ok(Glance { shows: true, .. }) => {
-                        state.unreplicated_writes().show(write);
+                match query_status(&standby, &lsn, &secret).await {
+                    Ok(StandbyStatus { replayed: true, .. }) => {
+                        state.unreplicated_writes().mark_replicated(write);
                         state.set_usable(true, "");
                         caught_up = Instant::now();
                         break;
                     }
-                    Ok(Glance { same_store: false, .. }) => state.set_usable(false, "it is another store"),
-                    Ok(Glance { standby: false, .. }) => state.set_usable(false, "it is no standby"),
-                    Ok(_) if caught_up.elapsed() < BEHIND => {}
-                    Ok(_) => state.set_usable(false, "it is too far behind"),
+                    Ok(StandbyStatus { same_store: false, .. }) => {
+                        state.set_usable(false, "the database belongs to another store");
+                    }
+                    Ok(StandbyStatus { in_recovery: false, .. }) => {
+                        state.set_usable(false, "the database is not a standby");
+                    }
+                    Ok(_) if caught_up.elapsed() < MAX_LAG => {}
+                    Ok(_) => state.set_usable(false, "the standby is too far behind"),
                     Err(error) => state.set_usable(false, &chain(&error)),
                 }
-                // What is not usable is not waited for so eagerly.
-                sleep(if state.usable.load(Ordering::SeqCst) { BUSY } else { IDLE }).await;
+                let usable = state.usable.load(Ordering::SeqCst);
+                sleep(if usable { BUSY_INTERVAL } else { IDLE_INTERVAL }).await;
             }
         }
-        // Not without a pause, however much is written.
-        sleep(BUSY).await;
+        // Limits the rate of queries under a steady load of writes.
+        sleep(BUSY_INTERVAL).await;
         if state.unreplicated_writes().is_empty() {
-            _ = timeout(IDLE, state.written.notified()).await;
+            _ = timeout(IDLE_INTERVAL, state.written.notified()).await;
         }
     }
 }
 
-/// Up to where the primary's log is durable: at least the commit of every write
-/// that was answered.
-async fn position(primary: &Connections) -> Result<String, PortError> {
-    on_connection!(primary, |connection| queries::position(&mut connection))
+/// Reads the WAL position up to which the primary has flushed. The commit of
+/// every answered write is before it.
+async fn flushed_lsn(primary: &Connections) -> Result<String, PortError> {
+    on_connection!(primary, |connection| queries::flushed_lsn(&mut connection))
 }
 
-/// A read of the standby, which may not take long.
-pub(super) async fn in_time<T>(read: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
-    let read = timeout(PATIENCE, read).await;
-    read.unwrap_or_else(|elapsed| Err(PortError::unavailable("the standby does not answer", elapsed)))
+/// Runs a read of the standby, up to [`READ_TIMEOUT`].
+pub(super) async fn with_read_timeout<T>(
+    read: impl Future<Output = Result<T, PortError>>,
+) -> Result<T, PortError> {
+    let read = timeout(READ_TIMEOUT, read).await;
+    read.unwrap_or_else(|elapsed| Err(PortError::unavailable("the standby did not answer in time", elapsed)))
 }
 
-/// What one look at the standby tells.
-struct Glance {
-    standby: bool,
-    /// It has replayed the position.
-    shows: bool,
+/// The status of a standby.
+struct StandbyStatus {
+    /// It is a standby.
+    in_recovery: bool,
+    /// It has replayed the WAL position.
+    replayed: bool,
+    /// It is a database of the same store.
     same_store: bool,
 }
 
-async fn glance(standby: &Connections, position: &str, secret: &[u8; 32]) -> Result<Glance, PortError> {
-    let look = Box::pin(async {
-        on_connection!(standby, |connection| queries::glance(&mut connection, position, secret))
+async fn query_status(
+    standby: &Connections,
+    lsn: &str,
+    secret: &[u8; 32],
+) -> Result<StandbyStatus, PortError> {
+    let query = Box::pin(async {
+        on_connection!(standby, |connection| queries::status(&mut connection, lsn, secret))
     });
-    in_time(look).await
+    with_read_timeout(query).await
 }
 
-/// Apart, because the driver's trait has a `load` for everything there is, also
-/// for what is atomic.
+/// A module of its own, because the trait of the driver has a method `load` for
+/// every type, atomics included.
 mod queries {
     use diesel::sql_types::{Binary, Bool, Text};
     use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
-    use super::Glance;
+    use super::StandbyStatus;
     use crate::adapters::postgres::error::Failure;
     use crate::adapters::postgres::sql::Sql;
 
-    pub(super) async fn position(connection: &mut AsyncPgConnection) -> Result<String, Failure> {
+    pub(super) async fn flushed_lsn(connection: &mut AsyncPgConnection) -> Result<String, Failure> {
         let query = Sql::<Text>::new("SELECT pg_current_wal_flush_lsn()::text");
         Ok(query.get_result(connection).await?)
     }
 
-    pub(super) async fn glance(
+    pub(super) async fn status(
         connection: &mut AsyncPgConnection,
-        position: &str,
+        lsn: &str,
         secret: &[u8; 32],
-    ) -> Result<Glance, Failure> {
+    ) -> Result<StandbyStatus, Failure> {
         let query = Sql::<(Bool, Bool, Binary)>::new(
             "SELECT pg_is_in_recovery(), coalesce(pg_is_in_recovery() AND pg_last_wal_replay_lsn() >= ",
         );
-        let query =
-            query.text(position).sql("::pg_lsn, false), value FROM store_settings WHERE name = 'secret'");
-        let (standby, shows, found): (bool, bool, Vec<u8>) = query.get_result(connection).await?;
+        let query = query.text(lsn).sql("::pg_lsn, false), value FROM store_settings WHERE name = 'secret'");
+        let (in_recovery, replayed, found): (bool, bool, Vec<u8>) = query.get_result(connection).await?;
         let same_store = found == secret;
-        Ok(Glance { standby, shows: shows && same_store, same_store })
+        Ok(StandbyStatus { in_recovery, replayed: replayed && same_store, same_store })
     }
 }

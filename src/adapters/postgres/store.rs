@@ -1,4 +1,4 @@
-//! The ports of orders and their log, on pools of connections.
+//! The store: the ports of orders and of their log, on pools of connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,8 +9,8 @@ use super::open_error::OpenError;
 use super::options::PostgresOptions;
 use super::pipelined_connections::PipelinedConnections;
 use super::pool::{Connections, on_connection};
-use super::standby::{self, Noting, Standby};
-use super::unreplicated_writes::About;
+use super::standby::{self, RecordingDecide, Standby};
+use super::unreplicated_writes::ReadScope;
 use super::{audit, feed, maintenance, migrate, read, write};
 use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
@@ -19,9 +19,8 @@ use crate::ports::{
     Position,
 };
 
-/// An [`OrderStore`], [`EventLog`] and
-/// [`Outbox`](crate::ports::Outbox) in a PostgreSQL database, and consumers'
-/// [`Inbox`](crate::ports::Inbox).
+/// An [`OrderStore`], [`EventLog`], [`Outbox`](crate::ports::Outbox) and
+/// [`Inbox`](crate::ports::Inbox) in a PostgreSQL database.
 #[derive(Debug)]
 pub struct PostgresStore {
     pub(super) writers: Connections,
@@ -29,16 +28,16 @@ pub struct PostgresStore {
     optimistic: OptimisticInsert,
     pub(super) readers: Connections,
     standby: Option<Standby>,
-    /// How the session of a leading relay is made.
+    /// How the session that holds the leader lock is opened.
     pub(super) leaders: ConnectOptions,
     secret: [u8; 32],
 }
 
 impl PostgresStore {
-    /// Connects to a database whose schema is this release's.
+    /// Connects to a database whose schema is that of this release.
     ///
     /// # Errors
-    /// It cannot be reached, or its schema is missing, older or newer.
+    /// The database cannot be reached, or its schema is missing, older or newer.
     pub async fn open(options: &PostgresOptions) -> Result<Self, OpenError> {
         let secret = migrate::check(options).await?;
         let connections = |server, purpose, size| {
@@ -65,16 +64,17 @@ impl PostgresStore {
     }
 }
 
-/// Runs a read on the standby, if there is one that shows all we wrote of what
-/// it is about, and else, or if that fails, on the primary.
+/// Runs a read on the standby, if it has replayed everything that this process
+/// wrote in the scope of the read. Otherwise, or if that fails, runs it on the
+/// primary.
 macro_rules! on_reader {
-    ($store:expr, $about:expr, |$connection:ident| $operation:expr) => {{
+    ($store:expr, $scope:expr, |$connection:ident| $operation:expr) => {{
         let mut found: Option<Result<_, PortError>> = None;
-        if let Some(standby) = $store.standby.as_ref().filter(|standby| standby.shows($about)) {
+        if let Some(standby) = $store.standby.as_ref().filter(|standby| standby.can_serve($scope)) {
             let read = async { on_connection!(standby.connections, |$connection| $operation) };
-            match standby::in_time(read).await {
+            match standby::with_read_timeout(read).await {
                 Ok(read) => found = Some(Ok(read)),
-                Err(error) => standby.failed(&error),
+                Err(error) => standby.record_failure(&error),
             }
         }
         match found {
@@ -90,18 +90,20 @@ impl OrderStore for PostgresStore {
         let Some(standby) = &self.standby else {
             return write::transact(&self.writers, &self.pipelined, &self.optimistic, &batch, &*decide).await;
         };
-        let noting = Noting { inner: &*decide, written: Mutex::default() };
-        let result = write::transact(&self.writers, &self.pipelined, &self.optimistic, &batch, &noting).await;
-        // Also after a failure that leaves it in doubt.
-        standby.wrote(&noting.written.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let recording = RecordingDecide { inner: &*decide, written: Mutex::default() };
+        let result =
+            write::transact(&self.writers, &self.pipelined, &self.optimistic, &batch, &recording).await;
+        // Also after an error, which may leave the write in doubt.
+        standby.record_write(&recording.written.into_inner().unwrap_or_else(PoisonError::into_inner));
         result
     }
 
     async fn order(&self, order_id: &OrderId) -> Result<Option<Order>, PortError> {
         let query = read::order(order_id);
-        let found: Result<Vec<Order>, PortError> = on_reader!(self, About::Order(order_id), |connection| {
-            read::load_orders(&mut connection, &query)
-        });
+        let found: Result<Vec<Order>, PortError> =
+            on_reader!(self, ReadScope::Order(order_id), |connection| {
+                read::load_orders(&mut connection, &query)
+            });
         Ok(found?.into_iter().next())
     }
 
@@ -116,8 +118,8 @@ impl OrderStore for PostgresStore {
 
     async fn returns(&self, point: Option<&PickupPointId>, page: &Page) -> Result<Vec<Order>, PortError> {
         let query = read::returns(point, page);
-        let about = point.map_or(About::Everything, About::Point);
-        on_reader!(self, about, |connection| read::load_orders(&mut connection, &query))
+        let scope = point.map_or(ReadScope::Everything, ReadScope::PickupPoint);
+        on_reader!(self, scope, |connection| read::load_orders(&mut connection, &query))
     }
 
     async fn expire_idempotency_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
@@ -151,7 +153,7 @@ impl EventLog for PostgresStore {
         limit: usize,
     ) -> Result<Vec<LoggedEvent>, PortError> {
         let query = read::history(order_id, after, limit);
-        on_reader!(self, About::Order(order_id), |connection| read::load_events(&mut connection, &query))
+        on_reader!(self, ReadScope::Order(order_id), |connection| read::load_events(&mut connection, &query))
     }
 
     async fn feed(&self, after: Position, limit: usize) -> Result<Vec<LoggedEvent>, PortError> {

@@ -1,6 +1,6 @@
-//! TLS as libpq speaks it: whether a connection is encrypted, and how much of
-//! the server's certificate is checked. Files are read once, at the start, so
-//! that a wrong path is found out there.
+//! TLS with the semantics of libpq: which connections are encrypted, and how the
+//! certificate of the server is verified. Files are read once, at start, so that a
+//! wrong path fails there.
 
 use std::fs;
 use std::io;
@@ -15,100 +15,101 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres::config::SslMode;
 
-/// Why TLS cannot be spoken.
+/// TLS settings that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is not there, or not ours to read.
+    /// A file does not exist or cannot be read.
     #[error("{} ({parameter}) cannot be read", path.display())]
     File {
-        /// The parameter of the URL that names it.
+        /// The URL parameter that names the file.
         parameter: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: io::Error,
     },
-    /// A file holds something else.
+    /// A file has other content.
     #[error("{} ({parameter}) holds no {wanted} in PEM", path.display())]
     Pem {
-        /// The parameter of the URL that names it.
+        /// The URL parameter that names the file.
         parameter: &'static str,
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// The expected content.
         wanted: &'static str,
-        /// Why it was not found.
+        /// The cause.
         #[source]
         cause: pem::Error,
     },
-    /// What the files hold is of no use.
+    /// The content of the files cannot be used.
     #[error("{parameter} cannot be used")]
-    Unfit {
-        /// The parameter of the URL.
+    Unusable {
+        /// The URL parameter.
         parameter: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Nobody is trusted.
-    #[error("this machine trusts no authority: name a file by sslrootcert")]
+    /// There is no trusted authority.
+    #[error("this machine has no trusted certificate authorities: set sslrootcert to a file")]
     NoAuthorities,
 }
 
-/// Whether connections are encrypted.
+/// Which connections are encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encryption {
-    /// If the server can. Only its own word that it cannot makes them plain.
+    /// Those to a server that supports it. A connection is plain only if the server
+    /// says that it does not.
     IfOffered,
-    /// Always.
+    /// All.
     Always,
 }
 
-/// Whose certificates are good.
+/// Trusted certificate authorities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authorities {
-    /// Those by whom this machine trusts.
+    /// Those that this machine trusts.
     Machine,
-    /// The certificates in that file, and what they signed.
+    /// The certificates in a file.
     File(PathBuf),
 }
 
-/// What is checked of a server's certificate.
+/// How the certificate of the server is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
-    /// Nothing: who listens learns nothing, who stands between everything.
+    /// Not at all: protects against eavesdropping, but not against a man in the
+    /// middle.
     Nothing,
-    /// That it comes from one of them.
+    /// It must be signed by one of the authorities.
     Authority(Authorities),
-    /// That, and that it is for the host of the URL.
+    /// It must be signed by one of the authorities and be for the host of the URL.
     AuthorityAndHost(Authorities),
 }
 
-/// How connections are secured. By default they are not.
+/// How connections are secured. The default is plain connections.
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
     secured: Option<(Encryption, ClientConfig)>,
 }
 
 impl Tls {
-    /// Reads the files. `client` is our certificate and its key, if the server
-    /// asks for one.
+    /// Reads the files. `client` has the paths of the client certificate and its
+    /// key, for servers that require one.
     ///
     /// # Errors
-    /// One of them cannot be used.
+    /// A file cannot be used.
     pub fn open(
         encryption: Encryption,
         check: &Check,
         client: Option<&(PathBuf, PathBuf)>,
     ) -> Result<Self, TlsError> {
-        // With ring, named here: other parts of the process may have a default
-        // of their own, and none is installed twice.
+        // The provider is explicit, so that no process-wide default is needed.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = verifier(check, &provider)?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|cause| unfit("sslmode", cause))?
+            .map_err(|cause| unusable("sslmode", cause))?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         let mut config = match client {
@@ -116,14 +117,14 @@ impl Tls {
             Some((certificate, key)) => {
                 let chain = certificates("sslcert", certificate)?;
                 let key = private_key(key)?;
-                builder.with_client_auth_cert(chain, key).map_err(|cause| unfit("sslcert", cause))?
+                builder.with_client_auth_cert(chain, key).map_err(|cause| unusable("sslcert", cause))?
             }
         };
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(Self { secured: Some((encryption, config)) })
     }
 
-    /// The same, as the driver has it.
+    /// Returns the SSL mode for the driver.
     pub(super) fn mode(&self) -> SslMode {
         match &self.secured {
             None => SslMode::Disable,
@@ -132,20 +133,20 @@ impl Tls {
         }
     }
 
-    /// What handshakes are made with.
+    /// Returns the configuration of handshakes, if connections may be encrypted.
     pub(super) fn config(&self) -> Option<&ClientConfig> {
         self.secured.as_ref().map(|(_, config)| config)
     }
 }
 
-/// Says in a sentence what is wrong with a certificate, where the library has
-/// only the name of a case.
+/// Describes a certificate error in a sentence. The text of the library is only
+/// the name of a variant.
 pub(super) fn explain(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let inner = error.downcast_ref::<io::Error>()?.get_ref()?;
     let rustls::Error::InvalidCertificate(why) = inner.downcast_ref::<rustls::Error>()? else { return None };
     let what = match why {
-        CertificateError::UnknownIssuer => "is from nobody whom sslrootcert names",
-        CertificateError::BadSignature => "is not signed by who it says",
+        CertificateError::UnknownIssuer => "is not signed by an authority in sslrootcert",
+        CertificateError::BadSignature => "has an invalid signature",
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "is not valid yet",
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
@@ -156,15 +157,15 @@ pub(super) fn explain(error: &(dyn std::error::Error + 'static)) -> Option<Strin
     Some(format!("the certificate of the server {what}"))
 }
 
-fn unfit(parameter: &'static str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TlsError {
-    TlsError::Unfit { parameter, cause: cause.into() }
+fn unusable(parameter: &'static str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TlsError {
+    TlsError::Unusable { parameter, cause: cause.into() }
 }
 
 fn verifier(check: &Check, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     let by = |authorities: &Authorities| {
         let roots = Arc::new(roots(authorities)?);
         let built = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
-        built.map_err(|cause| unfit("sslrootcert", cause))
+        built.map_err(|cause| unusable("sslrootcert", cause))
     };
     Ok(match check {
         Check::Nothing => Arc::new(UncheckedVerifier { chain: None, provider: Arc::clone(provider) }),
@@ -180,10 +181,11 @@ fn roots(authorities: &Authorities) -> Result<RootCertStore, TlsError> {
     match authorities {
         Authorities::File(path) => {
             for certificate in certificates("sslrootcert", path)? {
-                store.add(certificate).map_err(|cause| unfit("sslrootcert", cause))?;
+                store.add(certificate).map_err(|cause| unusable("sslrootcert", cause))?;
             }
         }
-        // A machine's store may hold what nobody can read; the rest counts.
+        // The store of a machine may have certificates that cannot be parsed; the
+        // others are used.
         Authorities::Machine => {
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
@@ -208,8 +210,8 @@ fn read(parameter: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|cause| TlsError::File { parameter, path: path.to_owned(), cause })
 }
 
-/// Checks less than all: that the server has the certificate's key always, and
-/// that it comes from an authority if there is a chain to check.
+/// A verifier that does not check the host name. It checks that the server has
+/// the key of the certificate, and, with `chain`, that an authority signed it.
 #[derive(Debug)]
 struct UncheckedVerifier {
     chain: Option<Arc<WebPkiServerVerifier>>,
@@ -227,7 +229,7 @@ impl ServerCertVerifier for UncheckedVerifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is looked at last, when all else is right.
+            // The name is checked last, so everything else is valid.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

@@ -1,4 +1,4 @@
-//! What this process has written and its standby may not show yet.
+//! The writes of this process that its standby may not have replayed yet.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,107 +6,110 @@ use std::hash::Hash;
 use crate::domain::{CustomerId, Order, OrderId, PickupPointId};
 use crate::ports::OrderFilter;
 
-/// Orders kept in mind, about 20 MiB. Beyond, nothing at all is read from the
+/// Orders that are tracked, about 20 MiB. With more, nothing is read from the
 /// standby until it has caught up.
-const KEPT: usize = 65_536;
+const MAX_TRACKED_ORDERS: usize = 65_536;
 
-/// What a read is about.
+/// The ids by which a read may select an order.
+pub(super) type OrderKeys = (OrderId, CustomerId, PickupPointId);
+
+/// The orders that a read may return.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum About<'a> {
+pub(super) enum ReadScope<'a> {
     Order(&'a OrderId),
     Customer(&'a CustomerId),
-    Point(&'a PickupPointId),
+    PickupPoint(&'a PickupPointId),
     Everything,
 }
 
-impl<'a> From<&'a OrderFilter> for About<'a> {
+impl<'a> From<&'a OrderFilter> for ReadScope<'a> {
     fn from(filter: &'a OrderFilter) -> Self {
         match (&filter.customer_id, &filter.pickup_point_id) {
             (Some(customer), _) => Self::Customer(customer),
-            (None, Some(point)) => Self::Point(point),
+            (None, Some(point)) => Self::PickupPoint(point),
             (None, None) => Self::Everything,
         }
     }
 }
 
-/// Writes are numbered from 1; each is shown, or not yet.
+/// Writes, numbered from 1. Each key has the number of its last write.
 #[derive(Debug, Default)]
 pub(super) struct UnreplicatedWrites {
     /// The number of the last write.
     last: u64,
-    /// The last one that the standby shows, with all before it.
-    shown: u64,
-    /// Up to here it is not known what was written.
-    forgotten: u64,
+    /// The last write that is replicated, with all before it.
+    replicated: u64,
+    /// The last write whose keys are not tracked.
+    untracked: u64,
     orders: HashMap<OrderId, u64>,
     customers: HashMap<CustomerId, u64>,
     points: HashMap<PickupPointId, u64>,
 }
 
 impl UnreplicatedWrites {
-    /// Notes the orders that a batch wrote.
-    pub(super) fn write(&mut self, orders: &[(OrderId, CustomerId, PickupPointId)]) {
+    /// Records a batch that wrote these orders.
+    pub(super) fn record(&mut self, orders: &[OrderKeys]) {
         self.last += 1;
-        if self.orders.len() + orders.len() > KEPT {
-            self.forgotten = self.last;
-            self.forget(self.last);
+        if self.orders.len() + orders.len() > MAX_TRACKED_ORDERS {
+            self.untracked = self.last;
+            self.remove_up_to(self.last);
             return;
         }
         for (order, customer, point) in orders {
-            note(&mut self.orders, order, self.last);
-            note(&mut self.customers, customer, self.last);
-            note(&mut self.points, point, self.last);
+            set(&mut self.orders, order, self.last);
+            set(&mut self.customers, customer, self.last);
+            set(&mut self.points, point, self.last);
         }
     }
 
-    /// The number of the last write.
+    /// Returns the number of the last write.
     pub(super) fn last(&self) -> u64 {
         self.last
     }
 
-    /// The standby shows that write and all before it.
-    pub(super) fn show(&mut self, write: u64) {
-        self.shown = self.shown.max(write);
-        self.forget(write);
+    /// Records that the standby has replayed a write and all before it.
+    pub(super) fn mark_replicated(&mut self, write: u64) {
+        self.replicated = self.replicated.max(write);
+        self.remove_up_to(write);
     }
 
-    fn forget(&mut self, write: u64) {
+    fn remove_up_to(&mut self, write: u64) {
         self.orders.retain(|_, last| *last > write);
         self.customers.retain(|_, last| *last > write);
         self.points.retain(|_, last| *last > write);
     }
 
-    /// Whether everything is shown.
+    /// Returns true if all writes are replicated.
     pub(super) fn is_empty(&self) -> bool {
-        self.shown >= self.last
+        self.replicated >= self.last
     }
 
-    /// Whether the standby shows all that was written of it.
-    pub(super) fn shows(&self, about: About<'_>) -> bool {
+    /// Returns true if all writes within the scope are replicated.
+    pub(super) fn is_replicated(&self, scope: ReadScope<'_>) -> bool {
         if self.is_empty() {
             return true;
         }
-        self.shown >= self.forgotten
-            && match about {
-                About::Order(id) => !self.orders.contains_key(id),
-                About::Customer(id) => !self.customers.contains_key(id),
-                About::Point(id) => !self.points.contains_key(id),
-                About::Everything => false,
+        self.replicated >= self.untracked
+            && match scope {
+                ReadScope::Order(id) => !self.orders.contains_key(id),
+                ReadScope::Customer(id) => !self.customers.contains_key(id),
+                ReadScope::PickupPoint(id) => !self.points.contains_key(id),
+                ReadScope::Everything => false,
             }
     }
 }
 
-/// Without a copy of a key that is there.
-fn note<K: Clone + Eq + Hash>(notes: &mut HashMap<K, u64>, key: &K, write: u64) {
-    if let Some(last) = notes.get_mut(key) {
+/// Sets the last write of a key; clones only a new key.
+fn set<K: Clone + Eq + Hash>(writes: &mut HashMap<K, u64>, key: &K, write: u64) {
+    if let Some(last) = writes.get_mut(key) {
         *last = write;
     } else {
-        notes.insert(key.clone(), write);
+        writes.insert(key.clone(), write);
     }
 }
 
-/// What of an order a read may be about.
-pub(super) fn names(order: &Order) -> (OrderId, CustomerId, PickupPointId) {
+/// Returns the ids by which a read may select the order.
+pub(super) fn keys_of(order: &Order) -> OrderKeys {
     (order.order_id.clone(), order.customer_id.clone(), order.pickup_point_id.clone())
 }
 
@@ -114,7 +117,7 @@ pub(super) fn names(order: &Order) -> (OrderId, CustomerId, PickupPointId) {
 mod tests {
     use super::*;
 
-    fn order(number: usize) -> (OrderId, CustomerId, PickupPointId) {
+    fn order(number: usize) -> OrderKeys {
         let (id, customer) = (format!("order-{number}"), format!("customer-{}", number % 10));
         (
             OrderId::parse(&id).unwrap(),
@@ -124,47 +127,40 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_written_is_read_elsewhere() {
-        let mut unreplicated_writes = UnreplicatedWrites::default();
-        let ((one, customer, near), (two, other, far)) = (order(1), order(7));
-        assert!(unreplicated_writes.shows(About::Everything));
-        unreplicated_writes.write(&[order(1)]);
-        assert!(!unreplicated_writes.shows(About::Everything));
-        assert!(
-            !unreplicated_writes.shows(About::Order(&one)) && unreplicated_writes.shows(About::Order(&two))
-        );
-        assert!(
-            !unreplicated_writes.shows(About::Customer(&customer))
-                && unreplicated_writes.shows(About::Customer(&other))
-        );
-        assert!(
-            !unreplicated_writes.shows(About::Point(&near)) && unreplicated_writes.shows(About::Point(&far))
-        );
-        // Written again before the first write is shown, it is still not.
-        let first = unreplicated_writes.last();
-        unreplicated_writes.write(&[order(1)]);
-        unreplicated_writes.show(first);
-        assert!(!unreplicated_writes.shows(About::Order(&one)));
-        unreplicated_writes.show(unreplicated_writes.last());
-        assert!(
-            unreplicated_writes.shows(About::Order(&one)) && unreplicated_writes.shows(About::Everything)
-        );
+    fn only_written_keys_are_unreplicated() {
+        let mut writes = UnreplicatedWrites::default();
+        let ((written, customer, point), (other, other_customer, other_point)) = (order(1), order(7));
+        assert!(writes.is_replicated(ReadScope::Everything));
+        writes.record(&[order(1)]);
+        assert!(!writes.is_replicated(ReadScope::Everything));
+        assert!(!writes.is_replicated(ReadScope::Order(&written)));
+        assert!(writes.is_replicated(ReadScope::Order(&other)));
+        assert!(!writes.is_replicated(ReadScope::Customer(&customer)));
+        assert!(writes.is_replicated(ReadScope::Customer(&other_customer)));
+        assert!(!writes.is_replicated(ReadScope::PickupPoint(&point)));
+        assert!(writes.is_replicated(ReadScope::PickupPoint(&other_point)));
+        // Written again before the first write is replicated.
+        let first = writes.last();
+        writes.record(&[order(1)]);
+        writes.mark_replicated(first);
+        assert!(!writes.is_replicated(ReadScope::Order(&written)));
+        writes.mark_replicated(writes.last());
+        assert!(writes.is_replicated(ReadScope::Order(&written)));
+        assert!(writes.is_replicated(ReadScope::Everything));
     }
 
     #[test]
-    fn more_than_can_be_kept_is_everything() {
-        let mut unreplicated_writes = UnreplicatedWrites::default();
-        for number in 0..=KEPT {
-            unreplicated_writes.write(&[order(number)]);
+    fn too_many_orders_make_every_read_unreplicated() {
+        let mut writes = UnreplicatedWrites::default();
+        for number in 0..=MAX_TRACKED_ORDERS {
+            writes.record(&[order(number)]);
         }
-        let stranger = order(KEPT + 7).0;
-        assert!(unreplicated_writes.orders.is_empty() && !unreplicated_writes.shows(About::Order(&stranger)));
-        let forgotten = unreplicated_writes.last();
-        unreplicated_writes.write(&[order(1)]);
-        unreplicated_writes.show(forgotten);
-        assert!(
-            unreplicated_writes.shows(About::Order(&stranger))
-                && !unreplicated_writes.shows(About::Order(&order(1).0))
-        );
+        let unwritten = order(MAX_TRACKED_ORDERS + 7).0;
+        assert!(writes.orders.is_empty() && !writes.is_replicated(ReadScope::Order(&unwritten)));
+        let untracked = writes.last();
+        writes.record(&[order(1)]);
+        writes.mark_replicated(untracked);
+        assert!(writes.is_replicated(ReadScope::Order(&unwritten)));
+        assert!(!writes.is_replicated(ReadScope::Order(&order(1).0)));
     }
 }

@@ -1,19 +1,21 @@
-//! Batch writes: chooses the path. The optimistic insert comes first where it
-//! applies, and the locking path decides everything else.
+//! Batch writes. This file chooses the path: a batch that only creates orders
+//! is tried by `optimistic_insert` first, and everything else, or what that
+//! path could not write, takes the locking path of `locking_write`.
 
 use super::error::Failure;
-use super::in_doubt::Run;
+use super::in_doubt::Attempt;
 use super::pipelined_connections::PipelinedConnections;
 use super::pool::Connections;
 use super::{locking_write, optimistic_insert};
 use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::ports::{Batch, Decide, Outcome, PortError};
 
-/// How often a batch is run at most because others were first. Three was the
-/// most ever seen; what fails so often is tried again by whoever called.
-const RUNS: usize = 8;
+/// Attempts on the locking path before the caller gets an error, which is
+/// retryable. More than three were never needed in tests with racing batches.
+const MAX_ATTEMPTS: usize = 8;
 
-/// Loads, decides, writes, until no other batch was first.
+/// Loads, decides and writes a batch; retries while it loses races against
+/// other batches.
 pub(super) async fn transact(
     connections: &Connections,
     pipelined: &PipelinedConnections,
@@ -21,13 +23,12 @@ pub(super) async fn transact(
     batch: &Batch,
     decide: &dyn Decide,
 ) -> Result<Vec<Outcome>, PortError> {
-    if let Some(outcomes) =
-        optimistic_insert::write(connections, pipelined, optimistic, batch, decide).await?
-    {
+    let inserted = optimistic_insert::write(connections, pipelined, optimistic, batch, decide).await?;
+    if let Some(outcomes) = inserted {
         return Ok(outcomes);
     }
-    for _ in 0..RUNS {
-        if let Run::Committed(outcomes) = locking_write::run(connections, batch, decide).await? {
+    for _ in 0..MAX_ATTEMPTS {
+        if let Attempt::Committed(outcomes) = locking_write::write(connections, batch, decide).await? {
             return Ok(outcomes);
         }
     }

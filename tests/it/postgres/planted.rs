@@ -29,7 +29,7 @@ const RACERS: usize = 12;
 
 const NO_ORDER_GUARD: Edit = ("(SELECT count(*) FROM new_orders) = cardinality($1)", "true");
 const NO_RECORD_GUARD: Edit = ("(SELECT count(*) FROM new_records) = cardinality($16)", "true");
-const NO_VERSION_GUARD: Edit = ("orders.version = change.loaded", "true");
+const NO_VERSION_GUARD: Edit = ("orders.version = change.loaded_version", "true");
 const NO_LOCK: Edit = ("FOR UPDATE", "");
 
 /// Passes everything on, edited. Messages keep their length: what is shorter is

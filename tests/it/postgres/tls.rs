@@ -12,8 +12,8 @@ use crate::support::world::block_on;
 
 const MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
 const PLAIN: &str = "no encryption";
-const STRANGER: &str = "the certificate of the server is from nobody whom sslrootcert names";
-const FORGED: &str = "the certificate of the server is not signed by who it says";
+const STRANGER: &str = "the certificate of the server is not signed by an authority in sslrootcert";
+const FORGED: &str = "the certificate of the server has an invalid signature";
 const EXPIRED: &str = "the certificate of the server has expired";
 const ELSEWHERE: &str = "the certificate of the server is for another host";
 const UNABLE: &str = "server does not support TLS";
