@@ -10,7 +10,7 @@ use super::ingest_options::IngestOptions;
 use crate::domain::{Event, receive_events};
 use crate::ports::{
     Applied, Assignment, EventSource, Fetched, Inbox, InboxBatch, Offset, PortError, RecordContent,
-    UndecodedRecord, chain,
+    SourceRecord, UndecodedRecord, chain,
 };
 
 /// The pause between fetches at the end of a partition, for a source that does
@@ -60,6 +60,8 @@ pub(super) struct IngestPartition {
     ingested: Ingested,
     /// The end of the partition at the first fetch.
     goal: Option<Offset>,
+    /// The unknown events were decoded again.
+    unknown_retried: bool,
 }
 
 /// A batch, sorted by content.
@@ -77,7 +79,15 @@ impl IngestPartition {
         options: Arc<IngestOptions>,
         assignment: Assignment,
     ) -> Self {
-        Self { source, inbox, options, assignment, ingested: Ingested::default(), goal: None }
+        Self {
+            source,
+            inbox,
+            options,
+            assignment,
+            ingested: Ingested::default(),
+            goal: None,
+            unknown_retried: false,
+        }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) -> (Assignment, PartitionEnd, Ingested) {
@@ -102,6 +112,9 @@ impl IngestPartition {
     /// fetched and not applied is fetched again.
     async fn read(&mut self, stop: &CancellationToken) -> Result<PartitionEnd, PortError> {
         let partition = self.assignment.partition;
+        if !self.unknown_retried && !self.retry_unknown(stop).await? {
+            return Ok(PartitionEnd::Stopped);
+        }
         let mut next = match self.assignment.position {
             Some(position) => position,
             None => self.source.begin(partition, self.options.start).await?,
@@ -145,23 +158,62 @@ impl IngestPartition {
         }
     }
 
+    /// Applies the unknown events that an earlier release kept and this one can
+    /// read, in the order of their offsets. Returns false if stopped or if the
+    /// lease was lost.
+    async fn retry_unknown(&mut self, stop: &CancellationToken) -> Result<bool, PortError> {
+        let partition = self.assignment.partition;
+        let mut after = None;
+        while !stop.is_cancelled() {
+            let (source, limit) = (self.assignment.source.as_str(), self.options.batch);
+            let records = self.inbox.unknown_events(source, partition, after, limit).await?;
+            let Some(last) = records.last() else {
+                self.unknown_retried = true;
+                return Ok(true);
+            };
+            after = Some(last.offset);
+            let decoded = records
+                .into_iter()
+                .map(|record| SourceRecord { offset: record.offset, content: self.source.decode(record) });
+            // What is still unknown stays as it is.
+            let decoded = decoded.filter(|record| !matches!(record.content, RecordContent::Unknown(_)));
+            let SortedBatch { mut batch, offsets, undecodable } = sort(decoded);
+            batch.resolved =
+                offsets.iter().copied().chain(undecodable.iter().map(|record| record.offset)).collect();
+            if batch.resolved.is_empty() {
+                continue;
+            }
+            self.write_dead_letters(&undecodable).await?;
+            let Some(is_first) = self.apply(&batch).await? else { return Ok(false) };
+            let applied = is_first.iter().filter(|is_first| **is_first).count() as u64;
+            tracing::info!(
+                partition,
+                events = applied,
+                "applied events that an earlier release could not read"
+            );
+            self.ingested += Ingested {
+                applied,
+                duplicates: is_first.len() as u64 - applied,
+                dead_letters: undecodable.len() as u64,
+                ..Ingested::default()
+            };
+        }
+        Ok(false)
+    }
+
     /// Applies a batch. Returns false if the lease was lost.
     async fn apply_fetched(&mut self, fetched: Fetched) -> Result<bool, PortError> {
         let (partition, records) = (self.assignment.partition, fetched.records.len() as u64);
         let lag = fetched.end.0.saturating_sub(fetched.next.0);
-        let SortedBatch { batch, offsets, undecodable } = sort(fetched);
-        if !undecodable.is_empty() {
-            for record in &undecodable {
-                let (offset, cause) = (record.offset.0, record.cause.as_str());
-                tracing::error!(partition, offset, cause, "record is not an event, writing a dead letter");
-            }
-            self.source.write_dead_letters(partition, &undecodable).await?;
-        }
+        let next = fetched.next;
+        let SortedBatch { mut batch, offsets, undecodable } = sort(fetched.records);
+        batch.next = Some(next);
+        self.write_dead_letters(&undecodable).await?;
         let Some(is_first) = self.apply(&batch).await? else { return Ok(false) };
         for ((event, offset), is_first) in batch.events.iter().zip(offsets).zip(&is_first) {
             log(event, partition, offset, *is_first, lag);
         }
-        self.assignment.position = Some(batch.next);
+        self.assignment.position = Some(next);
         let applied = is_first.iter().filter(|is_first| **is_first).count() as u64;
         self.ingested += Ingested {
             records,
@@ -171,6 +223,18 @@ impl IngestPartition {
             dead_letters: undecodable.len() as u64,
         };
         Ok(true)
+    }
+
+    async fn write_dead_letters(&self, records: &[UndecodedRecord]) -> Result<(), PortError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let partition = self.assignment.partition;
+        for record in records {
+            let (offset, cause) = (record.offset.0, record.cause.as_str());
+            tracing::error!(partition, offset, cause, "record is not an event, writing a dead letter");
+        }
+        self.source.write_dead_letters(partition, records).await
     }
 
     /// Applies a batch to the inbox. Returns for each event whether it was its
@@ -195,13 +259,10 @@ impl IngestPartition {
     }
 }
 
-fn sort(fetched: Fetched) -> SortedBatch {
-    let mut sorted = SortedBatch {
-        batch: InboxBatch { next: fetched.next, ..InboxBatch::default() },
-        offsets: Vec::new(),
-        undecodable: Vec::new(),
-    };
-    for record in fetched.records {
+fn sort(records: impl IntoIterator<Item = SourceRecord>) -> SortedBatch {
+    let mut sorted =
+        SortedBatch { batch: InboxBatch::default(), offsets: Vec::new(), undecodable: Vec::new() };
+    for record in records {
         match record.content {
             RecordContent::Event(event) => {
                 sorted.batch.events.push(*event);

@@ -46,6 +46,10 @@ pub trait EventSource: Send + Sync {
     /// The adapter bounds the call in time. Dropping it is safe.
     async fn fetch(&self, partition: u32, from: Offset, limit: usize) -> Result<Fetched, PortError>;
 
+    /// Decodes a record of this source again: this release may be able to read
+    /// what an earlier one kept as unknown.
+    fn decode(&self, record: UndecodedRecord) -> RecordContent;
+
     /// Writes records to the dead letters of the source, with their causes, for
     /// an operator. Durable when it returns. The same record may be written
     /// twice.

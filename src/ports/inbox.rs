@@ -44,14 +44,24 @@ pub trait Inbox: Send + Sync {
     async fn release(&self, source: &str, consumer: &str) -> Result<(), PortError>;
 
     /// Applies a batch in one atomic step: applies `rule` to its events, writes
-    /// what the rule returns, keeps the unknown events, and moves the position.
-    /// Durable when it returns.
+    /// what the rule returns, keeps the unknown events, deletes the resolved
+    /// ones, and moves the position. Durable when it returns.
     async fn apply(
         &self,
         assignment: &Assignment,
         batch: &InboxBatch,
         rule: ReceptionRule,
     ) -> Result<Applied, PortError>;
+
+    /// Returns up to `limit` unknown events of a partition that are kept after an
+    /// offset, by offset.
+    async fn unknown_events(
+        &self,
+        source: &str,
+        partition: u32,
+        after: Option<Offset>,
+        limit: usize,
+    ) -> Result<Vec<UndecodedRecord>, PortError>;
 
     /// Moves a partition to an offset, back or forth, and revokes its lease.
     /// Events that are read again change nothing.
@@ -96,8 +106,12 @@ pub struct InboxBatch {
     pub events: Vec<Event>,
     /// Events that only a later release can read.
     pub unknown: Vec<UndecodedRecord>,
-    /// The offset to continue at after the batch.
-    pub next: Offset,
+    /// The offsets of kept unknown events that this release has read: they are
+    /// no longer kept.
+    pub resolved: Vec<Offset>,
+    /// The offset to continue at after the batch; `None` leaves the position as
+    /// it is.
+    pub next: Option<Offset>,
 }
 
 /// The result of applying a batch.

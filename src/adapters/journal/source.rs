@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::task::spawn_blocking;
 
 use super::files;
-use crate::adapters::rows::{Format, read_event};
+use crate::adapters::rows::{Format, Unread, read_event};
 use crate::ports::{
     EventSource, Fetched, Offset, PortError, RecordContent, SourceRecord, Start, UndecodedRecord,
 };
@@ -136,23 +136,24 @@ fn read_file(
         let offset = at.offset();
         at.byte += length as u64;
         line.pop();
-        records.push(SourceRecord { offset, content: content(offset, &line) });
+        let record = UndecodedRecord {
+            offset,
+            cause: String::new(),
+            key: None,
+            value: Some(line.clone()),
+            headers: BTreeMap::new(),
+        };
+        records.push(SourceRecord { offset, content: content(record) });
     }
     Ok(())
 }
 
-fn content(offset: Offset, line: &[u8]) -> RecordContent {
-    let raw = |cause: String| UndecodedRecord {
-        offset,
-        cause,
-        key: None,
-        value: Some(line.to_vec()),
-        headers: BTreeMap::new(),
-    };
-    match read_event(line, Format::Json, None) {
-        Ok(Some(event)) => RecordContent::Event(Box::new(event)),
-        Ok(None) => RecordContent::Unknown(raw("its type is not known to this release".to_owned())),
-        Err(cause) => RecordContent::Undecodable(raw(cause)),
+/// Decodes a line.
+fn content(record: UndecodedRecord) -> RecordContent {
+    match read_event(record.value.as_deref().unwrap_or_default(), Format::Json, None) {
+        Ok(event) => RecordContent::Event(Box::new(event)),
+        Err(Unread::Unknown(cause)) => RecordContent::Unknown(UndecodedRecord { cause, ..record }),
+        Err(Unread::Undecodable(cause)) => RecordContent::Undecodable(UndecodedRecord { cause, ..record }),
     }
 }
 
@@ -220,6 +221,10 @@ impl EventSource for JournalSource {
 
     async fn fetch(&self, _: u32, from: Offset, limit: usize) -> Result<Fetched, PortError> {
         self.blocking(move |folder| fetch(folder, from, limit)).await
+    }
+
+    fn decode(&self, record: UndecodedRecord) -> RecordContent {
+        content(record)
     }
 
     async fn write_dead_letters(&self, _: u32, records: &[UndecodedRecord]) -> Result<(), PortError> {

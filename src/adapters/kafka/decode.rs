@@ -1,53 +1,46 @@
-//! A Kafka record as an event, if it is one.
+//! Decoding of Kafka records.
 
 use rskafka::record::Record;
 
 use super::record::{EVENT_TYPES, PROTOBUF, cloud_event_type};
-use crate::adapters::rows::{Format, read_event};
+use crate::adapters::rows::{Format, Unread, read_event};
 use crate::domain::{Event, Traceparent};
 use crate::ports::{Offset, RecordContent, SourceRecord, UndecodedRecord};
 
-/// Why a record is no event, a sentence.
-enum Unread {
-    /// It is one, of a kind that a later release may know.
-    Unknown(String),
-    /// It is none.
-    Undecodable(String),
-}
-
-/// What a record says.
+/// Decodes a record at an offset.
 pub(super) fn source_record(offset: i64, record: Record) -> SourceRecord {
+    let Record { key, value, headers, .. } = record;
     let offset = Offset(offset);
-    let content = match event(&record) {
-        Ok(event) => RecordContent::Event(Box::new(event)),
-        Err(Unread::Unknown(cause)) => RecordContent::Unknown(as_it_is(offset, cause, record)),
-        Err(Unread::Undecodable(cause)) => RecordContent::Undecodable(as_it_is(offset, cause, record)),
-    };
-    SourceRecord { offset, content }
+    let record = UndecodedRecord { offset, cause: String::new(), key, value, headers };
+    SourceRecord { offset, content: record_content(record) }
 }
 
-fn as_it_is(offset: Offset, cause: String, record: Record) -> UndecodedRecord {
-    let Record { key, value, headers, .. } = record;
-    UndecodedRecord { offset, cause, key, value, headers }
+/// Decodes a record.
+pub(super) fn record_content(record: UndecodedRecord) -> RecordContent {
+    match event(&record) {
+        Ok(event) => RecordContent::Event(Box::new(event)),
+        Err(Unread::Unknown(cause)) => RecordContent::Unknown(UndecodedRecord { cause, ..record }),
+        Err(Unread::Undecodable(cause)) => RecordContent::Undecodable(UndecodedRecord { cause, ..record }),
+    }
 }
 
 fn undecodable<T>(cause: impl Into<String>) -> Result<T, Unread> {
     Err(Unread::Undecodable(cause.into()))
 }
 
-/// The event of a CloudEvent in binary mode. Whoever writes by hand may leave
-/// the headers out; then JSON is expected.
-fn event(record: &Record) -> Result<Event, Unread> {
+/// Reads a CloudEvent in binary mode. A record that was written by hand may have
+/// no headers; its value must be JSON.
+fn event(record: &UndecodedRecord) -> Result<Event, Unread> {
     if let Some(version) = header(record, "ce_specversion")?
         && !version.starts_with("1.")
     {
-        return Err(Unread::Unknown(format!("CloudEvents {version:?} are not known")));
+        return Err(Unread::Unknown(format!("its CloudEvents version {version:?} is not known")));
     }
     let ce_type = header(record, "ce_type")?;
     if let Some(ce_type) = ce_type
         && !EVENT_TYPES.contains(&ce_type)
     {
-        return Err(Unread::Unknown(format!("the type {ce_type:?} is not known")));
+        return Err(Unread::Unknown(format!("its ce_type {ce_type:?} is not known")));
     }
     let Some(value) = &record.value else { return undecodable("it has no value") };
     let content_type = header(record, "content-type")?.unwrap_or("application/json");
@@ -58,18 +51,15 @@ fn event(record: &Record) -> Result<Event, Unread> {
         _ => return undecodable(format!("its content-type {content_type:?} is neither JSON nor Protobuf")),
     };
     let traceparent = header(record, "traceparent").ok().flatten().and_then(Traceparent::parse);
-    let event = match read_event(value, format, traceparent) {
-        Ok(Some(event)) => event,
-        Ok(None) => return Err(Unread::Unknown("its type or state is not known to this release".to_owned())),
-        Err(cause) => return undecodable(cause),
-    };
+    let event = read_event(value, format, traceparent)?;
     if let Some(ce_type) = ce_type
         && cloud_event_type(event.event_type) != ce_type
     {
-        let inside = cloud_event_type(event.event_type);
-        return undecodable(format!("its ce_type is {ce_type:?}, and its type that of {inside:?}"));
+        let in_value = cloud_event_type(event.event_type);
+        return undecodable(format!("its ce_type is {ce_type:?}, but the type in its value is {in_value:?}"));
     }
-    // Another key may be in another partition, away from the order's events.
+    // A record with another key may be in another partition than the other
+    // events of its order.
     let order_id = event.order.order_id.as_str();
     if record.key.as_ref().is_some_and(|key| key != order_id.as_bytes()) {
         return undecodable("its key is not the id of its order");
@@ -77,7 +67,7 @@ fn event(record: &Record) -> Result<Event, Unread> {
     Ok(event)
 }
 
-fn header<'r>(record: &'r Record, name: &str) -> Result<Option<&'r str>, Unread> {
+fn header<'r>(record: &'r UndecodedRecord, name: &str) -> Result<Option<&'r str>, Unread> {
     let text = record.headers.get(name).map(|bytes| std::str::from_utf8(bytes)).transpose();
-    text.or_else(|_| undecodable(format!("its header {name} is not text")))
+    text.or_else(|_| undecodable(format!("its header {name} is not UTF-8")))
 }

@@ -18,10 +18,10 @@ use rskafka::record::RecordAndOffset;
 
 use super::connection::{TopicClientError, bounded};
 use super::dead_letter_topic::DeadLetterTopic;
-use super::decode::source_record;
+use super::decode::{record_content, source_record};
 use super::rebuilding::Rebuilding;
 use super::{KafkaOptions, topic_client};
-use crate::ports::{Clock, EventSource, Fetched, Offset, PortError, Start, UndecodedRecord};
+use crate::ports::{Clock, EventSource, Fetched, Offset, PortError, RecordContent, Start, UndecodedRecord};
 
 /// The most bytes that one fetch asks for. What a fetch brings beyond the
 /// limit of its caller is kept for the next one.
@@ -203,6 +203,10 @@ impl EventSource for KafkaSource {
         *held(&lane.ahead) = ahead;
         let records = records.into_iter().map(|found| source_record(found.offset, found.record)).collect();
         Ok(Fetched { first: Offset(first), records, next, end })
+    }
+
+    fn decode(&self, record: UndecodedRecord) -> RecordContent {
+        record_content(record)
     }
 
     async fn write_dead_letters(&self, partition: u32, records: &[UndecodedRecord]) -> Result<(), PortError> {

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,16 @@ impl Inbox for MemoryStore {
         rule: ReceptionRule,
     ) -> Result<Applied, PortError> {
         Ok(self.inbox().apply(assignment, batch, rule))
+    }
+
+    async fn unknown_events(
+        &self,
+        source: &str,
+        partition: u32,
+        after: Option<Offset>,
+        limit: usize,
+    ) -> Result<Vec<UndecodedRecord>, PortError> {
+        Ok(self.inbox().unknown_events(source, partition, after, limit))
     }
 
     async fn rewind(&self, source: &str, partition: u32, to: Offset) -> Result<(), PortError> {
@@ -176,7 +187,7 @@ impl InboxState {
         let Some(partition) = partition.filter(|partition| holds(&partition.lease)) else {
             return Applied::Fenced;
         };
-        partition.position = Some(batch.next);
+        partition.position = batch.next.or(partition.position);
         let key = |event: &Event| (event.order.order_id.clone(), event.sequence);
         let ids: BTreeSet<&OrderId> = batch.events.iter().map(|event| &event.order.order_id).collect();
         let before = ReceivedBefore {
@@ -190,9 +201,11 @@ impl InboxState {
         for statistics in received.statistics {
             self.add(statistics);
         }
-        let unknown_key =
-            |record: &UndecodedRecord| (assignment.source.clone(), assignment.partition, record.offset);
-        self.unknown.extend(batch.unknown.iter().map(|record| (unknown_key(record), record.clone())));
+        let unknown_key = |offset: Offset| (assignment.source.clone(), assignment.partition, offset);
+        for offset in &batch.resolved {
+            self.unknown.remove(&unknown_key(*offset));
+        }
+        self.unknown.extend(batch.unknown.iter().map(|record| (unknown_key(record.offset), record.clone())));
         Applied::Done {
             is_first: received.is_first,
             gaps_opened: received.gaps_opened,
@@ -206,6 +219,19 @@ impl InboxState {
             Some(day) => *day += &statistics,
             None => _ = self.days.insert(key, statistics),
         }
+    }
+
+    fn unknown_events(
+        &self,
+        source: &str,
+        partition: u32,
+        after: Option<Offset>,
+        limit: usize,
+    ) -> Vec<UndecodedRecord> {
+        let key = |offset| (source.to_owned(), partition, offset);
+        let first = after.map_or(Bound::Included(key(Offset(i64::MIN))), |after| Bound::Excluded(key(after)));
+        let range = self.unknown.range((first, Bound::Included(key(Offset(i64::MAX)))));
+        range.take(limit).map(|(_, record)| record.clone()).collect()
     }
 
     fn rewind(&mut self, source: &str, number: u32, to: Offset) {

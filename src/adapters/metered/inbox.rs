@@ -9,7 +9,7 @@ use super::names;
 use crate::domain::DayStatistics;
 use crate::ports::{
     Applied, Assignment, AssignmentRule, Gaps, Inbox, InboxBatch, Offset, PortError, Progress, ReceptionRule,
-    StatisticsFilter, StatisticsPage,
+    StatisticsFilter, StatisticsPage, UndecodedRecord,
 };
 
 /// A decorator that measures an [`Inbox`].
@@ -77,6 +77,16 @@ impl Inbox for MeteredInbox {
             }
         }
         Ok(applied)
+    }
+
+    async fn unknown_events(
+        &self,
+        source: &str,
+        partition: u32,
+        after: Option<Offset>,
+        limit: usize,
+    ) -> Result<Vec<UndecodedRecord>, PortError> {
+        self.inbox.unknown_events(source, partition, after, limit).await
     }
 
     async fn rewind(&self, source: &str, partition: u32, to: Offset) -> Result<(), PortError> {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use metrics::{counter, gauge};
 
 use super::names;
-use crate::ports::{EventSource, Fetched, Offset, PortError, Start, UndecodedRecord};
+use crate::ports::{EventSource, Fetched, Offset, PortError, RecordContent, Start, UndecodedRecord};
 
 /// An [`EventSource`] that tells how far its reader is behind.
 pub struct MeteredSource(Arc<dyn EventSource>);
@@ -39,6 +39,10 @@ impl EventSource for MeteredSource {
         let lag = u32::try_from(fetched.end.0.saturating_sub(fetched.next.0)).unwrap_or(u32::MAX);
         gauge!(names::CONSUMER_LAG, "partition" => partition.to_string()).set(lag);
         Ok(fetched)
+    }
+
+    fn decode(&self, record: UndecodedRecord) -> RecordContent {
+        self.0.decode(record)
     }
 
     async fn write_dead_letters(&self, partition: u32, records: &[UndecodedRecord]) -> Result<(), PortError> {

@@ -18,13 +18,13 @@ use super::inbox_write::{InsertEvents, InsertUnknown};
 use super::pool::on_connection;
 use super::sql::Sql;
 use super::store::PostgresStore;
-use crate::adapters::rows::{OrderProgressRow, PartitionRow, StatisticsRow};
+use crate::adapters::rows::{OrderProgressRow, PartitionRow, StatisticsRow, UnknownEventRow};
 use crate::domain::{
     DayStatistics, Event, OrderId, OrderProgress, PartitionClaim, PartitionLease, ReceivedBefore,
 };
 use crate::ports::{
     Applied, Assignment, AssignmentRule, Gap, Gaps, Inbox, InboxBatch, Offset, PortError, Progress,
-    ReceptionRule, StatisticsFilter, StatisticsPage,
+    ReceptionRule, StatisticsFilter, StatisticsPage, UndecodedRecord,
 };
 
 #[async_trait]
@@ -64,6 +64,22 @@ impl Inbox for PostgresStore {
         let applied = self.writers.with_timeout(apply).await?;
         connection.release();
         Ok(applied)
+    }
+
+    async fn unknown_events(
+        &self,
+        source: &str,
+        partition: u32,
+        after: Option<Offset>,
+        limit: usize,
+    ) -> Result<Vec<UndecodedRecord>, PortError> {
+        on_connection!(self.readers, |connection| unknown_events(
+            &mut connection,
+            source,
+            partition,
+            after,
+            limit
+        ))
     }
 
     async fn rewind(&self, source: &str, partition: u32, to: Offset) -> Result<(), PortError> {
@@ -164,6 +180,9 @@ async fn apply(
     for statistics in &received.statistics {
         statements::add_statistics(statistics).execute(connection).await?;
     }
+    if !batch.resolved.is_empty() {
+        statements::delete_unknown(assignment, &batch.resolved).execute(connection).await?;
+    }
     if !batch.unknown.is_empty() {
         InsertUnknown::new(assignment, &batch.unknown).execute(connection).await?;
     }
@@ -194,6 +213,22 @@ async fn insert_events(
     };
     let orders = rows.into_iter().map(progress).collect::<Result<_, Failure>>()?;
     Ok(ReceivedBefore { events: known, orders })
+}
+
+async fn unknown_events(
+    connection: &mut AsyncPgConnection,
+    source: &str,
+    partition: u32,
+    after: Option<Offset>,
+    limit: usize,
+) -> Result<Vec<UndecodedRecord>, Failure> {
+    let query = statements::unknown_events(source, partition, after, limit);
+    let rows: Vec<UnknownEventRow> = query.load(connection).await?;
+    let record = |row: UnknownEventRow| {
+        let key = row.offset.to_string();
+        UndecodedRecord::try_from(row).map_err(|fault| Failure::row("inbox_unknown", &key, &fault))
+    };
+    rows.into_iter().map(record).collect()
 }
 
 async fn rewind(

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable, Text};
 
 use super::sql::Sql;
 use crate::domain::{DayStatistics, OrderId, OrderProgress, PartitionLease};
 use crate::ports::{Assignment, Offset, StatisticsFilter, StatisticsPage};
 
 type PartitionColumns = (Integer, Nullable<BigInt>, Nullable<Text>, BigInt, BigInt);
+type UnknownColumns = (BigInt, Text, Nullable<Binary>, Nullable<Binary>, Text);
 pub(super) type StatisticsColumns =
     (Text, Integer, Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt);
 
@@ -95,10 +96,14 @@ pub(super) fn unregister(source: &str, consumer: &str) -> Sql<()> {
     statement.sql(" AND consumer = ").text(consumer)
 }
 
-/// Locks the row of the partition. Changes no row if the lease was lost.
-pub(super) fn move_position(assignment: &Assignment, next: Offset) -> Sql<()> {
-    Sql::new("UPDATE inbox_partitions SET position = ")
-        .integer(next.0)
+/// Locks the row of the partition, and moves the position unless `next` is
+/// `None`. Changes no row if the lease was lost.
+pub(super) fn move_position(assignment: &Assignment, next: Option<Offset>) -> Sql<()> {
+    let statement = match next {
+        Some(next) => Sql::new("UPDATE inbox_partitions SET position = ").integer(next.0),
+        None => Sql::new("UPDATE inbox_partitions SET position = position"),
+    };
+    statement
         .sql(" WHERE source = ")
         .text(assignment.source.as_str())
         .sql(" AND partition = ")
@@ -162,6 +167,32 @@ pub(super) fn add_statistics(statistics: &DayStatistics) -> Sql<()> {
          issued_minor = old.issued_minor + excluded.issued_minor, \
          returned_minor = old.returned_minor + excluded.returned_minor",
     )
+}
+
+pub(super) fn delete_unknown(assignment: &Assignment, offsets: &[Offset]) -> Sql<()> {
+    Sql::new("DELETE FROM inbox_unknown WHERE source = ")
+        .text(assignment.source.as_str())
+        .sql(" AND partition = ")
+        .integer(assignment.partition.into())
+        .sql(" AND \"offset\" = ANY(")
+        .integers(offsets.iter().map(|offset| offset.0).collect())
+        .sql(")")
+}
+
+pub(super) fn unknown_events(
+    source: &str,
+    partition: u32,
+    after: Option<Offset>,
+    limit: usize,
+) -> Sql<UnknownColumns> {
+    let query = Sql::new("SELECT \"offset\", cause, key, value, headers FROM inbox_unknown WHERE source = ")
+        .text(source);
+    let query = query.sql(" AND partition = ").integer(partition.into());
+    let query = match after {
+        Some(after) => query.sql(" AND \"offset\" > ").integer(after.0),
+        None => query,
+    };
+    query.sql(" ORDER BY \"offset\" LIMIT ").limit(limit)
 }
 
 pub(super) fn count_gaps() -> Sql<BigInt> {

@@ -8,7 +8,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use super::columns::{Columns as _, columns};
-use crate::adapters::rows::{EventRow, inbox};
+use crate::adapters::rows::{EventRow, UnknownEventRow};
 use crate::domain::Event;
 use crate::ports::{Assignment, UndecodedRecord};
 
@@ -101,11 +101,12 @@ impl InsertUnknown {
         for record in records {
             unknown.source.push(assignment.source.clone());
             unknown.partition.push(assignment.partition.into());
-            unknown.offset.push(record.offset.0);
-            unknown.cause.push(record.cause.clone());
-            unknown.key.push(record.key.clone());
-            unknown.value.push(record.value.clone());
-            unknown.headers.push(inbox::headers_text(&record.headers));
+            let row = UnknownEventRow::from(record);
+            unknown.offset.push(row.offset);
+            unknown.cause.push(row.cause);
+            unknown.key.push(row.key);
+            unknown.value.push(row.value);
+            unknown.headers.push(row.headers);
         }
         Self(unknown)
     }

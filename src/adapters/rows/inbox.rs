@@ -8,7 +8,7 @@ use diesel::Queryable;
 
 use super::{Fault, instant};
 use crate::domain::{Day, DayStatistics, OrderId, OrderProgress, PartitionLease, PickupPointId};
-use crate::ports::{Assignment, Offset, Progress};
+use crate::ports::{Assignment, Offset, Progress, UndecodedRecord};
 
 /// The columns of a row of `inbox_partitions`, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
@@ -139,9 +139,44 @@ impl TryFrom<StatisticsRow> for DayStatistics {
     }
 }
 
-/// Encodes the headers of a record as a JSON object of base64 strings.
-pub fn headers_text(headers: &BTreeMap<String, Vec<u8>>) -> String {
-    let texts: BTreeMap<&str, String> =
-        headers.iter().map(|(name, value)| (name.as_str(), STANDARD.encode(value))).collect();
-    serde_json::to_string(&texts).unwrap_or_default()
+/// The columns of a row of `inbox_unknown` after its source and partition, in
+/// this order.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct UnknownEventRow {
+    /// The offset.
+    pub offset: i64,
+    /// The reason why the release that kept the event could not read it.
+    pub cause: String,
+    /// The original key.
+    pub key: Option<Vec<u8>>,
+    /// The original value.
+    pub value: Option<Vec<u8>>,
+    /// The original headers: a JSON object of base64 strings.
+    pub headers: String,
+}
+
+impl From<&UndecodedRecord> for UnknownEventRow {
+    fn from(record: &UndecodedRecord) -> Self {
+        let headers: BTreeMap<&str, String> =
+            record.headers.iter().map(|(name, value)| (name.as_str(), STANDARD.encode(value))).collect();
+        Self {
+            offset: record.offset.0,
+            cause: record.cause.clone(),
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: serde_json::to_string(&headers).unwrap_or_default(),
+        }
+    }
+}
+
+impl TryFrom<UnknownEventRow> for UndecodedRecord {
+    type Error = Fault;
+
+    fn try_from(row: UnknownEventRow) -> Result<Self, Fault> {
+        let invalid = || Fault::new("headers", "is not a JSON object of base64 strings");
+        let texts: BTreeMap<String, String> = serde_json::from_str(&row.headers).map_err(|_| invalid())?;
+        let decode = |(name, text): (String, String)| Some((name, STANDARD.decode(text).ok()?));
+        let headers = texts.into_iter().map(decode).collect::<Option<_>>().ok_or_else(invalid)?;
+        Ok(Self { offset: Offset(row.offset), cause: row.cause, key: row.key, value: row.value, headers })
+    }
 }

@@ -16,8 +16,8 @@ use crate::domain::Timestamp;
 
 pub use event::{EventRow, event_body, type_text};
 pub use idempotency_record::{IdempotencyRow, answer_bytes, later_hash_bytes};
-pub use inbox::{OrderProgressRow, PartitionRow, StatisticsRow};
-pub use message::{Format, event_from_message, read_event};
+pub use inbox::{OrderProgressRow, PartitionRow, StatisticsRow, UnknownEventRow};
+pub use message::{Format, Unread, read_event};
 pub use order::OrderRow;
 pub use outbox::{CursorRow, DeadLetterRow};
 pub use table_row::{BindRow, TableRow};

@@ -13,13 +13,13 @@ use super::inbox_sql as statements;
 use super::inbox_tables::{InboxEventRow, UnknownRow};
 use super::sql::{Sql, insert};
 use super::write::{immediate, json};
-use crate::adapters::rows::{EventRow, OrderProgressRow, PartitionRow, StatisticsRow};
+use crate::adapters::rows::{EventRow, OrderProgressRow, PartitionRow, StatisticsRow, UnknownEventRow};
 use crate::domain::{
     DayStatistics, Event, OrderId, OrderProgress, PartitionClaim, PartitionLease, ReceivedBefore,
 };
 use crate::ports::{
     Applied, Assignment, AssignmentRule, Gap, Gaps, Inbox, InboxBatch, Offset, PortError, Progress,
-    ReceptionRule, StatisticsFilter, StatisticsPage,
+    ReceptionRule, StatisticsFilter, StatisticsPage, UndecodedRecord,
 };
 
 #[async_trait]
@@ -66,6 +66,21 @@ impl Inbox for SqliteStore {
         self.writers.run(apply).await
     }
 
+    async fn unknown_events(
+        &self,
+        source: &str,
+        partition: u32,
+        after: Option<Offset>,
+        limit: usize,
+    ) -> Result<Vec<UndecodedRecord>, PortError> {
+        let query = statements::unknown_events(source, partition, after, limit);
+        let load = |connection: &mut SqliteConnection| {
+            let rows: Vec<UnknownEventRow> = query.load(connection)?;
+            rows.into_iter().map(unknown_event).collect()
+        };
+        self.readers.run(load).await
+    }
+
     async fn rewind(&self, source: &str, partition: u32, to: Offset) -> Result<(), PortError> {
         let source = source.to_owned();
         let rewind = move |connection: &mut SqliteConnection| {
@@ -109,6 +124,11 @@ impl Inbox for SqliteStore {
 fn day_statistics(row: StatisticsRow) -> Result<DayStatistics, Failure> {
     let key = format!("{}/{}", row.pickup_point_id, row.day);
     DayStatistics::try_from(row).map_err(|fault| Failure::row("inbox_statistics", &key, &fault))
+}
+
+fn unknown_event(row: UnknownEventRow) -> Result<UndecodedRecord, Failure> {
+    let key = row.offset.to_string();
+    UndecodedRecord::try_from(row).map_err(|fault| Failure::row("inbox_unknown", &key, &fault))
 }
 
 fn assign(
@@ -160,6 +180,10 @@ fn apply(
     insert(connection, &orders)?;
     for statistics in &received.statistics {
         statements::add_statistics(statistics).execute(connection)?;
+    }
+    if !batch.resolved.is_empty() {
+        let offsets: Vec<i64> = batch.resolved.iter().map(|offset| offset.0).collect();
+        statements::delete_unknown(assignment, json(&offsets)?).execute(connection)?;
     }
     let unknown: Vec<UnknownRow> =
         batch.unknown.iter().map(|record| UnknownRow::new(assignment, record)).collect();

@@ -1,12 +1,13 @@
 //! The statements of the inbox.
 
-use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 
 use super::sql::Sql;
 use crate::domain::{DayStatistics, PartitionLease};
 use crate::ports::{Assignment, Offset, StatisticsFilter, StatisticsPage};
 
 type PartitionColumns = (Integer, Nullable<BigInt>, Nullable<Text>, BigInt, BigInt);
+type UnknownColumns = (BigInt, Text, Nullable<Binary>, Nullable<Binary>, Text);
 pub(super) type StatisticsColumns =
     (Text, Integer, Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt);
 
@@ -68,10 +69,14 @@ pub(super) fn release(source: &str, consumer: &str) -> Sql<()> {
     statement.sql(" AND consumer = ").text(consumer)
 }
 
-/// Changes no row if the lease was lost.
-pub(super) fn move_position(assignment: &Assignment, next: Offset) -> Sql<()> {
-    Sql::new("UPDATE inbox_partitions SET position = ")
-        .integer(next.0)
+/// Moves the position, unless `next` is `None`. Changes no row if the lease was
+/// lost.
+pub(super) fn move_position(assignment: &Assignment, next: Option<Offset>) -> Sql<()> {
+    let statement = match next {
+        Some(next) => Sql::new("UPDATE inbox_partitions SET position = ").integer(next.0),
+        None => Sql::new("UPDATE inbox_partitions SET position = position"),
+    };
+    statement
         .sql(" WHERE source = ")
         .text(assignment.source.as_str())
         .sql(" AND partition = ")
@@ -131,6 +136,33 @@ pub(super) fn add_statistics(statistics: &DayStatistics) -> Sql<()> {
          issued_minor = issued_minor + excluded.issued_minor, \
          returned_minor = returned_minor + excluded.returned_minor",
     )
+}
+
+/// Deletes unknown events at those offsets, a JSON array.
+pub(super) fn delete_unknown(assignment: &Assignment, offsets: String) -> Sql<()> {
+    Sql::new("DELETE FROM inbox_unknown WHERE source = ")
+        .text(assignment.source.as_str())
+        .sql(" AND partition = ")
+        .integer(assignment.partition.into())
+        .sql(" AND \"offset\" IN (SELECT value FROM json_each(")
+        .text(offsets)
+        .sql("))")
+}
+
+pub(super) fn unknown_events(
+    source: &str,
+    partition: u32,
+    after: Option<Offset>,
+    limit: usize,
+) -> Sql<UnknownColumns> {
+    let query = Sql::new("SELECT \"offset\", cause, key, value, headers FROM inbox_unknown WHERE source = ")
+        .text(source);
+    let query = query.sql(" AND partition = ").integer(partition.into());
+    let query = match after {
+        Some(after) => query.sql(" AND \"offset\" > ").integer(after.0),
+        None => query,
+    };
+    query.sql(" ORDER BY \"offset\" LIMIT ").limit(limit)
 }
 
 pub(super) fn count_gaps() -> Sql<BigInt> {

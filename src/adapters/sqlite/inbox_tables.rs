@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use super::sql::{Insert, values};
-use crate::adapters::rows::{EventRow, OrderProgressRow, TableRow as _, inbox};
+use crate::adapters::rows::{EventRow, OrderProgressRow, TableRow as _, UnknownEventRow};
 use crate::ports::{Assignment, UndecodedRecord};
 
 /// A received event.
@@ -42,15 +42,9 @@ pub(super) struct UnknownRow {
 
 impl UnknownRow {
     pub(super) fn new(assignment: &Assignment, record: &UndecodedRecord) -> Self {
-        Self {
-            source: assignment.source.clone(),
-            partition: assignment.partition.into(),
-            offset: record.offset.0,
-            cause: record.cause.clone(),
-            key: record.key.clone(),
-            value: record.value.clone(),
-            headers: inbox::headers_text(&record.headers),
-        }
+        let (source, partition) = (assignment.source.clone(), assignment.partition.into());
+        let UnknownEventRow { offset, cause, key, value, headers } = record.into();
+        Self { source, partition, offset, cause, key, value, headers }
     }
 }
 

@@ -43,7 +43,7 @@ async fn only_partition(inbox: &dyn Inbox, consumer: &str) -> Assignment {
 }
 
 fn inbox_batch(events: &[Event], next: i64) -> InboxBatch {
-    InboxBatch { events: events.to_vec(), unknown: Vec::new(), next: Offset(next) }
+    InboxBatch { events: events.to_vec(), next: Some(Offset(next)), ..InboxBatch::default() }
 }
 
 async fn apply(

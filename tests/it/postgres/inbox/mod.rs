@@ -50,7 +50,7 @@ pub fn lives(orders: impl IntoIterator<Item = String>, point: &PickupPointId) ->
 }
 
 pub fn inbox_batch(events: &[Event], next: i64) -> InboxBatch {
-    InboxBatch { events: events.to_vec(), unknown: Vec::new(), next: Offset(next) }
+    InboxBatch { events: events.to_vec(), next: Some(Offset(next)), ..InboxBatch::default() }
 }
 
 /// Applies a batch. Returns the first deliveries, and the numbers of gaps opened and closed.
