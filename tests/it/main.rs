@@ -62,6 +62,8 @@ mod readme;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]
+mod schema_docs;
+#[cfg(test)]
 mod storm;
 #[cfg(test)]
 mod support;
