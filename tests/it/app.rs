@@ -1,5 +1,5 @@
-//! Rules that depend on the time, through the whole service: the test moves the
-//! clock of a [`TestApp`] instead of waiting.
+//! Rules that depend on the time, tested through the whole service with the clock
+//! of a [`TestApp`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -30,9 +30,9 @@ async fn issue(client: &mut OrderServiceClient<Channel>, order_id: &str) -> Resu
     client.issue_orders(request).await.map(drop)
 }
 
-/// The reason of a refusal.
-fn reason(refused: &Status) -> String {
-    refused.get_details_error_info().expect("a refusal has details").reason
+/// Returns the reason of a refusal.
+fn reason(status: &Status) -> String {
+    status.get_details_error_info().expect("a refusal has details").reason
 }
 
 #[test]
@@ -65,21 +65,21 @@ fn the_return_window_closes_48_hours_after_issue_to_the_microsecond() {
             client.accept_order(parcel(order_id, START + DAY)).await.unwrap();
             issue(&mut client, order_id).await.unwrap();
         }
-        let bring_back = |order_id: &str| AcceptReturnRequest {
+        let accept_return = |order_id: &str| AcceptReturnRequest {
             order_id: order_id.to_owned(),
             customer_id: "c1".to_owned(),
             ..AcceptReturnRequest::default()
         };
         app.clock.set(START + 48 * HOUR - 1);
-        client.accept_return(bring_back("in-time")).await.unwrap();
+        client.accept_return(accept_return("in-time")).await.unwrap();
         app.clock.set(START + 48 * HOUR);
-        let refused = client.accept_return(bring_back("late")).await.unwrap_err();
+        let refused = client.accept_return(accept_return("late")).await.unwrap_err();
         assert_eq!(reason(&refused), "RETURN_WINDOW_CLOSED");
     });
 }
 
 #[test]
-fn a_stored_answer_is_given_for_seven_days() {
+fn an_idempotency_record_is_kept_for_seven_days() {
     let app = TestApp::start();
     let mut client = app.client();
     app.block_on(async {
@@ -91,19 +91,19 @@ fn a_stored_answer_is_given_for_seven_days() {
         assert_eq!(replayed.metadata().get("idempotent-replayed").unwrap(), "true");
         assert_eq!(replayed.into_inner(), first);
         app.clock.set(START + 8 * DAY);
-        let forgotten = client.accept_order(request()).await.unwrap_err();
-        assert_eq!(forgotten.code(), Code::AlreadyExists);
+        let refused = client.accept_order(request()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::AlreadyExists);
     });
 }
 
 #[test]
-fn an_app_that_left_nothing_behind_stops_inside_an_async_test_too() {
+fn an_app_can_be_dropped_inside_an_async_runtime() {
     let app = TestApp::start_with(&[("--store", "memory:"), ("--events", "none:")]);
     assert_ne!(app.http().port(), 0);
     tokio::runtime::Runtime::new().unwrap().block_on(async { drop(app) });
 }
 
-/// The message with which dropping an app fails.
+/// Returns the message of the panic when the app is dropped.
 fn drop_failure(app: TestApp) -> String {
     let panic = catch_unwind(AssertUnwindSafe(|| drop(app))).expect_err("dropping the app fails the test");
     panic.downcast_ref::<String>().cloned().unwrap_or_default()

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::day::generate::Day;
 use crate::process::{Server, file};
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 /// The number of rows per result: `accepted`, `already there`, or the reason.
 type Counts = BTreeMap<String, usize>;

@@ -19,7 +19,7 @@ use tonic_types::pb;
 
 use crate::clients::{ApiCall, Cli, Grpc, Reply, Rest};
 use crate::process::{Server, eventually};
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 /// The number of calls in `docs/reliability.md` (T17).
 const REQUESTS: usize = 5_000;

@@ -8,7 +8,7 @@ use pvz::ports::{CommitNotifications, CommitNotifier};
 use tokio::time::timeout;
 
 use crate::postgres::cluster::{Database, store};
-use crate::process::PATIENCE;
+use crate::process::TIMEOUT;
 
 async fn postgres() -> (Arc<dyn CommitNotifications>, Database) {
     let (_, database) = store().await;
@@ -16,7 +16,7 @@ async fn postgres() -> (Arc<dyn CommitNotifications>, Database) {
 }
 
 async fn expect_notification(notifier: &mut dyn CommitNotifier) {
-    timeout(PATIENCE, notifier.wait()).await.expect("a notification").unwrap();
+    timeout(TIMEOUT, notifier.wait()).await.expect("a notification").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,7 +53,7 @@ async fn a_broken_notifier_fails_and_a_new_one_works() {
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid() AND query ~ 'LISTEN|backend_pid'";
     database.shell().await.execute(end, &[]).await.unwrap();
-    let waited = timeout(PATIENCE, broken.wait()).await.expect("the notifier sees the lost connection");
+    let waited = timeout(TIMEOUT, broken.wait()).await.expect("the notifier sees the lost connection");
     assert!(waited.unwrap_err().retryable());
     assert!(broken.notify().await.is_err());
     let mut again = notifications.listen().await.unwrap();

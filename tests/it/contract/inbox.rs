@@ -11,7 +11,7 @@ use pvz::ports::{
 };
 
 use super::given::{Given, accepted, at, event, handed_over, id, issued, on_every_store, point, returned};
-use crate::process::PATIENCE;
+use crate::process::TIMEOUT;
 
 on_every_store! {
     begins_without_a_position,
@@ -196,7 +196,7 @@ async fn an_expired_lease_is_taken_by_any_consumer(given: Given) {
             tokio::task::yield_now().await;
         }
     };
-    let share = tokio::time::timeout(PATIENCE, taken).await.expect("the lease ends");
+    let share = tokio::time::timeout(TIMEOUT, taken).await.expect("the lease ends");
     assert!(share.fence > dead.fence);
     assert_eq!(
         inbox.apply(&dead, &inbox_batch(&life("one")[..1], 1), receive_events).await.unwrap(),

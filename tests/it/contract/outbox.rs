@@ -4,7 +4,7 @@ use pvz::adapters::metered::MeteredOutbox;
 use pvz::ports::{DeadLetter, ErrorKind, LeaderStatus, Lease, LeaseWrite, Outbox, Position, Resolution};
 
 use super::given::{Given, at, id, on_every_store};
-use crate::process::PATIENCE;
+use crate::process::TIMEOUT;
 
 on_every_store! {
     begins_before_the_first_event,
@@ -39,7 +39,7 @@ async fn lead_for(outbox: &dyn Outbox, sink: &str) -> Lease {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, free).await.expect("the lead is free")
+    tokio::time::timeout(TIMEOUT, free).await.expect("the lead is free")
 }
 
 fn letter(order_id: &str, sequence: i64) -> DeadLetter {
@@ -210,7 +210,7 @@ async fn tells_how_it_goes(given: Given) {
     assert_eq!(outbox.record_leader_status(&old, &leader).await.unwrap(), LeaseWrite::Fenced);
     drop(lease);
     let free = async { while outbox.status("sink").await.unwrap().unwrap().has_leader {} };
-    tokio::time::timeout(PATIENCE, free).await.expect("nobody leads");
+    tokio::time::timeout(TIMEOUT, free).await.expect("nobody leads");
 }
 
 async fn measures_without_changing_anything(given: Given) {

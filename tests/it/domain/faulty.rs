@@ -16,9 +16,10 @@ use pvz::ports::{AuditedOrder, Batch, Decide, OrderFilter, OrderStore, Outcome, 
 
 use super::machine::Machine;
 use super::script::script;
+use crate::support::command_runner::CommandRunner;
 use crate::support::commands::{accept, issue, parcel};
 use crate::support::property;
-use crate::support::world::{World, block_on, enter_runtime};
+use crate::support::runtime::{block_on, enter_runtime};
 
 /// What a call is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,13 +208,18 @@ fn a_change_that_is_denied_is_noticed() {
     let asked_twice = |faults| {
         let inner: Arc<dyn OrderStore> = Arc::new(MemoryStore::new([7; 32]));
         let (calls, failed) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
-        let world =
-            World::new(Arc::new(FaultyStore { inner, faults, seed: 7, calls, failed: failed.clone() }));
+        let world = CommandRunner::new(Arc::new(FaultyStore {
+            inner,
+            faults,
+            seed: 7,
+            calls,
+            failed: failed.clone(),
+        }));
         let mut refused = 0;
         for number in 0..500 {
             let id = format!("order-{number}");
             for ask in [accept(parcel(&id)), issue(&[&id], BatchMode::Atomic)] {
-                let (outcomes, _) = world.insist(&[ask]);
+                let (outcomes, _) = world.run_with_retries(&[ask]);
                 let reason = outcomes[0].answer.as_ref().err().map(|refusal| refusal.reason);
                 let again = matches!(reason, Some(Reason::OrderAlreadyExists | Reason::OrderAlreadyIssued));
                 assert!(again || reason.is_none(), "{reason:?}");

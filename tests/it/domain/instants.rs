@@ -11,11 +11,11 @@ use pvz::domain::{
     Refusal, Timestamp, decide, evolve,
 };
 
-use crate::support::commands::{accept, bring_back, issue, parcel, point, to_courier};
+use crate::support::commands::{accept, accept_return, issue, parcel, point, to_courier};
+use crate::support::order_situations::orders_in_every_situation;
 use crate::support::property;
+use crate::support::runtime::block_on;
 use crate::support::time::{DAY, HOUR, START, at};
-use crate::support::town::town;
-use crate::support::world::block_on;
 
 /// How many microseconds before or after an edge.
 fn beside() -> impl Strategy<Value = i64> {
@@ -114,7 +114,7 @@ fn live(days: &Days) {
     if let Some(beside) = days.returned {
         let closes = issued_at.map(|issued_at| issued_at + days.window);
         let now = closes.unwrap_or(until) + beside;
-        let returned = life.ask(&bring_back("o1", "c1", None).command, now);
+        let returned = life.ask(&accept_return("o1", "c1", None).command, now);
         let returned = returned.map(|order| order.returned_at().unwrap().micros());
         let expected = match (issued_at, closes) {
             (Some(issued_at), Some(closes)) if now < closes => Ok(now.max(issued_at)),
@@ -166,14 +166,14 @@ fn a_stored_answer_counts_for_exactly_its_retention() {
     for (age, replayed) in
         [(0, true), (7 * DAY - 1, true), (7 * DAY, true), (7 * DAY + 1, false), (-DAY, true)]
     {
-        let world = town();
+        let world = orders_in_every_situation();
         let ask = || to_courier(&["gone1"], None, BatchMode::Partial).key("key-1");
-        let first = world.ask(ask());
+        let first = world.run_one(ask());
         assert!(!first.replayed && first.answer.is_ok());
         world.clock.advance(age);
-        let again = world.ask(ask());
+        let again = world.run_one(ask());
         assert_eq!((again.replayed, &again.answer), (replayed, &first.answer), "{age} µs old");
-        let reused = world.ask(to_courier(&["gone2"], None, BatchMode::Partial).key("key-1"));
+        let reused = world.run_one(to_courier(&["gone2"], None, BatchMode::Partial).key("key-1"));
         assert!(reused.answer.is_err(), "the record, old or new, is of gone1");
     }
 }
@@ -181,8 +181,8 @@ fn a_stored_answer_counts_for_exactly_its_retention() {
 #[test]
 fn housekeeping_removes_no_answer_that_still_counts() {
     for (age, removed) in [(0, 0), (7 * DAY, 0), (7 * DAY + 1, 1), (-DAY, 0)] {
-        let world = town();
-        world.ask(to_courier(&["gone1"], None, BatchMode::Partial).key("key-1"));
+        let world = orders_in_every_situation();
+        world.run_one(to_courier(&["gone1"], None, BatchMode::Partial).key("key-1"));
         world.clock.advance(age);
         let (store, clock, policy) = (world.store.clone(), world.clock.clone(), world.policy.clone());
         let maintenance = Maintenance::new(store, clock, policy);
@@ -192,7 +192,7 @@ fn housekeeping_removes_no_answer_that_still_counts() {
 
 #[test]
 fn an_order_is_expired_from_its_deadline_on_and_only_while_it_is_stored() {
-    let world = town();
+    let world = orders_in_every_situation();
     let dump = world.dump();
     let row = |order: &OrderId| dump[order].row.clone().unwrap().unwrap();
     for order in dump.keys() {

@@ -10,10 +10,10 @@ use pvz::domain::{
 };
 
 use crate::support::commands::{
-    Ask, accept, bring_back, codes, customer, import, issue, issue_for, order, point, to_courier,
+    TestCommand, accept, accept_return, codes, customer, import, issue, issue_for, order, point, to_courier,
 };
+use crate::support::order_situations::{accepted, orders_in_every_situation};
 use crate::support::time::{DAY, at};
-use crate::support::town::{accepted, town};
 
 type Change = fn(&mut Command);
 
@@ -94,19 +94,19 @@ fn command(method: Method) -> Command {
         Method::AcceptOrder => accept(accepted("none1")).command,
         Method::ImportOrders => import(accepted("none1")).command,
         Method::IssueOrders => issue(&["stored1", "gone1"], BatchMode::Atomic).command,
-        Method::AcceptReturn => bring_back("issued1", "c1", None).command,
+        Method::AcceptReturn => accept_return("issued1", "c1", None).command,
         Method::ReturnToCourier => to_courier(&["stored1", "gone1"], None, BatchMode::Atomic).command,
     }
 }
 
-fn keyed(command: Command) -> Ask {
-    Ask::from(command).key("key-1")
+fn keyed(command: Command) -> TestCommand {
+    TestCommand::from(command).key("key-1")
 }
 
 #[test]
 fn a_reused_key_is_told_the_first_field_that_differs_in_message_order() {
     for method in Method::ALL {
-        let world = town();
+        let world = orders_in_every_situation();
         let fields = fields(method);
         let named: Vec<&str> = fields.iter().map(|(field, _)| *field).collect();
         assert_eq!(
@@ -114,14 +114,14 @@ fn a_reused_key_is_told_the_first_field_that_differs_in_message_order() {
             [method.fields(), method.later_fields()].concat(),
             "every field that counts is tried"
         );
-        let first = world.ask(keyed(command(method)));
+        let first = world.run_one(keyed(command(method)));
         for (index, (field, change)) in fields.iter().enumerate() {
             for (_, another) in &fields[index..] {
                 let mut other = command(method);
                 another(&mut other);
                 change(&mut other);
                 let before = world.dump();
-                let outcome = world.ask(keyed(other));
+                let outcome = world.run_one(keyed(other));
                 let refusal = outcome.answer.unwrap_err();
                 assert_eq!(refusal.reason, Reason::IdempotencyKeyReused);
                 assert_eq!(refusal.metadata["field"], *field, "{method:?}");
@@ -129,7 +129,7 @@ fn a_reused_key_is_told_the_first_field_that_differs_in_message_order() {
                 assert_eq!(world.dump(), before);
             }
         }
-        let again = world.ask(keyed(command(method)));
+        let again = world.run_one(keyed(command(method)));
         assert!(again.replayed);
         assert_eq!(again.answer, first.answer, "the first answer stays");
     }
@@ -138,10 +138,10 @@ fn a_reused_key_is_told_the_first_field_that_differs_in_message_order() {
 #[test]
 fn a_key_used_for_another_rpc_is_told_so() {
     for first in Method::ALL {
-        let world = town();
-        world.ask(keyed(command(first)));
+        let world = orders_in_every_situation();
+        world.run_one(keyed(command(first)));
         for other in Method::ALL.into_iter().filter(|other| *other != first) {
-            let refusal = world.ask(keyed(command(other))).answer.unwrap_err();
+            let refusal = world.run_one(keyed(command(other))).answer.unwrap_err();
             assert_eq!(
                 (refusal.reason, refusal.metadata["field"].as_str()),
                 (Reason::IdempotencyKeyReused, "method")
@@ -152,12 +152,12 @@ fn a_key_used_for_another_rpc_is_told_so() {
 
 #[test]
 fn the_actor_and_the_order_of_packaging_do_not_count_and_the_first_actor_stays() {
-    let world = town();
+    let world = orders_in_every_situation();
     let row = |packaging: &[&str]| Accept { packaging: codes(packaging), ..accepted("none1") };
-    let first = world.ask(accept(row(&["film", "bag"])).key("key-1"));
+    let first = world.run_one(accept(row(&["film", "bag"])).key("key-1"));
     assert!(first.answer.is_ok());
     let courier = Actor { kind: ActorKind::Courier, id: ActorId::parse("courier1").unwrap() };
-    let again = world.ask(Ask { actor: courier, ..accept(row(&["bag", "film"])).key("key-1") });
+    let again = world.run_one(TestCommand { actor: courier, ..accept(row(&["bag", "film"])).key("key-1") });
     assert_eq!((again.replayed, again.answer), (true, first.answer));
     let dump = world.dump();
     let events = dump[&order("none1")].events.as_ref().unwrap();
@@ -168,10 +168,10 @@ fn the_actor_and_the_order_of_packaging_do_not_count_and_the_first_actor_stays()
 
 #[test]
 fn a_configured_default_does_not_count_but_naming_it_does() {
-    let world = town();
-    world.ask(keyed(accept(accepted("none1")).command)).answer.unwrap();
+    let world = orders_in_every_situation();
+    world.run_one(keyed(accept(accepted("none1")).command)).answer.unwrap();
     let named = Accept { pickup_point_id: Some(point("main")), ..accepted("none1") };
-    let refusal = world.ask(keyed(accept(named).command)).answer.unwrap_err();
+    let refusal = world.run_one(keyed(accept(named).command)).answer.unwrap_err();
     assert_eq!(refusal.metadata["field"], "pickup_point_id", "the content is the fields as sent");
 }
 
@@ -191,7 +191,7 @@ fn different_contents_are_never_written_the_same() {
 }
 
 /// A command, whether it succeeds, and whether its answer is kept.
-fn kept() -> Vec<(Ask, bool)> {
+fn kept() -> Vec<(TestCommand, bool)> {
     let row = || accepted("none1");
     let wrong = |change: fn(&mut Accept)| {
         let mut row = row();
@@ -214,8 +214,8 @@ fn kept() -> Vec<(Ask, bool)> {
         (issue(&["gone1"], BatchMode::Atomic), true),
         (issue_for(&["stored1"], Some("c2"), None, BatchMode::Atomic), true),
         (issue_for(&["stored1"], None, Some("north1"), BatchMode::Atomic), true),
-        (bring_back("stored1", "c1", None), true),
-        (bring_back("closed1", "c1", None), true),
+        (accept_return("stored1", "c1", None), true),
+        (accept_return("closed1", "c1", None), true),
         (to_courier(&["stored1"], None, BatchMode::Atomic), true),
     ]
 }
@@ -223,16 +223,16 @@ fn kept() -> Vec<(Ask, bool)> {
 #[test]
 fn facts_are_kept_and_what_a_corrected_request_would_change_is_not() {
     for (ask, kept) in kept() {
-        let world = town();
-        let first = world.ask(ask.clone().key("key-1"));
+        let world = orders_in_every_situation();
+        let first = world.run_one(ask.clone().key("key-1"));
         world.clock.advance(DAY);
-        let again = world.ask(ask.clone().key("key-1"));
+        let again = world.run_one(ask.clone().key("key-1"));
         assert_eq!(again.replayed, kept, "{ask:?}");
         if kept {
             assert_eq!(again.answer, first.answer, "as it was then, whatever is now");
         } else {
             let corrected = Accept { storage_until: at(world.clock.micros() + DAY), ..accepted("none1") };
-            let outcome = world.ask(accept(corrected).key("key-1"));
+            let outcome = world.run_one(accept(corrected).key("key-1"));
             assert!(matches!(outcome.answer, Ok(Answer::Order(_))), "the key may be used again: {outcome:?}");
         }
     }
@@ -243,7 +243,7 @@ fn keys_of_different_scopes_do_not_meet() {
     use pvz::app::{BatchDecider, Entry};
     use pvz::domain::RequestId;
 
-    let world = town();
+    let world = orders_in_every_situation();
     let outcome = |scope: &str, command: Command| {
         let key = RequestId::parse("key-1").ok();
         let entry = Entry::new(command, Actor::anonymous(), scope, key, &world.policy);
@@ -251,7 +251,7 @@ fn keys_of_different_scopes_do_not_meet() {
         let decider =
             BatchDecider::new(vec![Arc::new(entry)], world.policy.clone(), world.clock.clone(), ids);
         let (batch, decider) = (decider.batch(), std::sync::Arc::new(decider));
-        crate::support::world::block_on(world.store.transact(batch, decider)).unwrap().pop().unwrap()
+        crate::support::runtime::block_on(world.store.transact(batch, decider)).unwrap().pop().unwrap()
     };
     assert!(outcome("one", accept(accepted("none1")).command).answer.is_ok());
     assert!(outcome("two", accept(accepted("none2")).command).answer.is_ok());

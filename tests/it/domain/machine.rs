@@ -12,32 +12,34 @@ use pvz::ports::{IdempotencyKey, OrderStore, Outcome};
 use super::compare;
 use super::model::{Model, No, Step, Yes};
 use super::script::{Turn, script};
-use crate::support::commands::Ask;
+use crate::support::command_runner::{CommandRunner, Dump};
+use crate::support::commands::TestCommand;
 use crate::support::property;
-use crate::support::world::{Dump, World, block_on, enter_runtime};
+use crate::support::runtime::{block_on, enter_runtime};
 
 /// Both sides, and what has been asked so far.
 pub struct Machine {
-    world: World,
+    world: CommandRunner,
     /// Every command has a key, and is asked until the store says what became
     /// of it.
     insists: bool,
     model: Model,
-    asked: Vec<Ask>,
+    asked: Vec<TestCommand>,
     before: Dump,
 }
 
 impl Machine {
     pub fn new(store: Arc<dyn OrderStore>, insists: bool) -> Self {
         let (model, asked, before) = (Model::default(), Vec::new(), Dump::new());
-        Self { world: World::new(store), insists, model, asked, before }
+        Self { world: CommandRunner::new(store), insists, model, asked, before }
     }
 
     /// Runs a turn on both sides, and tells what the model answered.
     pub fn play(&mut self, turn: &Turn) -> Vec<(Result<Yes, No>, bool)> {
         let now = turn.jump.resolve(self.world.clock.micros(), &self.model);
         self.world.clock.set(now);
-        let mut asks: Vec<Ask> = turn.asks.iter().filter_map(|line| line.resolve(now, &self.asked)).collect();
+        let mut asks: Vec<TestCommand> =
+            turn.asks.iter().filter_map(|line| line.resolve(now, &self.asked)).collect();
         if asks.is_empty() {
             return Vec::new();
         }
@@ -65,11 +67,11 @@ impl Machine {
     /// Runs them as one batch, or, to insist, each alone: a refusal that no
     /// record keeps would otherwise be another one the second time, after those
     /// that came behind it.
-    fn run(&self, asks: &[Ask]) -> (Vec<Outcome>, usize) {
+    fn run(&self, asks: &[TestCommand]) -> (Vec<Outcome>, usize) {
         if !self.insists {
             return (self.world.run(asks), 0);
         }
-        let each = asks.iter().map(|ask| self.world.insist(std::slice::from_ref(ask)));
+        let each = asks.iter().map(|ask| self.world.run_with_retries(std::slice::from_ref(ask)));
         let (outcomes, failures): (Vec<_>, Vec<_>) = each.unzip();
         (outcomes.concat(), failures.iter().sum())
     }
@@ -81,7 +83,7 @@ impl Machine {
 
     /// The rows are the model's; an order that the model did not move is stored
     /// byte for byte as before; the others' new events tell what moved them.
-    fn compare_orders(&mut self, lives: &[(String, usize)], asks: &[Ask]) {
+    fn compare_orders(&mut self, lives: &[(String, usize)], asks: &[TestCommand]) {
         let after = self.world.dump();
         let ids: Vec<&str> = after.keys().map(OrderId::as_str).collect();
         let expected: Vec<&str> = self.model.parcels.keys().map(String::as_str).collect();
@@ -103,7 +105,7 @@ impl Machine {
                 events.iter().map(|event| (step(event), event.occurred_at.micros())).collect();
             assert_eq!(facts, parcel.life, "the events are the parcel's life");
             for event in &events[before..] {
-                let asked = |ask: &Ask| {
+                let asked = |ask: &TestCommand| {
                     ask.key == event.request_id
                         && ask.actor == event.actor
                         && ask.command.order_ids().contains(id)

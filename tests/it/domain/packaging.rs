@@ -3,7 +3,7 @@
 use pvz::domain::{Accept, Answer, Form, Grams, MAX_BATCH, Money, OrderIds, PackagingCode};
 
 use crate::support::commands::{accept, codes};
-use crate::support::town::{accepted, town};
+use crate::support::order_situations::{accepted, orders_in_every_situation};
 
 /// Packaging, the first weight that is too much, the surcharge.
 const OFFER: [(&[&str], Option<i64>, i64); 6] = [
@@ -21,7 +21,7 @@ fn pack(packaging: &[&str], weight: Option<i64>) -> Result<(i64, Vec<String>), S
     let weight = weight.map(|grams| Grams::new(grams).unwrap());
     let price = Money::price(19_990).unwrap();
     let row = Accept { packaging: codes(packaging), weight, price, ..accepted("none1") };
-    match town().ask(accept(row)).answer {
+    match orders_in_every_situation().run_one(accept(row)).answer {
         Ok(Answer::Order(view)) => {
             let order = view.order;
             assert_eq!((order.price, order.currency.as_str()), (price, "RUB"));

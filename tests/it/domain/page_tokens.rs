@@ -9,19 +9,20 @@ use proptest::prelude::*;
 use pvz::app::{ListOrders, ListReturns, OrderPage, PageSpec, PageTokens, ReadOrders, page_limit};
 use pvz::domain::{Accept, Reason, Refusal, StateName};
 
+use crate::support::command_runner::CommandRunner;
 use crate::support::commands::{accept, customer, parcel, point};
+use crate::support::order_situations::orders_in_every_situation;
 use crate::support::property;
+use crate::support::runtime::block_on;
 use crate::support::time::{DAY, START, at};
-use crate::support::town::town;
-use crate::support::world::{World, block_on};
 
 /// A reader of a town with nine more orders, under a secret.
-fn reader(world: &World, secret: [u8; 32]) -> ReadOrders {
+fn reader(world: &CommandRunner, secret: [u8; 32]) -> ReadOrders {
     ReadOrders::new(world.store.clone(), world.clock.clone(), PageTokens::new(secret))
 }
 
-fn crowded() -> World {
-    let world = town();
+fn crowded() -> CommandRunner {
+    let world = orders_in_every_situation();
     // All accepted in one instant, so that only the ids order them.
     let arrivals: Vec<_> = (1..10)
         .map(|n| accept(Accept { storage_until: at(START + 30 * DAY), ..parcel(&format!("more{n}")) }))

@@ -6,7 +6,7 @@ use pvz::domain::{Accept, Actor, ActorId, ActorKind, BatchMode, Grams, Money, Re
 
 use super::model::{Model, Step};
 use crate::support::commands::{
-    Ask, accept, bring_back, codes, customer, import, issue_for, order, point, to_courier,
+    TestCommand, accept, accept_return, codes, customer, import, issue_for, order, point, to_courier,
 };
 use crate::support::time::{DAY, HOUR, START, at};
 
@@ -49,7 +49,7 @@ pub enum Jump {
 #[derive(Debug, Clone)]
 pub enum Line {
     /// A command as it is.
-    Plain(Ask),
+    Plain(TestCommand),
     /// An accept or an import row, for that long after now.
     Incoming { row: Accept, import: bool, until: i64, key: Option<RequestId>, actor: Actor },
     /// An earlier command again, with its key or without one.
@@ -73,17 +73,17 @@ impl Jump {
 }
 
 impl Line {
-    pub fn resolve(&self, now: i64, earlier: &[Ask]) -> Option<Ask> {
+    pub fn resolve(&self, now: i64, earlier: &[TestCommand]) -> Option<TestCommand> {
         Some(match self {
             Self::Plain(ask) => ask.clone(),
             Self::Incoming { row, import: as_import, until, key, actor } => {
                 let row = Accept { storage_until: at(now + until), ..row.clone() };
                 let ask = if *as_import { import(row) } else { accept(row) };
-                Ask { key: key.clone(), actor: actor.clone(), ..ask }
+                TestCommand { key: key.clone(), actor: actor.clone(), ..ask }
             }
             Self::Again { which, keyed } if !earlier.is_empty() => {
                 let ask = which.get(earlier).clone();
-                Ask { key: ask.key.filter(|_| *keyed), ..ask }
+                TestCommand { key: ask.key.filter(|_| *keyed), ..ask }
             }
             Self::Again { .. } => return None,
         })
@@ -124,11 +124,12 @@ fn line() -> impl Strategy<Value = Line> {
     let issue = (orders(), prop::option::of(whose()), counter(), mode())
         .prop_map(|(orders, whose, counter, mode)| issue_for(&orders, whose, counter, mode));
     let back = (prop::sample::select(&ORDERS[..]), whose(), counter())
-        .prop_map(|(order, whose, counter)| bring_back(order, whose, counter));
+        .prop_map(|(order, whose, counter)| accept_return(order, whose, counter));
     let away =
         (orders(), counter(), mode()).prop_map(|(orders, counter, mode)| to_courier(&orders, counter, mode));
     let plain = prop_oneof![4 => issue, 3 => back, 2 => away];
-    let plain = (plain, key(), actor()).prop_map(|(ask, key, actor)| Line::Plain(Ask { key, actor, ..ask }));
+    let plain =
+        (plain, key(), actor()).prop_map(|(ask, key, actor)| Line::Plain(TestCommand { key, actor, ..ask }));
     prop_oneof![
         4 => incoming(),
         6 => plain,

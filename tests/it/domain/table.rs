@@ -5,12 +5,12 @@ use pvz::domain::{Accept, Answer, BatchMode, Grams, ImportRow, Money, OrderView,
 use pvz::domain::{Command, OrderResult};
 use pvz::ports::CommandResult;
 
+use crate::support::command_runner::CommandRunner;
 use crate::support::commands::{
-    Ask, accept, bring_back, codes, customer, import, issue, issue_for, point, to_courier,
+    TestCommand, accept, accept_return, codes, customer, import, issue, issue_for, point, to_courier,
 };
+use crate::support::order_situations::{SITUATIONS, accepted, orders_in_every_situation};
 use crate::support::time::{SECOND, at};
-use crate::support::town::{SITUATIONS, accepted, town};
-use crate::support::world::World;
 
 const DONE: &str = "";
 const EXISTS: &str = "ORDER_ALREADY_EXISTS";
@@ -50,11 +50,11 @@ fn single(answer: &CommandResult) -> Result<OrderView, &'static str> {
 
 /// Asks, and panics unless the answer is `expected` and the store is as that
 /// says: one event more of that order alone, or byte for byte as before.
-fn expect(world: &World, ask: Ask, expected: &str) {
+fn expect(world: &CommandRunner, ask: TestCommand, expected: &str) {
     let order_id = ask.command.order_ids()[0].clone();
     let before = world.dump();
     let asked = format!("{:?}", ask.command);
-    let answer = world.ask(ask).answer;
+    let answer = world.run_one(ask).answer;
     let mut after = world.dump();
     match single(&answer) {
         Err(reason) => {
@@ -80,20 +80,24 @@ fn expect(world: &World, ask: Ask, expected: &str) {
 fn every_state_answers_every_command_as_the_table_says() {
     for (order, row) in SITUATIONS.into_iter().zip(TABLE) {
         let [on_accept, on_issue, on_return, on_courier] = row;
-        expect(&town(), accept(accepted(order)), on_accept);
-        expect(&town(), bring_back(order, "c1", None), on_return);
+        expect(&orders_in_every_situation(), accept(accepted(order)), on_accept);
+        expect(&orders_in_every_situation(), accept_return(order, "c1", None), on_return);
         for mode in MODES {
-            expect(&town(), issue(&[order], mode), on_issue);
-            expect(&town(), issue_for(&[order], Some("c1"), Some("main"), mode), on_issue);
-            expect(&town(), to_courier(&[order], None, mode), on_courier);
-            expect(&town(), to_courier(&[order], Some("main"), mode), on_courier);
+            expect(&orders_in_every_situation(), issue(&[order], mode), on_issue);
+            expect(
+                &orders_in_every_situation(),
+                issue_for(&[order], Some("c1"), Some("main"), mode),
+                on_issue,
+            );
+            expect(&orders_in_every_situation(), to_courier(&[order], None, mode), on_courier);
+            expect(&orders_in_every_situation(), to_courier(&[order], Some("main"), mode), on_courier);
         }
     }
 }
 
 #[test]
 fn the_point_and_the_customer_are_checked_before_the_state() {
-    let world = town();
+    let world = orders_in_every_situation();
     for order in SITUATIONS {
         let known = |reason| if order == "none1" { UNKNOWN } else { reason };
         for (whose, counter, reason) in [
@@ -101,7 +105,7 @@ fn the_point_and_the_customer_are_checked_before_the_state() {
             ("c2", Some("north1"), "WRONG_PICKUP_POINT"),
             ("c2", None, "WRONG_CUSTOMER"),
         ] {
-            expect(&world, bring_back(order, whose, counter), known(reason));
+            expect(&world, accept_return(order, whose, counter), known(reason));
             for mode in MODES {
                 expect(&world, issue_for(&[order], Some(whose), counter, mode), known(reason));
             }
@@ -115,11 +119,13 @@ fn the_point_and_the_customer_are_checked_before_the_state() {
 
 #[test]
 fn the_answer_names_the_right_point_and_never_the_customer() {
-    let wrong = town().ask(issue_for(&["stored1"], None, Some("north1"), BatchMode::Atomic)).answer;
+    let wrong = orders_in_every_situation()
+        .run_one(issue_for(&["stored1"], None, Some("north1"), BatchMode::Atomic))
+        .answer;
     let wrong = wrong.unwrap_err();
     assert_eq!(wrong.metadata["pickup_point_id"], "main");
     assert_eq!(wrong.metadata["order_id"], "stored1");
-    let wrong = town().ask(bring_back("issued1", "c2", None)).answer.unwrap_err();
+    let wrong = orders_in_every_situation().run_one(accept_return("issued1", "c2", None)).answer.unwrap_err();
     assert!(!format!("{wrong:?}").contains("c1"), "whose it is, is nobody else's business: {wrong:?}");
 }
 
@@ -141,7 +147,7 @@ fn differing() -> [(&'static str, Change); 6] {
 
 #[test]
 fn an_accept_of_what_is_there_names_the_first_field_that_differs() {
-    let world = town();
+    let world = orders_in_every_situation();
     for order in &SITUATIONS[1..] {
         for (index, (field, change)) in differing().into_iter().enumerate() {
             for (_, another) in &differing()[index..] {
@@ -149,7 +155,7 @@ fn an_accept_of_what_is_there_names_the_first_field_that_differs() {
                 another(&mut row);
                 change(&mut row);
                 for ask in [accept(row.clone()), import(row)] {
-                    let refusal = world.ask(ask.clone()).answer.unwrap_err();
+                    let refusal = world.run_one(ask.clone()).answer.unwrap_err();
                     assert_eq!((reason(&refusal), refusal.metadata["field"].as_str()), (EXISTS, field));
                     assert!(!refusal.metadata.contains_key("identical"));
                     expect(&world, ask, EXISTS);
@@ -161,16 +167,16 @@ fn an_accept_of_what_is_there_names_the_first_field_that_differs() {
 
 #[test]
 fn an_identical_accept_says_so_and_an_identical_row_is_no_refusal() {
-    let world = town();
+    let world = orders_in_every_situation();
     for order in &SITUATIONS[1..] {
         let default_filled_in = Accept { pickup_point_id: Some(point("main")), ..accepted(order) };
         for row in [accepted(order), default_filled_in] {
-            let refusal = world.ask(accept(row.clone())).answer.unwrap_err();
+            let refusal = world.run_one(accept(row.clone())).answer.unwrap_err();
             assert_eq!((reason(&refusal), refusal.metadata["identical"].as_str()), (EXISTS, "true"));
             assert!(!refusal.metadata.contains_key("field"));
 
             let before = world.dump();
-            let answer = world.ask(import(row.clone())).answer;
+            let answer = world.run_one(import(row.clone())).answer;
             let Ok(Answer::AlreadyExisted(view)) = answer else { panic!("{answer:?}") };
             let stored = before[&row.order_id].row.clone().unwrap().unwrap();
             assert_eq!(view, stored.at(world.now()), "the order as it is now");
@@ -180,10 +186,10 @@ fn an_identical_accept_says_so_and_an_identical_row_is_no_refusal() {
 }
 
 /// What a batch of two must answer, from the table.
-fn expect_pair(ask: &Ask, orders: [&str; 2], expected: [&str; 2], mode: BatchMode) {
-    let world = town();
+fn expect_pair(ask: &TestCommand, orders: [&str; 2], expected: [&str; 2], mode: BatchMode) {
+    let world = orders_in_every_situation();
     let before = world.dump();
-    let answer = world.ask(ask.clone()).answer;
+    let answer = world.run_one(ask.clone()).answer;
     let results = |results: &[OrderResult]| -> Vec<(String, &'static str)> {
         let result = |result: &OrderResult| {
             let answered = result.outcome.as_ref().map_or_else(reason, |_| DONE);
@@ -241,9 +247,9 @@ fn without_a_customer_the_first_order_that_exists_says_whose_the_batch_is() {
         (["none1", "strange1"], [UNKNOWN, DONE]),
         (["gone1", "strange1"], [GONE, "WRONG_CUSTOMER"]),
     ] {
-        let world = town();
-        world.ask(accept(strangers.clone())).answer.unwrap();
-        let answer = world.ask(issue(&orders, BatchMode::Partial)).answer;
+        let world = orders_in_every_situation();
+        world.run_one(accept(strangers.clone())).answer.unwrap();
+        let answer = world.run_one(issue(&orders, BatchMode::Partial)).answer;
         let Ok(Answer::Results(results)) = answer else { panic!("{answer:?}") };
         let found: Vec<&str> =
             results.iter().map(|result| result.outcome.as_ref().map_or_else(reason, |_| DONE)).collect();
@@ -255,7 +261,7 @@ fn without_a_customer_the_first_order_that_exists_says_whose_the_batch_is() {
 /// of one number exclude each other.
 fn faults() -> [(u8, &'static str, Change); 7] {
     fn deadline(row: &mut Accept, from_now: i64) {
-        row.storage_until = at(crate::support::town::NOW + from_now);
+        row.storage_until = at(crate::support::order_situations::NOW + from_now);
     }
     const YEAR: i64 = 365 * 86_400 * SECOND;
     [
@@ -271,7 +277,7 @@ fn faults() -> [(u8, &'static str, Change); 7] {
 
 #[test]
 fn of_two_faults_of_an_accept_the_earlier_check_answers() {
-    let world = town();
+    let world = orders_in_every_situation();
     for (rank, expected, fault) in faults() {
         for (_, _, another) in faults().into_iter().filter(|(other, ..)| *other > rank) {
             let mut row = accepted("none1");
@@ -279,7 +285,7 @@ fn of_two_faults_of_an_accept_the_earlier_check_answers() {
             another(&mut row);
             for command in [Command::Accept(row.clone()), Command::Import(ImportRow(row.clone()))] {
                 let before = world.dump();
-                let refusal = world.ask(command.into()).answer.unwrap_err();
+                let refusal = world.run_one(command.into()).answer.unwrap_err();
                 let field =
                     refusal.violations.first().map_or(String::new(), |fault| format!(" {}", fault.field));
                 assert_eq!(format!("{}{field}", reason(&refusal)), expected, "{row:?}");
@@ -288,7 +294,7 @@ fn of_two_faults_of_an_accept_the_earlier_check_answers() {
         }
         let mut row = accepted("none1");
         fault(&mut row);
-        let refusal = world.ask(accept(row)).answer.unwrap_err();
+        let refusal = world.run_one(accept(row)).answer.unwrap_err();
         assert!(expected.starts_with(reason(&refusal)), "{refusal:?}");
     }
 }

@@ -13,7 +13,7 @@ use pvz::proto::v1::order_service_client::OrderServiceClient;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::process::{PATIENCE, Server, pvz};
+use crate::process::{Server, TIMEOUT, pvz};
 
 /// The generated client.
 pub type Client = OrderServiceClient<Channel>;
@@ -47,7 +47,7 @@ impl Service {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|l| sender.send(l)));
         let entry = |name: &str| {
-            let end = Instant::now() + PATIENCE;
+            let end = Instant::now() + TIMEOUT;
             loop {
                 let line = banner.recv_timeout(end.saturating_duration_since(Instant::now())).ok()?;
                 if let Some(value) = line.trim_start().strip_prefix(name) {
@@ -139,7 +139,7 @@ impl Service {
 
     /// Waits for the end, and answers the exit code.
     pub fn wait(mut self) -> (Option<i32>, Vec<String>) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         let code = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status.code();
@@ -208,7 +208,7 @@ pub fn assert_verified(dir: &Path) {
 
 /// Waits until a condition holds, and leaves the runtime to others meanwhile.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !holds().await {
         assert!(Instant::now() < end, "{what}: still not so");
         tokio::time::sleep(Duration::from_millis(10)).await;

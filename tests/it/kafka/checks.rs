@@ -6,7 +6,7 @@ use std::path::Path;
 use super::broker::Broker;
 use super::topic;
 use crate::process::{Server, eventually, file};
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 fn serve(dir: &Path, topic: &str, more: &str) -> Server {
     let url = format!("kafka://{}/{topic}", Broker::shared().address());

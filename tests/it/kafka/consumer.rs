@@ -20,7 +20,7 @@ use crate::contract::given::point;
 use crate::postgres::cluster::{Database, cluster};
 use crate::postgres::inbox::{applied, ids, lives, model, statistics};
 use crate::process::{Server, eventually, pvz};
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 /// A consumer of a topic, with its data in `dir`.
 fn consume(dir: &Path, broker: &str, topic: &str, inbox: &str) -> Command {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::broker::Broker;
 use super::topic;
 use crate::process::{Server, eventually};
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 const TOPIC: &str = "letters";
 

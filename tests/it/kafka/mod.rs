@@ -28,7 +28,7 @@ use serde_json::Value;
 use self::broker::Broker;
 use crate::contract::given::{accepted, customer, event, issued, point};
 use crate::process::{Server, eventually};
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 /// A topic on the shared broker, to be created by the sink.
 pub fn options(topic: &str) -> KafkaOptions {

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::broker::Broker;
 use super::topic;
 use crate::process::{Server, eventually, file};
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 const TOPIC: &str = "outage";
 const ORDERS: usize = 3_000;

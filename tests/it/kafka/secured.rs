@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use super::broker::{Broker, Extra, free_ports};
 use super::topic;
 use crate::process::{Server, eventually, file};
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 /// Writes `<name>-ca.pem`, and by that authority a certificate and a key for
 /// `localhost` and nobody else, in one file as Kafka wants it and in two.

@@ -14,7 +14,7 @@ use crate::kafka::broker::Broker;
 use crate::kafka::topic;
 use crate::postgres::cluster::cluster;
 use crate::process::{Server, eventually, file};
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 /// A point with a day of orders behind it: so many accepted, half of them
 /// issued, and a tenth brought back.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use self::stage::{Bounce, Cell, Stage, Victim};
-use crate::process::PATIENCE;
+use crate::process::TIMEOUT;
 
 /// Events of a cell: as many are accepted as are issued.
 fn events() -> usize {
@@ -60,7 +60,7 @@ fn run(stage: &mut Stage, victim: Victim, bounce: Bounce, relays: usize) -> (usi
             load.run();
             loaded.store(true, Ordering::Relaxed);
         });
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         while !loaded.load(Ordering::Relaxed) || bounces < 2 {
             assert!(Instant::now() < end, "the load does not end");
             assert!(!loading.is_finished() || loaded.load(Ordering::Relaxed), "the load failed");

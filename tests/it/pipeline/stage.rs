@@ -16,7 +16,7 @@ use crate::kafka::broker::Broker;
 use crate::kafka::topic;
 use crate::postgres::cluster::Cluster;
 use crate::process::{Server, eventually, pvz};
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 const CUSTOMERS: usize = 50;
 

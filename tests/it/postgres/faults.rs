@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::cluster::{Cluster, cluster};
 use super::{check, reason, run};
-use crate::process::PATIENCE;
+use crate::process::TIMEOUT;
 use crate::support::commands::{accept, order, parcel};
 
 /// Accepts orders one after the other, each until the store says what became of
@@ -98,7 +98,7 @@ async fn what_was_acknowledged_survives_a_crash_of_the_database() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, reached).await.unwrap();
+        tokio::time::timeout(TIMEOUT, reached).await.unwrap();
         let crashing = Arc::clone(&own);
         tokio::task::spawn_blocking(move || {
             crashing.crash();

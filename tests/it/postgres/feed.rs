@@ -16,7 +16,7 @@ use super::cluster::{Database, store};
 use super::run;
 use crate::support::commands::{accept, parcel};
 use crate::support::property;
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 /// Transactions at a time, and orders that they share.
 const SHELLS: usize = 4;

@@ -9,7 +9,7 @@ use pvz::ports::OrderStore as _;
 use super::cluster::{Database, cluster};
 use super::proxy::{Cut, Proxy};
 use super::{check, run};
-use crate::support::commands::{Ask, accept, issue, order, parcel};
+use crate::support::commands::{TestCommand, accept, issue, order, parcel};
 
 /// A store behind a proxy.
 async fn behind_a_proxy() -> (Arc<PostgresStore>, Proxy, Database) {
@@ -31,14 +31,14 @@ const SLOW: &str = "
 
 /// With orders only, their write is its own transaction; with something else
 /// in the batch there is a COMMIT.
-async fn says_the_truth(cut: Cut, order_id: &str, ask: impl Fn(&str) -> Ask) {
+async fn says_the_truth(cut: Cut, order_id: &str, ask: impl Fn(&str) -> TestCommand) {
     for beside in [None, Some(issue(&["there"], BatchMode::Atomic))] {
         let (store, proxy, database) = behind_a_proxy().await;
         database.shell().await.batch_execute(SLOW).await.unwrap();
         run(&*store, &[accept(parcel("there"))]).await.unwrap();
         proxy.cut_next(cut);
         let events = 3 + u64::from(beside.is_some());
-        let asks: Vec<Ask> = [ask(order_id), ask("beside")].into_iter().chain(beside).collect();
+        let asks: Vec<TestCommand> = [ask(order_id), ask("beside")].into_iter().chain(beside).collect();
         let outcomes = run(&*store, &asks).await.unwrap();
         assert!(proxy.has_cut());
         assert!(outcomes.iter().all(|outcome| outcome.answer.is_ok()), "{outcomes:?}");
@@ -136,7 +136,7 @@ async fn of_sessions_that_are_ended_nothing_acknowledged_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stored_refusal_proves_nothing_and_is_asked_for_again() {
     let (store, proxy, _database) = behind_a_proxy().await;
-    let ask = [crate::support::commands::bring_back("nowhere", "c1", None).key("key")];
+    let ask = [crate::support::commands::accept_return("nowhere", "c1", None).key("key")];
     proxy.cut_next(Cut::After);
     let first = run(&*store, &ask).await.unwrap();
     assert!(proxy.has_cut());

@@ -28,16 +28,20 @@ use pvz::app::{BatchDecider, Entry, verify};
 use pvz::domain::{Policy, Reason};
 use pvz::ports::{OrderStore, Outcome, PortError};
 
-use crate::support::commands::{Ask, point};
+use crate::support::commands::{TestCommand, point};
 use crate::support::time::TestClock;
 
 /// Runs commands as one batch, under the default policy, at that many
 /// microseconds after every test begins.
-async fn run_later(store: &dyn OrderStore, asks: &[Ask], later: i64) -> Result<Vec<Outcome>, PortError> {
+async fn run_later(
+    store: &dyn OrderStore,
+    asks: &[TestCommand],
+    later: i64,
+) -> Result<Vec<Outcome>, PortError> {
     let policy = Arc::new(Policy::standard(point("main")));
     let clock = TestClock::default();
     clock.advance(later);
-    let entry = |ask: &Ask| {
+    let entry = |ask: &TestCommand| {
         Arc::new(Entry::new(ask.command.clone(), ask.actor.clone(), "", ask.key.clone(), &policy))
     };
     let entries = asks.iter().map(entry).collect();
@@ -45,7 +49,7 @@ async fn run_later(store: &dyn OrderStore, asks: &[Ask], later: i64) -> Result<V
     store.transact(decider.batch(), decider).await
 }
 
-async fn run(store: &dyn OrderStore, asks: &[Ask]) -> Result<Vec<Outcome>, PortError> {
+async fn run(store: &dyn OrderStore, asks: &[TestCommand]) -> Result<Vec<Outcome>, PortError> {
     run_later(store, asks, 0).await
 }
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::{Database, store};
-use crate::process::PATIENCE;
+use crate::process::TIMEOUT;
 
 /// The commits of a replica, shared as long as it is there.
 struct Replica {
@@ -27,7 +27,7 @@ impl Replica {
         let stop = CancellationToken::new();
         let mut woken = committed.subscribe();
         tokio::spawn(NotifyReplicas::new(news, committed.clone()).run(stop.clone()));
-        timeout(PATIENCE, woken.changed()).await.expect("it wakes when it begins to listen").unwrap();
+        timeout(TIMEOUT, woken.changed()).await.expect("it wakes when it begins to listen").unwrap();
         Self { committed, woken, stop }
     }
 
@@ -36,7 +36,7 @@ impl Replica {
     }
 
     async fn wakes(&mut self) {
-        timeout(PATIENCE, self.woken.changed()).await.expect("news").unwrap();
+        timeout(TIMEOUT, self.woken.changed()).await.expect("news").unwrap();
     }
 }
 
@@ -88,5 +88,5 @@ async fn a_broken_line_is_made_again_and_whoever_waits_is_woken() {
             }
         }
     };
-    timeout(PATIENCE, heard).await.expect("news again");
+    timeout(TIMEOUT, heard).await.expect("news again");
 }

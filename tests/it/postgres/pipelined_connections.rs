@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 use super::cluster::{Database, store};
 use super::{check, reason, run};
 use crate::faults::service::until;
-use crate::support::commands::{Ask, accept, parcel};
+use crate::support::commands::{TestCommand, accept, parcel};
 
 /// Whoever makes an order that is held waits for a lock.
 const HOLD: &str = "
@@ -45,7 +45,7 @@ impl Stage {
     }
 
     /// Begins a batch, and comes back when it is held up in the database.
-    async fn held(&self, asks: Vec<Ask>) -> (Running, i32) {
+    async fn held(&self, asks: Vec<TestCommand>) -> (Running, i32) {
         let store = Arc::clone(&self.store);
         let running = tokio::spawn(async move { run(&*store, &asks).await });
         let waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
@@ -60,7 +60,7 @@ impl Stage {
     }
 
     /// Begins a batch behind it, on the same connection.
-    async fn behind(&self, asks: Vec<Ask>) -> Running {
+    async fn behind(&self, asks: Vec<TestCommand>) -> Running {
         let store = Arc::clone(&self.store);
         let mut batch = Box::pin(async move { run(&*store, &asks).await });
         // It takes its place when it is first looked at.
@@ -81,7 +81,7 @@ impl Stage {
     }
 }
 
-fn one(id: &str) -> Vec<Ask> {
+fn one(id: &str) -> Vec<TestCommand> {
     vec![accept(parcel(id)).key(id)]
 }
 

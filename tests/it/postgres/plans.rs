@@ -9,8 +9,8 @@ use tokio_postgres::Client;
 
 use super::cluster::store;
 use super::run;
-use crate::process::PATIENCE;
-use crate::support::commands::{accept, bring_back, customer, issue, order, parcel, point, to_courier};
+use crate::process::TIMEOUT;
+use crate::support::commands::{accept, accept_return, customer, issue, order, parcel, point, to_courier};
 use crate::support::time::{DAY, START, at};
 
 /// Orders of a past year, all collected but every hundredth.
@@ -40,7 +40,7 @@ async fn counted(shell: &Client) -> (i64, i64) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    tokio::time::timeout(TIMEOUT, ended).await.unwrap();
     let query = "SELECT (SELECT sum(seq_scan) FROM pg_stat_user_tables
             WHERE relname ~ '^(orders|order_events.*|idempotency)$')::bigint,
         (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes
@@ -57,7 +57,7 @@ pub async fn everything(store: &PostgresStore, round: usize) -> i64 {
     let accepts: Vec<_> = ids.iter().map(|id| accept(parcel(id)).key(&key("accept", id))).collect();
     let issues: Vec<_> =
         ids.iter().map(|id| issue(&[id], BatchMode::Atomic).key(&key("issue", id))).collect();
-    let back: Vec<_> = ids.iter().map(|id| bring_back(id, "c1", None).key(&key("back", id))).collect();
+    let back: Vec<_> = ids.iter().map(|id| accept_return(id, "c1", None).key(&key("back", id))).collect();
     let away: Vec<_> = ids.iter().map(|id| to_courier(&[id], None, BatchMode::Atomic)).collect();
     for batch in [accepts, issues, back, away] {
         let outcomes = run(store, &batch).await.unwrap();

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::cluster::{Database, cluster};
 use super::run;
-use crate::support::commands::{Ask, accept, issue, parcel};
+use crate::support::commands::{TestCommand, accept, issue, parcel};
 
 /// A piece of a statement, and what takes its place.
 type Edit = (&'static str, &'static str);
@@ -85,7 +85,7 @@ impl Scene {
     }
 
     /// How many of these, run at once, succeed as if they were the first.
-    async fn winners(&self, asks: impl Fn(usize) -> Ask) -> usize {
+    async fn winners(&self, asks: impl Fn(usize) -> TestCommand) -> usize {
         let mut racing = JoinSet::new();
         for number in 0..RACERS {
             let (store, ask) = (Arc::clone(&self.stores[number % 2]), asks(number));

@@ -1,7 +1,7 @@
 //! The released binary on a PostgreSQL store.
 
 use crate::process::{Server, pvz};
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 use super::cluster::cluster;
 

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::cluster::cluster;
 use super::{check, reason, run, run_later};
-use crate::support::commands::{Ask, accept, bring_back, issue, order, parcel};
+use crate::support::commands::{TestCommand, accept, accept_return, issue, order, parcel};
 use crate::support::time::DAY;
 
 /// Replicas on one database of their own.
@@ -25,7 +25,7 @@ async fn replicas(count: usize) -> (Vec<Arc<PostgresStore>>, super::cluster::Dat
 
 /// Runs batches at once, spread over the replicas, and answers their outcomes
 /// in the order of the batches.
-async fn at_once(stores: &[Arc<PostgresStore>], batches: Vec<Vec<Ask>>) -> Vec<Vec<Outcome>> {
+async fn at_once(stores: &[Arc<PostgresStore>], batches: Vec<Vec<TestCommand>>) -> Vec<Vec<Outcome>> {
     let mut running = JoinSet::new();
     for (index, asks) in batches.into_iter().enumerate() {
         let store = Arc::clone(&stores[index % stores.len()]);
@@ -73,10 +73,10 @@ async fn batches_that_overlap_in_opposite_order_neither_deadlock_nor_lose() {
     for round in 0..60 {
         let ids: Vec<String> = (0..8).map(|n| format!("order-{round}-{n}")).collect();
         let with_key = |id: &String| accept(parcel(id)).key(&format!("key-{id}"));
-        let mut there: Vec<Ask> = ids.iter().map(with_key).collect();
+        let mut there: Vec<TestCommand> = ids.iter().map(with_key).collect();
         // Each order advances twice more within the batch that accepts it.
         there.extend(ids.iter().map(|id| issue(&[id], BatchMode::Atomic).key(&format!("issue-{id}"))));
-        there.extend(ids.iter().map(|id| bring_back(id, "c1", None).key(&format!("return-{id}"))));
+        there.extend(ids.iter().map(|id| accept_return(id, "c1", None).key(&format!("return-{id}"))));
         let mut back = there.clone();
         for third in back.chunks_mut(ids.len()) {
             third.reverse();
@@ -127,7 +127,7 @@ async fn replicas_that_serve_the_same_customers_agree_in_the_end() {
         let mut asks = vec![
             accept(parcel(id(0))),
             issue(&[id(1), id(2)], BatchMode::Partial),
-            bring_back(id(3), "c1", None),
+            accept_return(id(3), "c1", None),
             issue(&[id(4), id(1)], BatchMode::Atomic).key(&format!("key-{}", n % 40)),
         ];
         asks.rotate_left(n % 4);

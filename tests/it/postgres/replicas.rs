@@ -10,8 +10,8 @@ use super::cluster::{Database, cluster};
 use crate::kafka::broker::Broker;
 use crate::kafka::outage::{csv, stored};
 use crate::kafka::topic;
-use crate::process::{PATIENCE, Server, eventually, file};
-use crate::support::world::block_on;
+use crate::process::{Server, TIMEOUT, eventually, file};
+use crate::support::runtime::block_on;
 
 const TOPIC: &str = "replicas";
 const ORDERS: usize = 1_500;
@@ -97,7 +97,7 @@ fn another_one_publishes_when_the_first_is_killed_or_stopped() {
     second.json(&["issue", "--order-ids=stopped-2"]);
     assert_complete(&third);
     eventually("the one that was stopped sees who leads", || leads(&third, &second));
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while third.json(&["outbox", "status"])["lagEvents"] != "0" {
         assert!(Instant::now() < end, "the lag goes back to nothing");
     }

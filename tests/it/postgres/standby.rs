@@ -9,7 +9,7 @@ use pvz::ports::{EventLog as _, OrderFilter, OrderStore as _, Page};
 
 use super::cluster::{Cluster, Database};
 use super::run;
-use crate::process::PATIENCE;
+use crate::process::TIMEOUT;
 use crate::support::commands::{accept, customer, issue, issue_for, order, parcel, point};
 
 /// A server, its standby, and a database with the schema.
@@ -52,7 +52,7 @@ impl Scene {
 }
 
 async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !holds().await {
         assert!(Instant::now() < end, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -8,7 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 
 use super::cluster::Cluster;
 use crate::process::{eventually, pvz};
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 const MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
 const PLAIN: &str = "no encryption";

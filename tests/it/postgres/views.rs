@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Row};
 
 use super::cluster::store;
 use super::{run, run_later};
-use crate::support::commands::{accept, bring_back, codes, issue, order, parcel, to_courier};
+use crate::support::commands::{accept, accept_return, codes, issue, order, parcel, to_courier};
 use crate::support::time::DAY;
 
 const IDS: [&str; 6] = ["bare", "dear", "stored", "issued", "returned", "gone"];
@@ -79,8 +79,8 @@ async fn write_orders(store: &PostgresStore) {
     let asks = [issue(&["issued", "returned", "gone"], BatchMode::Atomic)];
     run_later(store, &asks, 1).await.unwrap().remove(0).answer.unwrap();
     for (ask, later) in [
-        (bring_back("returned", "c1", None), 1_000_002),
-        (bring_back("gone", "c1", None), 3),
+        (accept_return("returned", "c1", None), 1_000_002),
+        (accept_return("gone", "c1", None), 3),
         (to_courier(&["gone"], None, BatchMode::Atomic), DAY),
     ] {
         run_later(store, &[ask], later).await.unwrap().remove(0).answer.unwrap();

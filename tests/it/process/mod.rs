@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 /// Generous, for a slow day of the machine; nothing waits that long otherwise.
-pub const PATIENCE: Duration = Duration::from_mins(2);
+pub const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// A `pvz` command with no variables of ours from outside.
 pub fn pvz() -> Command {
@@ -49,7 +49,7 @@ impl Server {
         let mut child = command.spawn().unwrap();
         let lines = lines(child.stdout.take().unwrap());
         let mut banner = Vec::new();
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) => banner.push(line),
@@ -126,7 +126,7 @@ impl Server {
 
     /// Waits for the end, and answers the exit code.
     pub fn wait(mut self) -> Option<i32> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
@@ -189,7 +189,7 @@ fn collect(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String>
 
 /// Waits until a condition holds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !holds() {
         assert!(Instant::now() < end, "{what}: still not so");
         std::thread::sleep(Duration::from_millis(20));

@@ -12,7 +12,7 @@ use super::script::Step;
 use super::{Scene, steps};
 use crate::contract::given::id;
 use crate::support::property;
-use crate::support::world::block_on;
+use crate::support::runtime::block_on;
 
 /// What an operator does about a dead letter.
 #[derive(Debug, Clone, Copy)]

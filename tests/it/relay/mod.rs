@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use self::script::{CheckedOutbox, ScriptedSink, Step};
 use crate::contract::given::{self, Given, accepted, accepting, id, issued, moving, returned, write};
 use crate::support::property;
+use crate::support::runtime::block_on;
 use crate::support::time::TestClock;
-use crate::support::world::block_on;
 
 /// Quick, because here everything fails all the time.
 fn options() -> RelayOptions {

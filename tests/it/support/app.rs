@@ -1,5 +1,5 @@
-//! The whole service in the test's own process, built by the composition root,
-//! with a clock that the test sets.
+//! The whole service in the test process, built by the composition root, with a
+//! clock that the test sets.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 use super::time::{SequentialIds, TestClock};
 
-/// Time for the relay to publish what the test wrote, generous for a slow
+/// Timeout for the relay to publish the events of a test, long enough for a slow
 /// machine.
 const PUBLISH_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -48,8 +48,7 @@ impl TestApp {
         Self::start_with(&[])
     }
 
-    /// Starts the service with these flags in addition, such as
-    /// `("--store", "memory:")`.
+    /// Starts the service with additional flags, such as `("--store", "memory:")`.
     pub fn start_with(flags: &[(&'static str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let mut sources = Sources { data_dir: Some(folder.path().to_owned()), ..Sources::default() };
@@ -72,14 +71,14 @@ impl TestApp {
         }
     }
 
-    /// Waits this long for events to be published when it is dropped.
+    /// Sets how long `drop` waits for events to be published.
     pub fn with_publish_timeout(self, publish_timeout: Duration) -> Self {
         let mut app = self;
         app.publish_timeout = publish_timeout;
         app
     }
 
-    /// The listening address of REST.
+    /// Returns the listening address of REST.
     pub fn http(&self) -> SocketAddr {
         self.addresses.http
     }
@@ -89,7 +88,7 @@ impl TestApp {
         self.running().runtime.block_on(future)
     }
 
-    /// A gRPC client of the service.
+    /// Returns a gRPC client of the service.
     pub fn client(&self) -> OrderServiceClient<Channel> {
         self.block_on(OrderServiceClient::connect(self.grpc_url())).expect("the service listens")
     }
@@ -105,26 +104,26 @@ impl TestApp {
         running.life.spawn_until_done(name, task);
     }
 
-    /// Waits until the sink has every event.
+    /// Waits until every event is published.
     fn wait_until_published(&self) -> Result<(), String> {
         let (address, end) = (self.grpc_url(), Instant::now() + self.publish_timeout);
         self.block_on(async {
             let connected = OrderServiceClient::connect(address).await;
-            let mut client = connected.map_err(|error| format!("gRPC does not answer: {error}"))?;
+            let mut client = connected.map_err(|error| format!("cannot connect to gRPC: {error}"))?;
             loop {
-                let answered = client.get_outbox(GetOutboxRequest {}).await;
-                let outbox = answered.map_err(|status| format!("GetOutbox failed: {status}"))?.into_inner();
+                let response = client.get_outbox(GetOutboxRequest {}).await;
+                let outbox = response.map_err(|status| format!("GetOutbox failed: {status}"))?.into_inner();
                 if outbox.sink.is_empty() || outbox.lag_events == 0 {
                     return if outbox.dead_letters == 0 {
                         Ok(())
                     } else {
-                        Err(format!("{} orders are held back by a dead letter", outbox.dead_letters))
+                        Err(format!("{} orders are blocked by a dead letter", outbox.dead_letters))
                     };
                 }
                 if Instant::now() > end {
                     return Err(format!("{} events were not published", outbox.lag_events));
                 }
-                // The condition is polled: GetOutbox has no notification.
+                // GetOutbox has no notification to wait for.
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })
@@ -153,8 +152,8 @@ impl TestApp {
     }
 }
 
-/// The number of orders that differ from their events. A store in memory is gone
-/// with its service.
+/// Returns the number of orders that differ from their events. A memory store does
+/// not outlive its service.
 async fn differences(config: &Config) -> usize {
     let store = Store::open_read_only(config).await.expect("the store opens");
     verify(&*store.orders, |_| {}).await.expect("the store can be read").differences.len()

@@ -1,4 +1,4 @@
-//! Builders of commands: what a test does not say is what most parcels have.
+//! Builders of commands with default values.
 
 use pvz::domain::{
     Accept, AcceptReturn, Actor, BatchMode, Command, CustomerId, Form, Grams, ImportRow, Issue, Money,
@@ -7,21 +7,22 @@ use pvz::domain::{
 
 use super::time::{DAY, START, at};
 
-/// A command on its way: who asks, and under which key.
+/// A command with its actor and its idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct TestCommand {
     pub command: Command,
     pub key: Option<RequestId>,
     pub actor: Actor,
 }
 
-impl Ask {
+impl TestCommand {
+    /// Sets the idempotency key.
     pub fn key(self, key: &str) -> Self {
         Self { key: Some(RequestId::parse(key).unwrap()), ..self }
     }
 }
 
-impl From<Command> for Ask {
+impl From<Command> for TestCommand {
     fn from(command: Command) -> Self {
         Self { command, key: None, actor: Actor::anonymous() }
     }
@@ -48,8 +49,8 @@ fn ids(ids: &[&str]) -> OrderIds {
     OrderIds::parse(&mut Form::default(), &ids).expect("well-formed order ids")
 }
 
-/// An accept for customer `c1` at the default point, for a day, of 1 kg in a
-/// bag, for 100.00.
+/// Returns an order of customer `c1` at the default pickup point: stored for a
+/// day, 1 kg in a bag, price 100.00.
 pub fn parcel(id: &str) -> Accept {
     Accept {
         order_id: order(id),
@@ -62,41 +63,46 @@ pub fn parcel(id: &str) -> Accept {
     }
 }
 
-pub fn accept(accept: Accept) -> Ask {
+pub fn accept(accept: Accept) -> TestCommand {
     Command::Accept(accept).into()
 }
 
-pub fn import(accept: Accept) -> Ask {
+pub fn import(accept: Accept) -> TestCommand {
     Command::Import(ImportRow(accept)).into()
 }
 
-pub fn issue(orders: &[&str], mode: BatchMode) -> Ask {
+pub fn issue(orders: &[&str], mode: BatchMode) -> TestCommand {
     issue_for(orders, None, None, mode)
 }
 
-pub fn issue_for(orders: &[&str], whose: Option<&str>, where_: Option<&str>, mode: BatchMode) -> Ask {
+pub fn issue_for(
+    orders: &[&str],
+    customer_id: Option<&str>,
+    point_id: Option<&str>,
+    mode: BatchMode,
+) -> TestCommand {
     Command::Issue(Issue {
         order_ids: ids(orders),
-        customer_id: whose.map(customer),
-        pickup_point_id: where_.map(point),
+        customer_id: customer_id.map(customer),
+        pickup_point_id: point_id.map(point),
         mode,
     })
     .into()
 }
 
-pub fn bring_back(order_id: &str, whose: &str, where_: Option<&str>) -> Ask {
+pub fn accept_return(order_id: &str, customer_id: &str, point_id: Option<&str>) -> TestCommand {
     Command::AcceptReturn(AcceptReturn {
         order_id: order(order_id),
-        customer_id: customer(whose),
-        pickup_point_id: where_.map(point),
+        customer_id: customer(customer_id),
+        pickup_point_id: point_id.map(point),
     })
     .into()
 }
 
-pub fn to_courier(orders: &[&str], where_: Option<&str>, mode: BatchMode) -> Ask {
+pub fn to_courier(orders: &[&str], point_id: Option<&str>, mode: BatchMode) -> TestCommand {
     Command::ReturnToCourier(ReturnToCourier {
         order_ids: ids(orders),
-        pickup_point_id: where_.map(point),
+        pickup_point_id: point_id.map(point),
         mode,
     })
     .into()

@@ -4,13 +4,13 @@ use std::net::TcpListener;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Below the range from which Linux assigns ports to `:0` and to outgoing
-/// connections (32768 to 60999). A port of that range can be taken by another
-/// test before a server that starts slowly listens on it.
+/// Ports below the range from which Linux assigns ports to `:0` and to outgoing
+/// connections (32768 to 60999). Another test could take a port of that range
+/// before a server that starts slowly listens on it.
 const PORTS: std::ops::Range<u32> = 10_000..32_000;
 
-/// Returns a port on which nothing listens, each once per process. Processes
-/// start at different places of the range.
+/// Returns a port on which nothing listens. A process never gets a port twice, and
+/// processes start at different offsets of the range.
 pub fn free_port() -> u16 {
     static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(std::process::id().wrapping_mul(97)));
     loop {

@@ -1,5 +1,5 @@
-//! Runs a property on random cases. A failure prints the smallest case that
-//! fails and one command that replays it.
+//! Checks a property on random cases. A failure prints the smallest failing case
+//! and a command that replays it.
 
 use std::fmt::Debug;
 use std::hash::{BuildHasher as _, RandomState};
@@ -7,10 +7,10 @@ use std::hash::{BuildHasher as _, RandomState};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-/// Checks `cases` cases of a property, or as many as `PVZ_CASES` says, from the
-/// seed `PVZ_SEED`, or from a fresh one. `test` is the test's path, for the
-/// command that replays it; the property panics on a case that fails. Answers
-/// how many cases there were.
+/// Checks `PVZ_CASES` cases (default: `cases`) of a property with the seed
+/// `PVZ_SEED` (default: random). The property panics on a failing case. `test` is
+/// the path of the test, for the command that replays it. Returns the number of
+/// cases.
 pub fn check<S>(test: &str, cases: u32, strategy: &S, property: impl Fn(S::Value)) -> u32
 where
     S: Strategy,
@@ -30,11 +30,11 @@ where
     });
     match outcome {
         Ok(()) => cases,
-        Err(TestError::Fail(why, smallest)) => panic!(
-            "{why}\nthe smallest case that fails: {smallest:#?}\n\
+        Err(TestError::Fail(reason, smallest)) => panic!(
+            "{reason}\nsmallest failing case: {smallest:#?}\n\
              replay: PVZ_SEED={seed} PVZ_CASES={cases} tests/run it --exact {test}"
         ),
-        Err(TestError::Abort(why)) => panic!("{test} was given up: {why}"),
+        Err(TestError::Abort(reason)) => panic!("{test} was aborted: {reason}"),
     }
 }
 

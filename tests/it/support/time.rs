@@ -1,4 +1,4 @@
-//! Time and ids under the control of a test.
+//! A clock and ids that a test controls.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -8,14 +8,14 @@ use pvz::ports::{Clock, Ids};
 pub const SECOND: i64 = 1_000_000;
 pub const HOUR: i64 = 3_600 * SECOND;
 pub const DAY: i64 = 24 * HOUR;
-/// 2026-11-01T00:00:00Z in microseconds: when every test begins.
+/// The initial time of [`TestClock`]: 2026-11-01T00:00:00Z in microseconds.
 pub const START: i64 = 1_793_491_200 * SECOND;
 
 pub fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros).expect("an instant of the years 1 to 9999")
 }
 
-/// A clock that stands until a test sets it, and counts how often it is read.
+/// A clock that changes only when a test sets it. Counts its reads.
 #[derive(Debug)]
 pub struct TestClock {
     micros: AtomicI64,
@@ -37,7 +37,7 @@ impl TestClock {
         self.micros.fetch_add(micros, Ordering::SeqCst);
     }
 
-    /// The present instant in microseconds, without counting as a read.
+    /// Returns the time in microseconds, without counting as a read.
     pub fn micros(&self) -> i64 {
         self.micros.load(Ordering::SeqCst)
     }

@@ -6,7 +6,7 @@ use pvz::app::{Admission, WriterLimits};
 use pvz::domain::{Answer, BatchMode, Reason, StateName};
 
 use super::stage::{LIMITS, Stage, Trick, settle};
-use crate::support::commands::{accept, bring_back, issue, parcel};
+use crate::support::commands::{accept, accept_return, issue, parcel};
 
 fn numbered(prefix: &str, range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|n| format!("{prefix}{n:03}")).collect()
@@ -110,7 +110,7 @@ async fn commands_on_one_order_go_in_order_of_arrival_whatever_the_workers() {
     let stage = Stage::new(4, WriterLimits { batch: 1, ..LIMITS });
     let mut asked = Vec::new();
     for id in numbered("o", 0..8) {
-        for ask in [accept(parcel(&id)), issue(&[&id], BatchMode::Atomic), bring_back(&id, "c1", None)] {
+        for ask in [accept(parcel(&id)), issue(&[&id], BatchMode::Atomic), accept_return(&id, "c1", None)] {
             asked.push(stage.ask(ask));
         }
     }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::support::commands::{Ask, point};
+use crate::support::commands::{TestCommand, point};
 use crate::support::time::{SequentialIds, TestClock};
 
 /// What the store does with its next batch, instead of doing it.
@@ -199,7 +199,7 @@ impl Stage {
     }
 
     /// Asks in a task of its own, with that long to wait.
-    pub fn ask_within(&self, patience: Duration, admission: Admission, ask: Ask) -> Asked {
+    pub fn ask_within(&self, patience: Duration, admission: Admission, ask: TestCommand) -> Asked {
         let writer = self.writer.clone();
         let deadline = Instant::now() + patience;
         let caller = Caller { actor: ask.actor, scope: String::new(), traceparent: None, deadline };
@@ -207,7 +207,7 @@ impl Stage {
     }
 
     /// The same, with half a minute, at once or not at all.
-    pub fn ask(&self, ask: impl Into<Ask>) -> Asked {
+    pub fn ask(&self, ask: impl Into<TestCommand>) -> Asked {
         self.ask_within(Duration::from_secs(30), Admission::Immediate, ask.into())
     }
 
