@@ -1,4 +1,4 @@
-//! Who stops waiting before the work begins gets no work done.
+//! Deadlines: a command whose deadline passes before the work begins has no effect.
 
 use std::convert::Infallible;
 
@@ -13,72 +13,70 @@ use pvz::proto::v1;
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
-use super::asks::{Ask, Refused, get, parcel};
-use super::raw::{Raw, frame};
-use super::service::{Service, until};
+use super::raw_connection::{RawConnection, frame};
+use super::requests::{CommandRequest, DecodedRefusal, get, parcel};
+use super::test_service::{TestService, wait_until};
 
-const PATIENT: &str = "[store]\nbusy_timeout = \"60s\"\n";
+const LONG_BUSY_TIMEOUT: &str = "[store]\nbusy_timeout = \"60s\"\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deadline_that_passes_in_the_queue_leaves_no_trace() {
+async fn a_command_whose_deadline_passes_in_the_queue_has_no_effect() {
     let dir = tempfile::tempdir().unwrap();
-    let service = Service::start(dir.path(), PATIENT);
+    let service = TestService::start(dir.path(), LONG_BUSY_TIMEOUT);
     let client = service.client().await;
-    let raw = Raw::connect(&service.grpc).await;
+    let raw = RawConnection::connect(&service.grpc).await;
     let lock = service.foreign_lock();
-    let first = Ask::Accept(parcel("first", "7"));
-    let asking = client.clone();
-    let mut first = Box::pin(async move { first.send(&asking).await.unwrap() });
-    // Begun here, and given round trips to get to the writers, so that what
-    // comes later is not in its batch.
+    let first = CommandRequest::Accept(parcel("first", "7"));
+    let first_client = client.clone();
+    let mut first = Box::pin(async move { first.send(&first_client).await.unwrap() });
+    // The call starts here, and round trips give it time to reach the writers, so
+    // that later calls are not in its batch.
     assert!(futures::poll!(&mut first).is_pending());
     let first = tokio::spawn(first);
     for _ in 0..10 {
         assert_eq!(get(&client, "none").await, None);
     }
-    // The raw client does not count down itself, so each answer is the
-    // service's own. The first batch is stuck, so these wait in the queue.
+    // The raw connection has no timeout of its own, so each response is from the
+    // service. The first batch is blocked, so these calls wait in the queue.
     for timeout in ["50m", "200000u", "1n", "0S"] {
-        let answer = raw.ask("AcceptOrder", &parcel("late", "7"), &[("grpc-timeout", timeout)]).await;
-        assert_eq!(answer.status.code(), Code::DeadlineExceeded, "{timeout}: {:?}", answer.status);
-        let refused =
-            Refused::read(&answer.status).unwrap_or_else(|| panic!("{timeout}: {:?}", answer.status));
+        let response = raw.call("AcceptOrder", &parcel("late", "7"), &[("grpc-timeout", timeout)]).await;
+        assert_eq!(response.status.code(), Code::DeadlineExceeded, "{timeout}: {:?}", response.status);
+        let refused = DecodedRefusal::from_status(&response.status)
+            .unwrap_or_else(|| panic!("{timeout}: {:?}", response.status));
         assert_eq!(refused.reason, "DEADLINE_EXCEEDED");
     }
     drop(lock);
-    assert!(first.await.unwrap().answer.is_ok());
-    // Arrived later and done, so whatever was still to be done before it is.
-    assert!(Ask::Accept(parcel("last", "7")).send(&client).await.unwrap().answer.is_ok());
+    assert!(first.await.unwrap().result.is_ok());
+    // The queue is in order: once a later command is done, the earlier ones are too.
+    assert!(CommandRequest::Accept(parcel("last", "7")).send(&client).await.unwrap().result.is_ok());
     assert_eq!(get(&client, "late").await, None);
     service.stop();
 }
 
-/// A call without a deadline gets the server's.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_without_a_deadline_does_not_wait_for_ever() {
+async fn a_call_without_a_deadline_gets_the_default_deadline() {
     let dir = tempfile::tempdir().unwrap();
-    let config = format!("{PATIENT}[server]\nrequest_timeout = \"200ms\"\n");
-    let service = Service::start(dir.path(), &config);
+    let config = format!("{LONG_BUSY_TIMEOUT}[server]\nrequest_timeout = \"200ms\"\n");
+    let service = TestService::start(dir.path(), &config);
     let client = service.client().await;
     let lock = service.foreign_lock();
-    let heard = Ask::Accept(parcel("1", "7")).send(&client).await.unwrap();
-    assert_eq!(heard.reason(), "DEADLINE_EXCEEDED");
+    let reply = CommandRequest::Accept(parcel("1", "7")).send(&client).await.unwrap();
+    assert_eq!(reply.reason(), "DEADLINE_EXCEEDED");
     drop(lock);
     let again = v1::AcceptOrderRequest { request_id: Some("again".to_owned()), ..parcel("1", "7") };
-    until("the order can be accepted, or has been", async || {
-        let heard = Ask::Accept(again.clone()).send(&client).await.unwrap();
-        heard.answer.is_ok() || heard.reason() == "ORDER_ALREADY_EXISTS"
+    wait_until("the order is accepted", async || {
+        let reply = CommandRequest::Accept(again.clone()).send(&client).await.unwrap();
+        reply.result.is_ok() || reply.reason() == "ORDER_ALREADY_EXISTS"
     })
     .await;
     service.stop();
 }
 
-/// A request of which only a part arrives is not waited for either, and holds
-/// up nobody's stop.
+/// An incomplete request times out and does not delay the shutdown.
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_request_is_answered_in_time() {
+async fn an_incomplete_request_gets_the_default_deadline() {
     let dir = tempfile::tempdir().unwrap();
-    let service = Service::start(dir.path(), "[server]\nrequest_timeout = \"200ms\"\n");
+    let service = TestService::start(dir.path(), "[server]\nrequest_timeout = \"200ms\"\n");
     let stream = TcpStream::connect(&service.grpc).await.unwrap();
     let (mut sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
@@ -89,9 +87,9 @@ async fn half_a_request_is_answered_in_time() {
         .header("te", "trailers")
         .body(StreamBody::new(body))
         .unwrap();
-    let answer = sender.send_request(request).await.unwrap();
-    let status = Status::from_header_map(answer.headers()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let status = Status::from_header_map(response.headers()).unwrap();
     assert_eq!(status.code(), Code::DeadlineExceeded);
-    assert_eq!(Refused::read(&status).unwrap().reason, "DEADLINE_EXCEEDED");
+    assert_eq!(DecodedRefusal::from_status(&status).unwrap().reason, "DEADLINE_EXCEEDED");
     service.stop();
 }

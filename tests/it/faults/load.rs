@@ -1,6 +1,5 @@
-//! A mixed load of all commands, each with its key, that remembers what it was
-//! told; and the oracle that holds the store against it (`docs/reliability.md`, The
-//! oracle: a, b, c, e, f).
+//! A mixed load of all commands that records every reply, and the check of the
+//! store against the replies (`docs/reliability.md`, The oracle: a, b, c, e, f).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,69 +10,69 @@ use pvz::proto::v1::{self, BatchMode};
 use tokio::task::JoinSet;
 use tonic::Status;
 
-use super::asks::{Ask, Heard, events, parcel};
-use super::service::{Client, Service};
+use super::requests::{CommandReply, CommandRequest, events, parcel};
+use super::test_service::{Client, TestService};
 
-/// Clients at once, each with a connection of its own.
+/// Concurrent clients, each with its own connection.
 const CLIENTS: usize = 8;
-/// Orders of a round; small enough that clients meet on the same ones.
+/// Orders of a load; few enough that clients use the same ones.
 const ORDERS: u64 = 400;
 
-/// What a command was told; nothing is known when the connection broke.
-pub type Told = (Ask, Result<Heard, Status>);
+/// A request and its reply, or the error of a call without a reply.
+pub type Exchange = (CommandRequest, Result<CommandReply, Status>);
 
-/// A load that runs.
+/// A running load.
 pub struct Load {
-    clients: JoinSet<Vec<Told>>,
+    clients: JoinSet<Vec<Exchange>>,
     stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+    replies: Arc<AtomicUsize>,
 }
 
 impl Load {
-    /// Begins a load. The same seed asks for the same, with keys that no other
-    /// round has.
-    pub async fn start(service: &Service, seed: u64) -> Self {
-        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    /// Starts a load. A seed determines the requests; different seeds use different
+    /// orders and keys.
+    pub async fn start(service: &TestService, seed: u64) -> Self {
+        let (stop, replies) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let mut clients = JoinSet::new();
         for number in 0..CLIENTS {
             let client = service.client().await;
-            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
-            let mut dice = Dice(seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
+            let (stop, replies) = (Arc::clone(&stop), Arc::clone(&replies));
+            let mut generator = RequestGenerator(seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
             clients.spawn(async move {
-                let mut told = Vec::new();
+                let mut exchanges = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
-                    let ask = dice.ask(&format!("{seed}-{number}-{}", told.len()), seed);
-                    let heard = ask.send(&client).await;
-                    answered.fetch_add(1, Ordering::Relaxed);
-                    let gone = heard.is_err();
-                    told.push((ask, heard));
-                    if gone {
+                    let request = generator.command(&format!("{seed}-{number}-{}", exchanges.len()), seed);
+                    let reply = request.send(&client).await;
+                    replies.fetch_add(1, Ordering::Relaxed);
+                    let disconnected = reply.is_err();
+                    exchanges.push((request, reply));
+                    if disconnected {
                         break;
                     }
                 }
-                told
+                exchanges
             });
         }
-        Self { clients, stop, answered }
+        Self { clients, stop, replies }
     }
 
-    /// How many answers there were so far.
-    pub fn answered(&self) -> usize {
-        self.answered.load(Ordering::Relaxed)
+    /// Returns the number of calls that have ended.
+    pub fn reply_count(&self) -> usize {
+        self.replies.load(Ordering::Relaxed)
     }
 
-    /// Waits until every client has met the end of its server, or has been told
-    /// so by an answer, and says what they were told.
-    pub async fn end(self) -> Vec<Told> {
+    /// Stops the load after the current calls, and returns all requests with their
+    /// replies.
+    pub async fn finish(self) -> Vec<Exchange> {
         self.stop.store(true, Ordering::Relaxed);
         self.clients.join_all().await.into_iter().flatten().collect()
     }
 }
 
-/// A splitmix64 generator: small, seeded, and good enough.
-struct Dice(u64);
+/// Generates requests with the splitmix64 generator.
+struct RequestGenerator(u64);
 
-impl Dice {
+impl RequestGenerator {
     fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -82,7 +81,7 @@ impl Dice {
         (z ^ (z >> 31)) % limit
     }
 
-    /// An order and its customer.
+    /// Returns an order id and its customer id.
     fn order(&mut self, seed: u64) -> (String, String) {
         let order = self.below(ORDERS);
         (format!("o{seed}-{order}"), format!("c{}", order % 20))
@@ -99,25 +98,31 @@ impl Dice {
         [BatchMode::Atomic, BatchMode::Partial][usize::from(self.below(2) == 0)].into()
     }
 
-    fn ask(&mut self, request_id: &str, seed: u64) -> Ask {
+    fn command(&mut self, request_id: &str, seed: u64) -> CommandRequest {
         let request_id = Some(request_id.to_owned());
         let (order_id, customer_id) = self.order(seed);
         match self.below(10) {
-            0..4 => Ask::Accept(v1::AcceptOrderRequest { request_id, ..parcel(&order_id, &customer_id) }),
-            4 => Ask::Import(v1::AcceptOrderRequest { request_id, ..parcel(&order_id, &customer_id) }),
-            5 | 6 => Ask::Issue(v1::IssueOrdersRequest {
+            0..4 => CommandRequest::Accept(v1::AcceptOrderRequest {
+                request_id,
+                ..parcel(&order_id, &customer_id)
+            }),
+            4 => CommandRequest::Import(v1::AcceptOrderRequest {
+                request_id,
+                ..parcel(&order_id, &customer_id)
+            }),
+            5 | 6 => CommandRequest::Issue(v1::IssueOrdersRequest {
                 order_ids: self.ids(seed),
                 mode: self.mode(),
                 request_id,
                 ..v1::IssueOrdersRequest::default()
             }),
-            7 | 8 => Ask::Return(v1::AcceptReturnRequest {
+            7 | 8 => CommandRequest::AcceptReturn(v1::AcceptReturnRequest {
                 order_id,
                 customer_id,
                 request_id,
                 ..v1::AcceptReturnRequest::default()
             }),
-            _ => Ask::Courier(v1::ReturnToCourierRequest {
+            _ => CommandRequest::ReturnToCourier(v1::ReturnToCourierRequest {
                 order_ids: self.ids(seed),
                 mode: self.mode(),
                 request_id,
@@ -127,32 +132,32 @@ impl Dice {
     }
 }
 
-/// Every command that was told something has the same answer under its key now,
-/// and exactly the events that it says; one that was told nothing has all its
-/// events or none, as its key says now.
-pub async fn assert_remembered(client: &Client, told: &[Told]) {
+/// Sends every request again, and checks that a stored result is returned again
+/// and that the events of each request are those of its result: all of them or
+/// none.
+pub async fn assert_replies_are_durable(client: &Client, exchanges: &[Exchange]) {
     let before = events(client).await;
-    let again = stream::iter(told).map(|(ask, heard)| async move {
-        let again = ask.send(client).await.unwrap();
-        (ask, heard.as_ref().ok().filter(|heard| heard.is_kept()), again)
+    let again = stream::iter(exchanges).map(|(request, reply)| async move {
+        let again = request.send(client).await.unwrap();
+        (request, reply.as_ref().ok().filter(|reply| reply.is_stored()), again)
     });
-    let answers: Vec<_> = again.buffered(64).collect().await;
+    let replies: Vec<_> = again.buffered(64).collect().await;
     let mut by_key: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let after = events(client).await;
-    assert_eq!(after[..before.len()], before, "history does not change");
+    assert_eq!(after[..before.len()], before, "stored events do not change");
     for event in &after {
         let order_id = event.order.as_ref().unwrap().order_id.clone();
         by_key.entry(event.request_id()).or_default().push(order_id);
     }
-    for (ask, first, again) in answers {
+    for (request, first, again) in replies {
         if let Some(first) = first {
-            assert_eq!(first.answer, again.answer, "{ask:?}");
-            assert!(again.replayed || matches!(ask, Ask::Import(_)), "{ask:?}: {again:?}");
+            assert_eq!(first.result, again.result, "{request:?}");
+            assert!(again.replayed || matches!(request, CommandRequest::Import(_)), "{request:?}: {again:?}");
         }
-        let mut changed = again.changed();
+        let mut changed = again.changed_orders();
         changed.sort_unstable();
-        let mut found = by_key.remove(ask.request_id()).unwrap_or_default();
+        let mut found = by_key.remove(request.request_id()).unwrap_or_default();
         found.sort_unstable();
-        assert_eq!(found, changed, "{ask:?}: {again:?}");
+        assert_eq!(found, changed, "{request:?}: {again:?}");
     }
 }

@@ -1,7 +1,6 @@
-//! What happens when things go wrong: the released binary under overload, on a
-//! full disk, behind a foreign lock, killed, stopped, and fed with garbage.
+//! Fault tests of the released binary: overload, full disks, foreign locks, kills,
+//! shutdowns, and malformed requests.
 
-pub mod asks;
 mod boundaries;
 mod database;
 mod deadlines;
@@ -11,7 +10,8 @@ mod disk;
 mod hostile;
 mod load;
 mod overload;
-mod power;
-mod raw;
-pub mod service;
+mod power_cuts;
+mod raw_connection;
+pub mod requests;
 mod shutdown;
+pub mod test_service;

@@ -10,8 +10,8 @@ use pvz::proto::v1;
 use super::broker::{Broker, Extra, free_ports};
 use super::proxy::{Proxy, Weather};
 use super::topic;
-use crate::faults::asks::parcel;
-use crate::faults::service::{Client, Service, until};
+use crate::faults::requests::parcel;
+use crate::faults::test_service::{Client, TestService, wait_until};
 
 const TOPIC: &str = "faults";
 
@@ -46,7 +46,7 @@ async fn day(client: &Client, name: &str) -> Ids {
 /// says how many records that took.
 async fn arrive(broker: &str, expected: &Ids, what: &str) -> usize {
     let mut records = Vec::new();
-    until(&format!("{what}: every event is in the topic"), async || {
+    wait_until(&format!("{what}: every event is in the topic"), async || {
         records = topic::read(broker, TOPIC).await;
         topic::ids(&records).into_iter().collect::<BTreeSet<_>>().len() >= expected.len()
     })
@@ -69,7 +69,7 @@ async fn a_broker_that_is_silent_late_or_failing_delays_events_and_no_more() {
     let mut broker = aside(|| Broker::with(|_| Extra { listeners, ..Extra::default() }));
     aside(|| broker.start());
     let dir = tempfile::tempdir().unwrap();
-    let service = Service::start(dir.path(), &config(&address, ""));
+    let service = TestService::start(dir.path(), &config(&address, ""));
     let client = service.client().await;
     let mut expected = day(&client, "clear").await;
     let written = arrive(&broker.address(), &expected, "clear").await;
@@ -88,7 +88,7 @@ async fn a_broker_that_is_silent_late_or_failing_delays_events_and_no_more() {
         let harmed = proxy.harmed();
         proxy.turn(weather);
         expected.extend(day(&client, name).await);
-        until(&format!("{name}: the sink tries again"), async || proxy.harmed() >= harmed + 3).await;
+        wait_until(&format!("{name}: the sink tries again"), async || proxy.harmed() >= harmed + 3).await;
         proxy.turn(Weather::Clear);
         let written = arrive(&broker.address(), &expected, name).await;
         if name == "late" {
@@ -108,7 +108,7 @@ async fn a_broker_that_moves_is_found_where_it_went() {
     let (before, [port]) = (broker.address(), free_ports());
     let after = format!("127.0.0.1:{port}");
     let dir = tempfile::tempdir().unwrap();
-    let service = Service::start(dir.path(), &config(&format!("{before},{after}"), ""));
+    let service = TestService::start(dir.path(), &config(&format!("{before},{after}"), ""));
     let client = service.client().await;
     let mut expected = day(&client, "here").await;
     arrive(&before, &expected, "here").await;
@@ -131,7 +131,7 @@ async fn a_partition_that_loses_its_leader_is_written_by_the_next() {
     aside(|| second.start());
     let (one, two) = (first.address(), second.address());
     let dir = tempfile::tempdir().unwrap();
-    let service = Service::start(dir.path(), &config(&format!("{one},{two}"), "kafka_replication = 2"));
+    let service = TestService::start(dir.path(), &config(&format!("{one},{two}"), "kafka_replication = 2"));
     let client = service.client().await;
     let mut expected = day(&client, "both").await;
     arrive(&one, &expected, "both").await;
@@ -149,7 +149,7 @@ async fn a_broker_whose_disk_is_full_gets_the_rest_when_there_is_space() {
     let mut broker = aside(Broker::new);
     aside(|| broker.start());
     let dir = tempfile::tempdir().unwrap();
-    let service = Service::start(dir.path(), &config(&broker.address(), "kafka_partitions = 1"));
+    let service = TestService::start(dir.path(), &config(&broker.address(), "kafka_partitions = 1"));
     let client = service.client().await;
     let mut expected = day(&client, "space").await;
     arrive(&broker.address(), &expected, "space").await;
@@ -157,7 +157,7 @@ async fn a_broker_whose_disk_is_full_gets_the_rest_when_there_is_space() {
     // Kafka stops when its only disk fails.
     broker.limit_files(10_000);
     expected.extend(day(&client, "full").await);
-    until("the broker has died of it", async || !broker.is_alive()).await;
+    wait_until("the broker has died of it", async || !broker.is_alive()).await;
     expected.extend(day(&client, "gone").await);
     aside(|| broker.kill());
     aside(|| broker.start());

@@ -13,8 +13,8 @@ use tokio::time::sleep;
 
 use super::broker::Broker;
 use super::topic;
-use crate::faults::asks::parcel;
-use crate::faults::service::{Client, Service, until};
+use crate::faults::requests::parcel;
+use crate::faults::test_service::{Client, TestService, wait_until};
 
 const TOPIC: &str = "full-load";
 const CLIENTS: usize = 32;
@@ -79,7 +79,7 @@ async fn outage_under_load(store: &str) {
          [log]\nfilter = 'warn'\nformat = 'json'\n",
         broker.address()
     );
-    let service = Service::start(dir.path(), &config);
+    let service = TestService::start(dir.path(), &config);
     let (stop, mut clients) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
     for number in 0..CLIENTS {
         clients.spawn(work(service.client().await, number, Arc::clone(&stop)));
@@ -117,9 +117,10 @@ async fn outage_under_load(store: &str) {
     assert!(after - before <= kept + 96 * 1024, "{numbers:?}");
 
     let address = broker.address();
-    until("as many records as events", async || topic::count(&address, TOPIC).await >= events.len()).await;
+    wait_until("as many records as events", async || topic::count(&address, TOPIC).await >= events.len())
+        .await;
     let mut found = BTreeSet::new();
-    until("every event is in the topic", async || {
+    wait_until("every event is in the topic", async || {
         found = topic::deduplicated(&topic::read(&address, TOPIC).await).into_keys().collect();
         found.len() >= events.len()
     })

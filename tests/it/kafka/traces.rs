@@ -10,8 +10,8 @@ use tonic::Request;
 
 use super::broker::Broker;
 use super::topic;
-use crate::faults::asks::parcel;
-use crate::faults::service::{Service, until};
+use crate::faults::requests::parcel;
+use crate::faults::test_service::{TestService, wait_until};
 use crate::process::pvz;
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -49,7 +49,7 @@ async fn a_trace_is_carried_by_every_face_and_a_malformed_one_by_none() {
     let broker = Broker::shared().address();
     let dir = tempfile::tempdir().unwrap();
     let config = format!("[events]\nurl = 'kafka://{broker}/traced'\n[log]\nformat = 'json'\n");
-    let service = Service::start(dir.path(), &config);
+    let service = TestService::start(dir.path(), &config);
     let mut client = service.client().await;
     let ask = |order_id: &str, trace: &str| {
         let mut request = Request::new(parcel(order_id, "7"));
@@ -73,7 +73,7 @@ async fn a_trace_is_carried_by_every_face_and_a_malformed_one_by_none() {
     });
 
     let mut records = Vec::new();
-    until("eight records", async || {
+    wait_until("eight records", async || {
         records = topic::read(&broker, "traced").await.into_iter().flatten().collect();
         records.len() >= 8
     })

@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 
 use super::cluster::{Database, store};
 use super::{check, reason, run};
-use crate::faults::service::until;
+use crate::faults::test_service::wait_until;
 use crate::support::commands::{TestCommand, accept, parcel};
 
 /// Whoever makes an order that is held waits for a lock.
@@ -51,7 +51,7 @@ impl Stage {
         let waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
             AND application_name = 'pvz' AND wait_event_type = 'Lock'";
         let mut process = None;
-        until("the batch is held up", async || {
+        wait_until("the batch is held up", async || {
             process = self.shell.query_opt(waiting, &[]).await.unwrap().map(|row| row.get(0));
             process.is_some()
         })
@@ -151,7 +151,7 @@ async fn a_connection_that_a_caller_left_is_closed_when_the_others_are_done() {
     stage.let_go().await;
     let second = second.await.unwrap().unwrap();
     assert!(second[0].answer.is_ok());
-    until("the connection is closed", async || !stage.sessions().await.contains(&process)).await;
+    wait_until("the connection is closed", async || !stage.sessions().await.contains(&process)).await;
     // The caller did not wait for it, but it was done.
     let again = run(&*stage.store, &one("held")).await.unwrap();
     assert!(again[0].replayed);

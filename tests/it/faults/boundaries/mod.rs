@@ -1,8 +1,8 @@
-//! The process dies at its N-th I/O boundary, for every N: before it changes a
-//! file or sends on a connection when a command is tried first, and half through
-//! that when it is retried under its key, and the other way round. Then it is started as usual, asked once
-//! more, and everything holds (`docs/reliability.md`, T3). So do all boundaries of a
-//! first start.
+//! Crashes at the N-th I/O boundary, for every N: before the process writes to a
+//! file or a connection on the first attempt of a command, and in the middle of the
+//! write on the retry with the same key, and the reverse. After a restart, the retry
+//! succeeds and the command has one effect (`docs/reliability.md`, T3). The same
+//! holds for every boundary of a first start.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,39 +15,40 @@ use pvz::proto::v1;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::asks::{Ask, Heard, events, parcel};
-use super::service::{Service, until};
+use super::requests::{CommandReply, CommandRequest, events, parcel};
+use super::test_service::{TestService, wait_until};
 use crate::journal::crash::deduplicated;
 use crate::postgres::cluster::{Database, cluster};
 
-/// More boundaries than any command or start has.
-const ENOUGH: usize = 400;
+/// Upper limit for the number of boundaries of a command or a start.
+const MAX_BOUNDARIES: usize = 400;
 
-/// What of the events is not in the journal yet.
+/// Counts the events that are not in the journal.
 const UNPUBLISHED: &str = "SELECT count(*) AS events FROM order_events WHERE position > \
                            coalesce((SELECT min(position) FROM outbox_cursors), 0)";
 
-/// The library that ends a process at a boundary.
+/// Returns the path of the library that kills a process at a boundary.
 fn shim() -> &'static Path {
     static SHIM: OnceLock<(TempDir, std::path::PathBuf)> = OnceLock::new();
     let (_, path) = SHIM.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("shim.so");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/faults/boundaries/shim.c");
-        let made = Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&path).arg(source).status();
-        assert!(made.unwrap().success());
+        let compiled =
+            Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&path).arg(source).status();
+        assert!(compiled.unwrap().success());
         (dir, path)
     });
     path
 }
 
-/// Where a process ends.
+/// The point at which a process is killed.
 #[derive(Debug, Clone, Copy)]
 struct Boundary {
     nth: usize,
-    /// Half of a write is done first.
+    /// Half of the write is done before the kill.
     torn: bool,
-    /// It counts from the start of the process, and not from when it is told to.
+    /// Counts from the start of the process instead of from SIGUSR2.
     from_start: bool,
 }
 
@@ -68,8 +69,8 @@ fn report(dir: &Path) -> std::path::PathBuf {
     dir.join("boundaries")
 }
 
-/// A store, its journal, and its configuration.
-struct Place {
+/// A store with its journal and its configuration.
+struct Deployment {
     dir: TempDir,
     database: Option<Database>,
 }
@@ -80,12 +81,12 @@ struct Unpublished {
     events: i64,
 }
 
-impl Place {
+impl Deployment {
     fn empty(database: Option<Database>) -> Self {
         Self { dir: tempfile::tempdir().unwrap(), database }
     }
 
-    /// The same, elsewhere.
+    /// Copies the folder and the database.
     async fn copy(&self) -> Self {
         let database = match &self.database {
             Some(database) => Some(cluster().made_of(&database.name).await),
@@ -98,7 +99,7 @@ impl Place {
         copy
     }
 
-    /// The sink is known by its path: a relative one means the same in a copy.
+    /// A relative path of the journal keeps the sink's identity in a copy.
     fn config(&self) -> String {
         let events = "[events]\nurl = \"journal:events\"\n";
         match &self.database {
@@ -110,81 +111,83 @@ impl Place {
         }
     }
 
-    fn start(&self) -> Service {
-        Service::start(self.dir.path(), &self.config())
+    fn start(&self) -> TestService {
+        TestService::start(self.dir.path(), &self.config())
     }
 
-    fn start_until(&self, boundary: Boundary) -> Result<Service, Vec<String>> {
-        Service::start_with(self.dir.path(), &self.config(), &boundary.variables(self.dir.path()))
+    fn start_with(&self, boundary: Boundary) -> Result<TestService, Vec<String>> {
+        TestService::start_with(self.dir.path(), &self.config(), &boundary.variables(self.dir.path()))
     }
 
-    /// Every event has been published, and the cursor says so.
-    async fn is_settled(&self) -> bool {
+    /// Returns true if the outbox cursor has reached the newest event.
+    async fn is_published(&self) -> bool {
         if let Some(database) = &self.database {
             let row = database.shell().await.query_one(UNPUBLISHED, &[]).await.unwrap();
             return row.get::<_, i64>(0) == 0;
         }
         let path = self.dir.path().join("pvz.db");
         let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-        // The server may be writing.
+        // Fails while the server is writing.
         let unpublished = sql_query(UNPUBLISHED).get_result::<Unpublished>(&mut connection);
         unpublished.is_ok_and(|unpublished| unpublished.events == 0)
     }
 
-    /// Asks a server that ends at a boundary; says what was heard, and whether it
-    /// did end. It has done other work before, so that the boundaries are those
-    /// of the command, and not of its first connections.
-    async fn ask_until(&self, ask: &Ask, boundary: Boundary) -> (Option<Heard>, bool) {
+    /// Sends a request to a server that is killed at a boundary. Returns the reply, and
+    /// whether the server was killed. The server has done other work before, so that
+    /// the boundaries are those of the command and not of its first connections.
+    async fn send_until(&self, request: &CommandRequest, boundary: Boundary) -> (Option<CommandReply>, bool) {
         static RUNS: AtomicUsize = AtomicUsize::new(0);
-        let mut service = self.start_until(boundary).unwrap();
+        let mut service = self.start_with(boundary).unwrap();
         let client = service.client().await;
         let other = format!("other-{}", RUNS.fetch_add(1, Ordering::Relaxed));
-        for ask in [Ask::Accept(keyed(&other, &other)), issue(&other, &format!("issue-{other}"))] {
-            assert!(ask.send(&client).await.unwrap().answer.is_ok(), "{ask:?}");
+        for request in
+            [CommandRequest::Accept(keyed(&other, &other)), issue(&other, &format!("issue-{other}"))]
+        {
+            assert!(request.send(&client).await.unwrap().result.is_ok(), "{request:?}");
         }
-        until("all is published", async || self.is_settled().await).await;
+        wait_until("every event is published", async || self.is_published().await).await;
         let armed = || self.reported().iter().filter(|line| *line == "armed").count();
         let before = armed();
         service.signal(Signal::USR2);
-        until("the process is armed", async || armed() > before).await;
-        let heard = ask.send(&client).await.ok();
-        let answered = heard.is_some();
-        let mut ended = false;
-        until("the server ends, or all is done", async || {
-            ended = service.has_ended();
-            ended || (answered && self.is_settled().await)
+        wait_until("the process is armed", async || armed() > before).await;
+        let reply = request.send(&client).await.ok();
+        let replied = reply.is_some();
+        let mut killed = false;
+        wait_until("the server exits, or every event is published", async || {
+            killed = service.has_exited();
+            killed || (replied && self.is_published().await)
         })
         .await;
         service.assert_no_panic();
         service.kill();
-        (heard, ended)
+        (reply, killed)
     }
 
-    /// Asks as usual, and holds everything against the answers of before: each
-    /// the same, one effect, all of it in the journal, and the store is sound.
-    async fn assert_whole(&self, ask: &Ask, before: &[Heard]) {
+    /// Sends the request to a normal server, and checks that the replies before it are
+    /// equal, that the command has one effect, and that the journal has every event.
+    async fn assert_one_effect(&self, request: &CommandRequest, before: &[CommandReply]) {
         let service = self.start();
         let client = service.client().await;
-        let heard = ask.send(&client).await.unwrap();
-        let changed = heard.changed();
-        assert_eq!(changed.len(), 1, "{heard:?}");
+        let reply = request.send(&client).await.unwrap();
+        let changed = reply.changed_orders();
+        assert_eq!(changed.len(), 1, "{reply:?}");
         for first in before {
-            assert_eq!(first.answer, heard.answer, "{ask:?}");
+            assert_eq!(first.result, reply.result, "{request:?}");
         }
         let events = events(&client).await;
         let order = |event: &v1::Event| event.order.clone().unwrap().order_id;
-        let of_ask: Vec<_> =
-            events.iter().filter(|event| event.request_id() == ask.request_id()).map(order).collect();
-        assert_eq!(of_ask, changed, "one effect");
-        until("all is published", async || self.is_settled().await).await;
+        let affected: Vec<_> =
+            events.iter().filter(|event| event.request_id() == request.request_id()).map(order).collect();
+        assert_eq!(affected, changed, "the orders with events of the request");
+        wait_until("every event is published", async || self.is_published().await).await;
         service.stop();
         let stored: BTreeSet<_> = events.iter().map(|event| (order(event), event.sequence)).collect();
         let published: BTreeSet<_> = deduplicated(&self.dir.path().join("events")).into_keys().collect();
         assert_eq!(published, stored);
     }
 
-    /// What the processes said: that they were armed, and what those that ended
-    /// were about to do.
+    /// Returns the lines that the processes reported: when they were armed, and at
+    /// which operation they were killed.
     fn reported(&self) -> Vec<String> {
         let text = std::fs::read_to_string(report(self.dir.path())).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
@@ -195,16 +198,16 @@ fn keyed(order_id: &str, key: &str) -> v1::AcceptOrderRequest {
     v1::AcceptOrderRequest { request_id: Some(key.to_owned()), ..parcel(order_id, "7") }
 }
 
-fn issue(order_id: &str, key: &str) -> Ask {
-    Ask::Issue(v1::IssueOrdersRequest {
+fn issue(order_id: &str, key: &str) -> CommandRequest {
+    CommandRequest::Issue(v1::IssueOrdersRequest {
         order_ids: vec![order_id.to_owned()],
         request_id: Some(key.to_owned()),
         ..v1::IssueOrdersRequest::default()
     })
 }
 
-fn bring_back(order_id: &str, key: &str) -> Ask {
-    Ask::Return(v1::AcceptReturnRequest {
+fn accept_return(order_id: &str, key: &str) -> CommandRequest {
+    CommandRequest::AcceptReturn(v1::AcceptReturnRequest {
         order_id: order_id.to_owned(),
         customer_id: "7".to_owned(),
         request_id: Some(key.to_owned()),
@@ -212,72 +215,73 @@ fn bring_back(order_id: &str, key: &str) -> Ask {
     })
 }
 
-/// Every command, each on an order that is ready for it.
-fn commands() -> [Ask; 5] {
+/// Returns every command, each for an order in the state that it needs.
+fn commands() -> [CommandRequest; 5] {
     let courier = v1::ReturnToCourierRequest {
         order_ids: vec!["returned".to_owned()],
-        request_id: Some("the-courier-takes".to_owned()),
+        request_id: Some("return-to-courier".to_owned()),
         ..v1::ReturnToCourierRequest::default()
     };
     [
-        Ask::Accept(keyed("new", "it-is-brought")),
-        Ask::Import(keyed("imported", "it-is-imported")),
-        issue("there", "it-is-issued"),
-        bring_back("issued", "it-is-brought-back"),
-        Ask::Courier(courier),
+        CommandRequest::Accept(keyed("new", "accept")),
+        CommandRequest::Import(keyed("imported", "import")),
+        issue("stored", "issue"),
+        accept_return("issued", "accept-return"),
+        CommandRequest::ReturnToCourier(courier),
     ]
 }
 
-/// A place with the orders that the commands are about.
-async fn prepared(database: Option<Database>) -> Place {
-    let place = Place::empty(database);
-    let service = place.start();
+/// Returns a deployment with the orders of [`commands`].
+async fn deployment_with_orders(database: Option<Database>) -> Deployment {
+    let deployment = Deployment::empty(database);
+    let service = deployment.start();
     let client = service.client().await;
-    let accept = |order_id: &str| Ask::Accept(keyed(order_id, &format!("accept-{order_id}")));
-    let asks = [
-        accept("there"),
+    let accept = |order_id: &str| CommandRequest::Accept(keyed(order_id, &format!("accept-{order_id}")));
+    let requests = [
+        accept("stored"),
         accept("issued"),
         issue("issued", "1"),
         accept("returned"),
         issue("returned", "2"),
-        bring_back("returned", "3"),
+        accept_return("returned", "3"),
     ];
-    for ask in asks {
-        assert!(ask.send(&client).await.unwrap().answer.is_ok(), "{ask:?}");
+    for request in requests {
+        assert!(request.send(&client).await.unwrap().result.is_ok(), "{request:?}");
     }
-    until("all is published", async || place.is_settled().await).await;
+    wait_until("every event is published", async || deployment.is_published().await).await;
     service.stop();
-    place
+    deployment
 }
 
-/// Every boundary of every command, before it on the first try and half through
-/// it on the second, and the other way round: a write that only the first try
-/// gets to is torn then. Answers what the boundaries were.
-async fn every_boundary(prepared: &Place) -> BTreeSet<String> {
+/// Kills the server at every boundary of every command: before the operation on the
+/// first attempt and in the middle of it on the retry, and the reverse, because some
+/// writes occur only in the first attempt. Returns the operations.
+async fn crash_at_every_boundary(prepared: &Deployment) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
-    for (ask, torn) in commands().iter().flat_map(|ask| [(ask, false), (ask, true)]) {
-        let mut passed = 0;
-        for nth in 1..=ENOUGH {
-            let place = prepared.copy().await;
+    for (request, torn) in commands().iter().flat_map(|request| [(request, false), (request, true)]) {
+        let mut boundaries = 0;
+        for nth in 1..=MAX_BOUNDARIES {
+            let deployment = prepared.copy().await;
             let boundary = |torn| Boundary { nth, torn, from_start: false };
-            let (first, ended) = place.ask_until(ask, boundary(torn)).await;
-            let (again, _) = place.ask_until(ask, boundary(!torn)).await;
-            let heard: Vec<Heard> = first.into_iter().chain(again).filter(Heard::is_kept).collect();
-            place.assert_whole(ask, &heard).await;
-            if !ended {
+            let (first, killed) = deployment.send_until(request, boundary(torn)).await;
+            let (again, _) = deployment.send_until(request, boundary(!torn)).await;
+            let stored: Vec<CommandReply> =
+                first.into_iter().chain(again).filter(CommandReply::is_stored).collect();
+            deployment.assert_one_effect(request, &stored).await;
+            if !killed {
                 break;
             }
-            passed = nth;
-            seen.extend(place.reported());
+            boundaries = nth;
+            seen.extend(deployment.reported());
         }
-        assert!((4..ENOUGH).contains(&passed), "{passed} boundaries of {ask:?}");
+        assert!((4..MAX_BOUNDARIES).contains(&boundaries), "{boundaries} boundaries of {request:?}");
     }
     seen
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_dies_anywhere_on_sqlite_leaves_one_effect() {
-    let seen = every_boundary(&prepared(None).await).await;
+async fn a_crash_at_any_boundary_on_sqlite_leaves_one_effect() {
+    let seen = crash_at_every_boundary(&deployment_with_orders(None).await).await;
     let at =
         |operation: &str, file: &str| seen.iter().any(|at| at.starts_with(operation) && at.contains(file));
     for (operation, file) in [
@@ -292,26 +296,26 @@ async fn a_process_that_dies_anywhere_on_sqlite_leaves_one_effect() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_dies_anywhere_on_postgres_leaves_one_effect() {
+async fn a_crash_at_any_boundary_on_postgres_leaves_one_effect() {
     let database = cluster().database(true).await;
-    let seen = every_boundary(&prepared(Some(database)).await).await;
+    let seen = crash_at_every_boundary(&deployment_with_orders(Some(database)).await).await;
     assert!(seen.contains("write connection"), "{seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_first_start_that_dies_anywhere_is_made_good_by_the_next() {
-    let ask = Ask::Accept(keyed("new", "it-is-brought"));
+async fn a_crash_at_any_boundary_of_a_first_start_is_recovered_by_the_next() {
+    let request = CommandRequest::Accept(keyed("new", "accept"));
     for torn in [false, true] {
-        let mut passed = 0;
-        for nth in 1..=ENOUGH {
-            let place = Place::empty(None);
+        let mut boundaries = 0;
+        for nth in 1..=MAX_BOUNDARIES {
+            let deployment = Deployment::empty(None);
             let boundary = Boundary { nth, torn, from_start: true };
-            if place.start_until(boundary).is_ok() {
+            if deployment.start_with(boundary).is_ok() {
                 break;
             }
-            place.assert_whole(&ask, &[]).await;
-            passed = nth;
+            deployment.assert_one_effect(&request, &[]).await;
+            boundaries = nth;
         }
-        assert!((10..ENOUGH).contains(&passed), "{passed} boundaries of a start");
+        assert!((10..MAX_BOUNDARIES).contains(&boundaries), "{boundaries} boundaries of a start");
     }
 }

@@ -1,12 +1,11 @@
-/* Ends the process at its N-th I/O boundary: before it changes a regular file or
- * sends on a TCP socket for the N-th time since it was armed. Loaded before the
- * C library (LD_PRELOAD).
+/* Kills the process at its N-th I/O boundary: before it changes a regular file or
+ * sends on a TCP socket for the N-th time since it was armed. Loaded with
+ * LD_PRELOAD.
  *
- *   BOUNDARY_NTH     which boundary, from 1
- *   BOUNDARY_ARMED   armed from the start; without it, SIGUSR2 arms
- *   BOUNDARY_TORN    half of a write is done first
- *   BOUNDARY_REPORT  a file that is told, a line each, that the process was armed
- *                    and what the boundary was
+ *   BOUNDARY_NTH     the number of the boundary, from 1
+ *   BOUNDARY_ARMED   armed from the start; otherwise SIGUSR2 arms
+ *   BOUNDARY_TORN    do half of the write before the kill
+ *   BOUNDARY_REPORT  file for the lines "armed" and "<operation> <file>"
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -28,7 +27,7 @@ static long nth;
 static int torn;
 static const char *report;
 
-static void tell(const char *line, size_t length) {
+static void write_report(const char *line, size_t length) {
   if (!report) return;
   int fd = syscall(SYS_openat, AT_FDCWD, report, O_WRONLY | O_CREAT | O_APPEND, 0600);
   syscall(SYS_write, fd, line, length);
@@ -38,7 +37,7 @@ static void tell(const char *line, size_t length) {
 static void arm(int signal) {
   (void)signal;
   atomic_store(&armed, 1);
-  tell("armed\n", 6);
+  write_report("armed\n", 6);
 }
 
 __attribute__((constructor)) static void prepare(void) {
@@ -71,7 +70,7 @@ static int is_connection(int fd) {
          (address.ss_family == AF_INET || address.ss_family == AF_INET6);
 }
 
-/* Whether this is the one. Others that come later wait for the end. */
+/* Returns 1 at the N-th boundary. Later ones block until the kill. */
 static int reached(void) {
   if (!atomic_load(&armed)) return 0;
   long number = atomic_fetch_add(&passed, 1) + 1;
@@ -79,26 +78,26 @@ static int reached(void) {
   return number == nth;
 }
 
-static void end(const char *operation, const char *path) {
+static void die(const char *operation, const char *path) {
   char line[512];
   const char *name = strrchr(path, '/');
-  tell(line, snprintf(line, sizeof line, "%s %s\n", operation, name ? name + 1 : path));
+  write_report(line, snprintf(line, sizeof line, "%s %s\n", operation, name ? name + 1 : path));
   syscall(SYS_kill, getpid(), SIGKILL);
   for (;;) pause();
 }
 
-static void end_at(const char *operation, int fd) {
+static void die_at(const char *operation, int fd) {
   char link[64], path[256] = "";
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   ssize_t length = readlink(link, path, sizeof path - 1);
   path[length < 0 ? 0 : length] = 0;
-  end(operation, is_connection(fd) ? "connection" : path);
+  die(operation, is_connection(fd) ? "connection" : path);
 }
 
 #define BOUNDARY(counts, operation, half) \
   if ((counts) && reached()) {            \
     if (torn) (void)!(half);              \
-    end_at(operation, fd);                \
+    die_at(operation, fd);                \
   }
 
 ssize_t write(int fd, const void *bytes, size_t count) {
@@ -157,12 +156,12 @@ int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 
 int unlink(const char *path) {
   NEXT(int, unlink, const char *);
-  if (reached()) end("unlink", path);
+  if (reached()) die("unlink", path);
   return real(path);
 }
 
 int rename(const char *from, const char *to) {
   NEXT(int, rename, const char *, const char *);
-  if (reached()) end("rename", to);
+  if (reached()) die("rename", to);
   return real(from, to);
 }

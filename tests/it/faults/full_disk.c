@@ -1,5 +1,5 @@
-/* A disk that is full while the file FULL_WHILE is there: no file of a table or
- * an index may grow. Loaded before the C library of the database (LD_PRELOAD). */
+/* Simulates a full disk while the file FULL_WHILE exists: files of tables and
+ * indexes cannot grow. Loaded into PostgreSQL with LD_PRELOAD. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,4 +1,5 @@
-//! gRPC by hand over HTTP/2: bytes that no client library would send.
+//! gRPC over a plain HTTP/2 connection, to send bytes that no client library would
+//! send.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, Request};
@@ -9,23 +10,23 @@ use prost::Message;
 use tokio::net::TcpStream;
 use tonic::Status;
 
-use super::asks::Refused;
+use super::requests::DecodedRefusal;
 
-/// A connection.
-pub struct Raw {
+/// An HTTP/2 connection to the gRPC port.
+pub struct RawConnection {
     sender: SendRequest<Full<Bytes>>,
 }
 
-/// An answer as it came.
-pub struct RawAnswer {
-    /// Of the trailers, or of the headers when there are no others.
+/// A gRPC response.
+pub struct RawResponse {
+    /// The status in the trailers, or in the headers of a response without trailers.
     pub status: Status,
     pub headers: HeaderMap,
 }
 
-impl RawAnswer {
-    pub fn refused(&self) -> Refused {
-        Refused::read(&self.status).unwrap_or_else(|| panic!("no ErrorInfo: {:?}", self.status))
+impl RawResponse {
+    pub fn refusal(&self) -> DecodedRefusal {
+        DecodedRefusal::from_status(&self.status).unwrap_or_else(|| panic!("no ErrorInfo: {:?}", self.status))
     }
 
     pub fn header(&self, name: &str) -> &str {
@@ -34,7 +35,7 @@ impl RawAnswer {
     }
 }
 
-impl Raw {
+impl RawConnection {
     pub async fn connect(addr: &str) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
@@ -43,12 +44,12 @@ impl Raw {
     }
 
     /// Calls a method of the service.
-    pub async fn ask(&self, method: &str, message: &impl Message, headers: &[(&str, &str)]) -> RawAnswer {
-        self.bytes(&format!("/pvz.v1.OrderService/{method}"), &frame(&message.encode_to_vec()), headers).await
+    pub async fn call(&self, method: &str, message: &impl Message, headers: &[(&str, &str)]) -> RawResponse {
+        self.send(&format!("/pvz.v1.OrderService/{method}"), &frame(&message.encode_to_vec()), headers).await
     }
 
-    /// Sends any bytes to any path.
-    pub async fn bytes(&self, path: &str, body: &[u8], headers: &[(&str, &str)]) -> RawAnswer {
+    /// Sends a body to a path.
+    pub async fn send(&self, path: &str, body: &[u8], headers: &[(&str, &str)]) -> RawResponse {
         let mut request = Request::post(format!("http://pvz{path}"));
         if !headers.iter().any(|(name, _)| *name == "content-type") {
             request = request.header("content-type", "application/grpc");
@@ -68,11 +69,11 @@ impl Raw {
             .or_else(|| Status::from_header_map(&headers))
             .unwrap_or_else(|| panic!("HTTP {http} without a gRPC status: {headers:?}"));
         assert_eq!(headers["content-type"], "application/grpc");
-        RawAnswer { status, headers }
+        RawResponse { status, headers }
     }
 }
 
-/// A message in its frame: not compressed, and its length.
+/// Returns an uncompressed gRPC frame: flag, length, message.
 pub fn frame(message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(message.len() + 5);
     frame.put_u8(0);

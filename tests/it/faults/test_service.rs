@@ -1,5 +1,5 @@
-//! A running server with its log kept, its faces, and the faults that are done
-//! to it from outside.
+//! A running server with its log, its addresses, and faults that are injected from
+//! outside.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ use crate::process::{Server, TIMEOUT, pvz};
 /// The generated client.
 pub type Client = OrderServiceClient<Channel>;
 
-/// `pvz serve` on free ports, with its data and its configuration in one
-/// folder. Dropped, it is killed.
-pub struct Service {
+/// `pvz serve` on free ports, with its data and its configuration in one folder.
+/// Dropping it kills the process.
+pub struct TestService {
     child: Child,
     dir: PathBuf,
     pub grpc: String,
@@ -29,20 +29,21 @@ pub struct Service {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-impl Service {
-    /// Starts it with that configuration file, and waits for its banner.
+impl TestService {
+    /// Starts the server with the content of a configuration file, and waits for its
+    /// banner.
     pub fn start(dir: &Path, config: &str) -> Self {
         Self::start_with(dir, config, &[]).unwrap_or_else(|log| panic!("no banner: {log:?}"))
     }
 
-    /// The same with those variables; one that ends before its banner leaves its
-    /// log. A relative path in the configuration is in that folder.
+    /// Like [`Self::start`], with environment variables. Returns the log if the server
+    /// exits before its banner. `dir` is the working directory.
     pub fn start_with(dir: &Path, config: &str, variables: &[(String, String)]) -> Result<Self, Vec<String>> {
         let file = dir.join("pvz.toml");
         std::fs::write(&file, config).unwrap();
         let mut child = Server::spawn_in(dir, &[&format!("--config={}", file.display())], variables);
         let log = Arc::new(Mutex::new(Vec::new()));
-        keep(child.stderr.take().unwrap(), Arc::clone(&log));
+        collect_lines(child.stderr.take().unwrap(), Arc::clone(&log));
         let (sender, banner) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|l| sender.send(l)));
@@ -66,7 +67,7 @@ impl Service {
         Ok(Self { child, dir: dir.to_owned(), grpc, http, admin, log })
     }
 
-    /// A client over a connection of its own.
+    /// Returns a client with its own connection.
     pub async fn client(&self) -> Client {
         OrderServiceClient::new(self.channel().await)
     }
@@ -75,20 +76,20 @@ impl Service {
         Endpoint::from_shared(format!("http://{}", self.grpc)).unwrap().connect().await.unwrap()
     }
 
-    /// What `/readyz` says; `None` when nothing listens there any more.
+    /// Returns the state of `/readyz`, or `None` if the admin port is closed.
     pub fn ready(&self) -> Option<bool> {
         let mut stream = std::net::TcpStream::connect(&self.admin).ok()?;
         stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: pvz\r\nconnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        match answer.split(' ').nth(1)? {
+        let mut response = String::new();
+        stream.read_to_string(&mut response).ok()?;
+        match response.split(' ').nth(1)? {
             "200" => Some(true),
             "503" => Some(false),
-            other => panic!("/readyz answered {other}"),
+            other => panic!("/readyz returned {other}"),
         }
     }
 
-    /// The log so far, a line each.
+    /// Returns the lines logged so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
@@ -101,62 +102,63 @@ impl Service {
         Pid::from_child(&self.child)
     }
 
-    /// No file of the server may grow beyond that from now on, as if the disk
-    /// were full; `None`: space is back.
+    /// Limits the size of the server's files, as a full disk would. `None` removes the
+    /// limit.
     pub fn limit_files(&self, bytes: Option<u64>) {
         self.limit(Resource::Fsize, Rlimit { current: bytes, maximum: None });
     }
 
-    /// Sets a limit of the running server.
+    /// Sets a resource limit of the running server.
     pub fn limit(&self, resource: Resource, limit: Rlimit) {
         prlimit(Some(self.pid()), resource, limit).unwrap();
     }
 
-    /// The most memory that it ever had, in KiB.
+    /// Returns the peak memory of the server, in KiB.
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Another program takes the write lock of the file, for as long as the
-    /// answer lives.
+    /// Takes the write lock of the store's file, as another program would. Dropping the
+    /// connection releases it.
     pub fn foreign_lock(&self) -> SqliteConnection {
         let mut connection = SqliteConnection::establish(self.store().to_str().unwrap()).unwrap();
         connection.batch_execute("PRAGMA busy_timeout = 60000; BEGIN IMMEDIATE").unwrap();
         connection
     }
 
-    /// The file of the store.
+    /// Returns the path of the store's file.
     pub fn store(&self) -> PathBuf {
         self.dir.join("pvz.db")
     }
 
-    /// Whether it has ended by itself.
-    pub fn has_ended(&mut self) -> bool {
+    /// Returns true if the process has exited.
+    pub fn has_exited(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for the end, and answers the exit code.
+    /// Waits until the process exits. Returns its exit code and its log.
     pub fn wait(mut self) -> (Option<i32>, Vec<String>) {
         let end = Instant::now() + TIMEOUT;
         let code = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status.code();
             }
-            assert!(Instant::now() < end, "the server does not end: {:?}", self.log());
+            assert!(Instant::now() < end, "the server does not exit: {:?}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         };
         (code, self.log())
     }
 
-    /// Kills it as a power cut would.
+    /// Kills the process, as a power cut would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Asks it to stop, and expects it to do so cleanly, with a sound store.
+    /// Sends SIGTERM, and checks that the server exits with 0 and leaves a consistent
+    /// store.
     pub fn stop(self) {
         let dir = self.dir.clone();
         self.assert_no_panic();
@@ -166,7 +168,7 @@ impl Service {
         assert_verified(&dir);
     }
 
-    /// Nothing in the log is a bug of the service.
+    /// Checks that the log has no panic, no error, and no INTERNAL refusal.
     pub fn assert_no_panic(&self) {
         let bad = |line: &&String| {
             line.contains("panicked")
@@ -178,14 +180,14 @@ impl Service {
     }
 }
 
-impl Drop for Service {
+impl Drop for TestService {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn keep(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) {
+fn collect_lines(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             log.lock().unwrap().push(line);
@@ -193,7 +195,7 @@ fn keep(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) {
     });
 }
 
-/// The oracle finds nothing.
+/// Checks that `pvz verify` succeeds.
 pub fn assert_verified(dir: &Path) {
     let mut verify = pvz();
     verify.arg("verify").arg(format!("--data-dir={}", dir.display()));
@@ -206,11 +208,12 @@ pub fn assert_verified(dir: &Path) {
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Waits until a condition holds, and leaves the runtime to others meanwhile.
-pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+/// Waits until a condition holds. [`crate::process::eventually`] is the blocking
+/// variant.
+pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;
-    while !holds().await {
-        assert!(Instant::now() < end, "{what}: still not so");
+    while !condition().await {
+        assert!(Instant::now() < end, "timed out waiting until {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
