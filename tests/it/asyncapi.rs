@@ -1,5 +1,5 @@
-//! The AsyncAPI document: what is committed is what the build makes of the
-//! contract, and nothing in it breaks who reads the topic.
+//! The AsyncAPI document: the committed document is the generated one, and no change
+//! breaks consumers of the topic.
 //!
 //! Test T18 of `docs/reliability.md`.
 
@@ -16,7 +16,7 @@ fn document() -> Value {
 }
 
 #[test]
-fn the_committed_document_is_the_one_of_the_contract() {
+fn the_committed_document_is_the_generated_one() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/pvz/asyncapi.json");
     if std::env::var_os("PVZ_UPDATE").is_some() {
         std::fs::write(&path, asyncapi_document()).unwrap();
@@ -28,12 +28,12 @@ fn the_committed_document_is_the_one_of_the_contract() {
     assert!(found.is_empty(), "breaking changes:\n{}", found.join("\n"));
     assert!(
         committed == asyncapi_document(),
-        "proto/pvz/asyncapi.json is stale; if the change is meant, run the test with PVZ_UPDATE=1"
+        "proto/pvz/asyncapi.json is stale; if the change is intended, run the test with PVZ_UPDATE=1"
     );
 }
 
 #[test]
-fn a_breaking_change_is_noticed() {
+fn a_breaking_change_is_detected() {
     let changes: [fn(&mut Value); 4] = [
         |document| document["channels"]["events"]["address"] = "elsewhere".into(),
         |document| drop(document["components"]["messages"].as_object_mut().unwrap().remove("issued")),
@@ -54,17 +54,17 @@ fn a_breaking_change_is_noticed() {
     }
 }
 
-/// The events share their schemas with REST, all but the feed's cursor.
+/// An event has the same schema as over REST, except the cursor of the feed.
 #[test]
-fn both_documents_say_the_same_of_an_event() {
+fn both_documents_have_the_same_event_schema() {
     let rest: Value = serde_json::from_str(pvz::adapters::http::openapi_document()).unwrap();
     let (rest, topic) = (&rest["components"]["schemas"], &document()["components"]["schemas"]);
     for (name, schema) in topic.as_object().unwrap() {
-        let mut same = rest[name].clone();
+        let mut expected = rest[name].clone();
         if name == "Event" {
-            same["properties"].as_object_mut().unwrap().remove("cursor").expect("a cursor in the feed");
+            expected["properties"].as_object_mut().unwrap().remove("cursor").expect("the cursor of the feed");
         }
-        assert_eq!(*schema, same, "{name}");
+        assert_eq!(*schema, expected, "{name}");
     }
     let names: BTreeSet<&str> = topic.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(names, BTreeSet::from(["Actor", "Event", "EventType", "Order", "OrderState"]));

@@ -53,7 +53,7 @@ fn calls_at_a_rate_begin_when_they_are_due() {
     let folder = tempfile::tempdir().unwrap();
     let report = bench("accept", &file(folder.path(), "rate"), &["--embedded", "--rate=200"]);
     assert_eq!(report["rate"], 200.0);
-    // 60 are due in 300 ms.
+    // 60 calls are due in 300 ms.
     assert!((1..=60).contains(&report["calls"].as_u64().unwrap()), "{report}");
 }
 

@@ -1,5 +1,4 @@
-//! The one mapping of errors, as a table that a reader can hold against the
-//! contract.
+//! The mapping of reasons to gRPC codes, HTTP statuses and exit codes.
 
 use std::fmt::Write as _;
 
@@ -22,7 +21,7 @@ fn the_table_of_errors() {
 }
 
 #[test]
-fn no_refusal_exits_as_success_or_as_verify() {
+fn refusals_have_their_own_exit_codes() {
     for reason in Reason::ALL {
         assert!((1..=6).contains(&status_codes(*reason).exit), "{reason:?}");
         assert!(status_codes(*reason).http.as_u16() >= 400, "{reason:?}");
@@ -30,13 +29,13 @@ fn no_refusal_exits_as_success_or_as_verify() {
 }
 
 #[test]
-fn a_bare_status_stands_for_a_reason_of_its_code_or_for_a_bug() {
+fn a_status_without_details_maps_to_a_reason_of_its_code_or_to_internal() {
     for reason in Reason::ALL {
         let code = status_codes(*reason).grpc;
-        let meant = reason_of(code);
+        let mapped = reason_of(code);
         assert!(
-            status_codes(meant).grpc == code || meant == Reason::Internal,
-            "{code:?} is read as {meant:?}"
+            status_codes(mapped).grpc == code || mapped == Reason::Internal,
+            "{code:?} maps to {mapped:?}"
         );
     }
 }

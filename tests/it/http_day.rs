@@ -1,4 +1,4 @@
-//! The import of a day over REST has the same results as over the CLI.
+//! Imports the same day over REST and the CLI, and compares the results.
 
 use std::collections::BTreeMap;
 
@@ -32,10 +32,10 @@ async fn import(server: &Server, text: &str) -> (Counts, Vec<Value>) {
         .header("content-type", "application/x-ndjson")
         .body(body)
         .unwrap();
-    let answer = sender.send_request(request).await.unwrap();
-    assert_eq!(answer.status(), 200);
-    let answer = answer.into_body().collect().await.unwrap().to_bytes();
-    let results: Vec<Value> = answer
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let response = response.into_body().collect().await.unwrap().to_bytes();
+    let results: Vec<Value> = response
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_slice(line).unwrap())
@@ -87,7 +87,11 @@ fn an_import_over_rest_has_the_results_of_the_cli() {
             let order_id = result["result"]["orderId"].as_str().unwrap();
             // The result of a malformed row has no order id.
             assert!(order_id.is_empty() || day.rows[index].order_id.starts_with(order_id), "{result}");
-            assert_eq!(result["result"]["refusal"].is_object(), day.rows[index].bad.is_some(), "{result}");
+            assert_eq!(
+                result["result"]["refusal"].is_object(),
+                day.rows[index].invalid_kind.is_some(),
+                "{result}"
+            );
         }
     }
 }

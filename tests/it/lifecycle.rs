@@ -1,4 +1,4 @@
-//! How the released binary starts and ends.
+//! Start and shutdown of the released binary.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Stdio};
@@ -7,28 +7,28 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::Server;
 
-/// The log of a process, line by line, to its end.
-fn log(child: &mut Child) -> Vec<serde_json::Value> {
+/// Reads the log of a process to its end.
+fn read_log(child: &mut Child) -> Vec<serde_json::Value> {
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
 }
 
 #[test]
-fn either_signal_drains_it_to_0_and_every_log_line_is_json() {
+fn sigterm_and_sigint_drain_and_every_log_line_is_json() {
     for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
         let dir = tempfile::tempdir().unwrap();
         let mut child = Server::spawn(dir.path(), &[]);
         let mut banner = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(banner.by_ref().any(|line| line.unwrap().trim_start().starts_with("data ")));
         kill_process(Pid::from_child(&child), signal).unwrap();
-        let log = log(&mut child);
+        let log = read_log(&mut child);
         assert_eq!(child.wait().unwrap().code(), Some(0), "{log:?}");
         assert!(log.iter().any(|line| line["signal"] == name), "{log:?}");
     }
 }
 
 #[test]
-fn an_open_stream_does_not_hold_up_the_drain() {
+fn an_open_stream_does_not_delay_the_drain() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let until = format!("--storage-until={}", in_a_month());
@@ -49,19 +49,19 @@ fn in_a_month() -> String {
 }
 
 #[test]
-fn a_faulty_configuration_ends_with_2_before_anything_starts() {
+fn an_invalid_configuration_exits_with_2_before_anything_starts() {
     let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("never");
+    let data = dir.path().join("unused");
     let mut child = Server::spawn(&data, &["--cache=moka:", "--config=/nonexistent.toml"]);
-    let mut faults = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut faults).unwrap();
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(2));
-    assert!(faults.contains("cache.url") && faults.contains("/nonexistent.toml"), "{faults}");
+    assert!(errors.contains("cache.url") && errors.contains("/nonexistent.toml"), "{errors}");
     assert!(!data.exists());
 }
 
 #[test]
-fn a_fresh_machine_has_no_data_directory_yet() {
+fn a_missing_data_directory_is_created() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join(".local/share/pvz");
     let server = Server::start(&data);

@@ -1,6 +1,6 @@
 //! The integration tests: one binary, a file per feature.
 
-// `cfg(test)` tells clippy that the helpers of tests are tests too.
+// With `cfg(test)`, clippy applies its rules for tests to the helpers too.
 #[cfg(test)]
 mod app;
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The OpenAPI document: the committed one is the served one, and it covers the
-//! whole contract.
+//! The OpenAPI document: the committed document is the served one, and it covers
+//! the whole contract.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn document() -> Value {
     serde_json::from_str(openapi_document()).unwrap()
 }
 
-/// Returns the document without its texts, which may change.
+/// Removes descriptions, summaries and examples, which may change.
 pub fn without_texts(mut value: Value) -> Value {
     fn strip(value: &mut Value) {
         match value {
@@ -127,8 +127,8 @@ fn the_document_covers_every_method_with_its_reasons() {
             let reason = Reason::parse(reason.as_str().unwrap()).expect("a reason of the domain");
             let status = status_codes(reason).http.as_u16().to_string();
             let schema = &operation["responses"][&status]["content"]["application/problem+json"]["schema"];
-            let named = schema["properties"]["reason"]["enum"].as_array().unwrap();
-            assert!(named.contains(&reason.name().into()), "{id} {reason:?}");
+            let listed = schema["properties"]["reason"]["enum"].as_array().unwrap();
+            assert!(listed.contains(&reason.name().into()), "{id} {reason:?}");
         }
     }
 }

@@ -1,20 +1,20 @@
-//! A day of a point, made from a seed: 10,000 parcels of 3,000 customers, with
-//! 50 bad rows of 10 kinds among them.
+//! Generates the import file of a day from a seed: 10,000 valid orders of 3,000
+//! customers and 50 invalid rows of 10 kinds.
 
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 
-pub const PARCELS: usize = 10_000;
+pub const ORDERS: usize = 10_000;
 pub const CUSTOMERS: u64 = 3_000;
-const BAD_OF_A_KIND: usize = 5;
+const ROWS_PER_KIND: usize = 5;
 
-/// The kinds of bad rows, and the reason that each is refused with.
-pub const BAD_KINDS: [(&str, &str); 10] = [
+/// The kinds of invalid rows, and the reason of their refusal.
+pub const INVALID_KINDS: [(&str, &str); 10] = [
     ("no order id", "VALIDATION_FAILED"),
     ("an order id with a space", "VALIDATION_FAILED"),
     ("no customer id", "VALIDATION_FAILED"),
-    ("a deadline that is no instant", "VALIDATION_FAILED"),
+    ("a malformed deadline", "VALIDATION_FAILED"),
     ("a deadline without an offset", "VALIDATION_FAILED"),
     ("a deadline in the past", "VALIDATION_FAILED"),
     ("a deadline in two years", "VALIDATION_FAILED"),
@@ -32,16 +32,16 @@ pub struct Row {
     pub weight_grams: Option<u64>,
     pub price_minor: u64,
     pub packaging: &'static str,
-    /// The index of its kind, if it is bad.
-    pub bad: Option<usize>,
+    /// The index in [`INVALID_KINDS`] of an invalid row.
+    pub invalid_kind: Option<usize>,
 }
 
-/// The day.
+/// The rows of a day.
 pub struct Day {
     pub rows: Vec<Row>,
 }
 
-/// Marsaglia's xorshift64*: small, and the same on every machine for ever.
+/// Marsaglia's xorshift64* generator, so that a seed always gives the same rows.
 struct Random(u64);
 
 impl Random {
@@ -58,27 +58,32 @@ impl Random {
 }
 
 impl Day {
-    /// The day that begins at `now`, from a seed.
+    /// Generates the day that begins at `now`.
     pub fn generate(seed: u64, now: DateTime<Utc>) -> Self {
         let mut random = Random(seed | 1);
-        let mut rows: Vec<Row> = (0..PARCELS).map(|n| parcel(&mut random, n, now)).collect();
-        for kind in 0..BAD_KINDS.len() {
-            for n in 0..BAD_OF_A_KIND {
-                let place = usize::try_from(random.below(rows.len() as u64)).unwrap();
-                let row = parcel(&mut random, PARCELS + kind * BAD_OF_A_KIND + n, now);
-                rows.insert(place, spoil(row, kind, now));
+        let mut rows: Vec<Row> = (0..ORDERS).map(|n| order(&mut random, n, now)).collect();
+        for kind in 0..INVALID_KINDS.len() {
+            for n in 0..ROWS_PER_KIND {
+                let index = usize::try_from(random.below(rows.len() as u64)).unwrap();
+                let row = order(&mut random, ORDERS + kind * ROWS_PER_KIND + n, now);
+                rows.insert(index, invalidate(row, kind, now));
             }
         }
         Self { rows }
     }
 
-    pub fn good(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter().filter(|row| row.bad.is_none())
+    /// Returns the valid rows.
+    pub fn valid(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.invalid_kind.is_none())
     }
 
-    /// How many bad rows are refused with that reason.
-    pub fn refused_with(&self, reason: &str) -> usize {
-        self.rows.iter().filter_map(|row| row.bad).filter(|kind| BAD_KINDS[*kind].1 == reason).count()
+    /// Returns the number of rows that are refused with a reason.
+    pub fn count_refused_with(&self, reason: &str) -> usize {
+        self.rows
+            .iter()
+            .filter_map(|row| row.invalid_kind)
+            .filter(|kind| INVALID_KINDS[*kind].1 == reason)
+            .count()
     }
 
     pub fn csv(&self) -> String {
@@ -117,9 +122,9 @@ fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// Most parcels are light and cheap, some heavy and dear; a third has no
-/// packaging, and what weighs much is not put into a bag.
-fn parcel(random: &mut Random, n: usize, now: DateTime<Utc>) -> Row {
+/// Generates a valid order. One in ten is heavy and one in twenty expensive; a third
+/// has no packaging, and heavy orders are never in a bag.
+fn order(random: &mut Random, n: usize, now: DateTime<Utc>) -> Row {
     let heavy = random.below(10) == 0;
     let grams = if heavy { 10_000 + random.below(19_000) } else { 50 + random.below(9_000) };
     let packaging = match (random.below(6), heavy) {
@@ -131,21 +136,22 @@ fn parcel(random: &mut Random, n: usize, now: DateTime<Utc>) -> Row {
         _ => "box",
     };
     let days = i64::try_from(3 + random.below(12)).unwrap();
-    let dear = random.below(20) == 0;
+    let expensive = random.below(20) == 0;
     Row {
         order_id: format!("{:08}-{:04}-{}", 40_000_000 + random.below(9_999_999), n, 1 + random.below(9)),
         customer_id: format!("{}", 100_000 + random.below(CUSTOMERS)),
         storage_until: instant(now + Duration::days(days)),
         weight_grams: (packaging.contains("ba") || packaging.contains("bo") || random.below(3) > 0)
             .then_some(grams),
-        price_minor: 100 * (if dear { 5_000 + random.below(90_000) } else { 99 + random.below(4_900) }) - 1,
+        price_minor: 100 * (if expensive { 5_000 + random.below(90_000) } else { 99 + random.below(4_900) })
+            - 1,
         packaging,
-        bad: None,
+        invalid_kind: None,
     }
 }
 
-fn spoil(row: Row, kind: usize, now: DateTime<Utc>) -> Row {
-    let row = Row { bad: Some(kind), ..row };
+fn invalidate(row: Row, kind: usize, now: DateTime<Utc>) -> Row {
+    let row = Row { invalid_kind: Some(kind), ..row };
     match kind {
         0 => Row { order_id: String::new(), ..row },
         1 => Row { order_id: format!("{} x", row.order_id), ..row },

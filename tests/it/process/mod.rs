@@ -1,5 +1,4 @@
-//! The released binary as a process: a server on free ports in a temporary
-//! directory, and the CLI against it.
+//! The released binary as a process: a server on free ports, and CLI commands.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -7,10 +6,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-/// Generous, for a slow day of the machine; nothing waits that long otherwise.
+/// Timeout of every wait, long enough for a slow machine.
 pub const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// A `pvz` command with no variables of ours from outside.
+/// Returns a `pvz` command without the `PVZ_` variables of the environment.
 pub fn pvz() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pvz"));
     for (name, _) in std::env::vars_os() {
@@ -22,18 +21,18 @@ pub fn pvz() -> Command {
     command
 }
 
-/// A running server. Dropped, it is killed.
+/// A running server. Dropping it kills the process.
 pub struct Server {
     child: Child,
     pub grpc: String,
-    /// Where REST listens, host and port.
+    /// Host and port of REST.
     pub http: String,
     log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    /// Starts `pvz serve` on free ports with its data in `dir`, and waits for
-    /// its banner.
+    /// Starts `pvz serve` on free ports with its data in `dir`, and waits for its
+    /// banner.
     pub fn start(dir: &Path) -> Self {
         Self::start_with(dir, &[])
     }
@@ -42,7 +41,7 @@ impl Server {
         Self::start_with_env(dir, flags, &[])
     }
 
-    /// The same, with variables of the form `NAME=value`.
+    /// Like [`Self::start_with`], with environment variables as `NAME=value`.
     pub fn start_with_env(dir: &Path, flags: &[&str], variables: &[&str]) -> Self {
         let mut command = Self::command(dir, flags);
         command.envs(variables.iter().filter_map(|variable| variable.split_once('=')));
@@ -64,19 +63,20 @@ impl Server {
                 break;
             }
         }
-        let log = collect(child.stderr.take().unwrap());
-        let grpc = entry(&banner, "gRPC");
-        let rest = entry(&banner, "REST");
+        let log = collect_log(child.stderr.take().unwrap());
+        let grpc = banner_value(&banner, "gRPC");
+        let rest = banner_value(&banner, "REST");
         let http = rest.trim_start_matches("http://").split('/').next().unwrap().to_owned();
         Self { child, grpc, http, log }
     }
 
-    /// Starts it without waiting for anything; all output is piped.
+    /// Starts `pvz serve` without waiting for its banner; all output is piped.
     pub fn spawn(dir: &Path, flags: &[&str]) -> Child {
         Self::command(dir, flags).spawn().unwrap()
     }
 
-    /// The same in that folder, with those variables.
+    /// Like [`Self::spawn`], with `dir` as the working directory and with environment
+    /// variables.
     pub fn spawn_in(dir: &Path, flags: &[&str], variables: &[(String, String)]) -> Child {
         let mut command = Self::command(dir, flags);
         command.current_dir(dir).envs(variables.iter().map(|(name, value)| (name, value)));
@@ -95,19 +95,19 @@ impl Server {
         command
     }
 
-    /// What it has logged, besides the lines of single calls.
+    /// Returns the lines logged so far, without those of `pvz::calls`.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
-    /// A client command against this server.
+    /// Returns a client command for this server.
     pub fn cli(&self, args: &[&str]) -> Command {
         let mut command = pvz();
         command.args(args).env("PVZ_SERVER", &self.grpc);
         command
     }
 
-    /// Runs one that must succeed, and reads its JSON answer.
+    /// Runs a client command that must succeed, and returns its JSON output.
     pub fn json(&self, args: &[&str]) -> serde_json::Value {
         let output = self.cli(args).arg("--output=json").output().unwrap();
         let (code, text) = (output.status.code(), String::from_utf8_lossy(&output.stderr));
@@ -119,30 +119,29 @@ impl Server {
         rustix::process::Pid::from_child(&self.child)
     }
 
-    /// Sends a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Waits for the end, and answers the exit code.
+    /// Waits until the process exits, and returns its exit code.
     pub fn wait(mut self) -> Option<i32> {
         let end = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(Instant::now() < end, "the server does not end");
+            assert!(Instant::now() < end, "the server does not exit");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Kills it as a power cut would.
+    /// Kills the process, as a power cut would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Asks it to stop, and expects it to do so cleanly.
+    /// Sends SIGTERM, and checks that the server exits with 0.
     pub fn stop(self) {
         self.signal(rustix::process::Signal::TERM);
         assert_eq!(self.wait(), Some(0));
@@ -156,7 +155,8 @@ impl Drop for Server {
     }
 }
 
-fn entry(banner: &[String], name: &str) -> String {
+/// Returns the value of a line of the banner.
+fn banner_value(banner: &[String], name: &str) -> String {
     let line = banner.iter().find(|line| line.trim_start().starts_with(name)).unwrap();
     line.trim_start()[name.len()..].trim().split(' ').next().unwrap().to_owned()
 }
@@ -173,14 +173,15 @@ fn lines(stream: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> 
     receiver
 }
 
-/// Keeps a pipe from filling up, and what is worth keeping of it.
-fn collect(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
+/// Reads a log to its end in a thread, so that the pipe never fills. Returns the
+/// lines without those of `pvz::calls`.
+fn collect_log(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
     let log = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&log);
+    let lines = Arc::clone(&log);
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             if !line.contains("\"target\":\"pvz::calls\"") {
-                kept.lock().unwrap().push(line);
+                lines.lock().unwrap().push(line);
             }
         }
     });
@@ -188,15 +189,16 @@ fn collect(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String>
 }
 
 /// Waits until a condition holds.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+/// [`wait_until`](crate::faults::test_service::wait_until) is the async variant.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;
-    while !holds() {
-        assert!(Instant::now() < end, "{what}: still not so");
+    while !condition() {
+        assert!(Instant::now() < end, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Writes a file and answers its path as text.
+/// Writes a file, and returns its path as text.
 pub fn file(dir: &Path, name: &str, content: &str) -> String {
     let path = dir.join(name);
     std::fs::File::create(&path).unwrap().write_all(content.as_bytes()).unwrap();
