@@ -11,7 +11,7 @@ use pvz::proto::v1::*;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::cli_server::{Feed, Script, Server};
+use crate::cli_server::{Feed, Script, ScriptedServer};
 
 fn at(text: &str) -> Timestamp {
     Timestamp::parse_rfc3339(text).unwrap()
@@ -64,14 +64,14 @@ const ACCEPT: [&str; 4] =
 
 #[test]
 fn a_response_is_printed_in_every_format() {
-    let answer = AcceptOrderResponse { order: Some(order("1")) };
-    let script = Script::default().respond(&answer).respond(&answer).respond(&answer);
-    let server = Server::start(&script);
+    let response = AcceptOrderResponse { order: Some(order("1")) };
+    let script = Script::default().respond(&response).respond(&response).respond(&response);
+    let server = ScriptedServer::start(&script);
 
-    let ended =
+    let output =
         server.run(&[&ACCEPT[..], &["--weight=1.5kg", "--price=199.90", "--packaging=box+film"]].concat());
-    assert_eq!((ended.exit, ended.stderr.as_str()), (Some(0), ""));
-    assert_snapshot!(ended.stdout, @r"
+    assert_eq!((output.exit, output.stderr.as_str()), (Some(0), ""));
+    assert_snapshot!(output.stdout, @r"
     order          1
     customer       123
     pickup point   main
@@ -85,7 +85,7 @@ fn a_response_is_printed_in_every_format() {
     total          1,234,588.89 RUB
     ");
     let json = server.run(&[&ACCEPT[..], &["--output=json", "--actor=courier:7", "--timeout=5s"]].concat());
-    assert_eq!(serde_json::from_str::<AcceptOrderResponse>(&json.stdout).unwrap(), answer);
+    assert_eq!(serde_json::from_str::<AcceptOrderResponse>(&json.stdout).unwrap(), response);
     let line = server.run(&[&ACCEPT[..], &["--output", "ndjson", "--request-id=mine"]].concat());
     assert_eq!(line.stdout.lines().count(), 1);
     assert_eq!(serde_json::from_str::<Order>(&line.stdout).unwrap(), order("1"));
@@ -117,23 +117,23 @@ fn a_refusal_is_printed_with_its_details_and_sets_the_exit_code() {
         .refuse(refusal(Code::NotFound, "ORDER_NOT_FOUND", "order 1 is not known", &[("order_id", "1")]))
         .refuse(unknown)
         .refuse(Status::permission_denied("not you"));
-    let server = Server::start(&script);
-    let ended = server.run(&["accept"]);
-    assert_eq!((ended.exit, ended.stdout.as_str()), (Some(2), ""));
-    assert_snapshot!(ended.stderr, @r"
+    let server = ScriptedServer::start(&script);
+    let output = server.run(&["accept"]);
+    assert_eq!((output.exit, output.stdout.as_str()), (Some(2), ""));
+    assert_snapshot!(output.stderr, @r"
     error: VALIDATION_FAILED: the request is not valid
       field: order_id
       - order_id is required
       - customer_id is required
     ");
-    let ended = server.run(&["get", "1"]);
-    assert_eq!(ended.exit, Some(3));
-    assert_eq!(ended.stderr, "error: ORDER_NOT_FOUND: order 1 is not known\n  order_id: 1\n");
-    let ended = server.run(&["get", "1"]);
-    assert_eq!(ended.exit, Some(1));
-    assert_eq!(ended.stderr, "error: NEW_REASON: a \\u{1b}[31mnewer server\n");
-    let ended = server.run(&["get", "1"]);
-    assert_eq!((ended.exit, ended.stderr.as_str()), (Some(5), "error: PERMISSION_DENIED: not you\n"));
+    let output = server.run(&["get", "1"]);
+    assert_eq!(output.exit, Some(3));
+    assert_eq!(output.stderr, "error: ORDER_NOT_FOUND: order 1 is not known\n  order_id: 1\n");
+    let output = server.run(&["get", "1"]);
+    assert_eq!(output.exit, Some(1));
+    assert_eq!(output.stderr, "error: NEW_REASON: a \\u{1b}[31mnewer server\n");
+    let output = server.run(&["get", "1"]);
+    assert_eq!((output.exit, output.stderr.as_str()), (Some(5), "error: PERMISSION_DENIED: not you\n"));
 }
 
 #[test]
@@ -167,11 +167,11 @@ fn a_refused_batch_lists_its_orders() {
     };
     let partial = IssueOrdersResponse { results: vec![done, refused("2")] };
     let script = Script::default().refuse(status).respond(&partial);
-    let server = Server::start(&script);
+    let server = ScriptedServer::start(&script);
 
-    let ended = server.run(&["issue", "--order-ids=1,2,3,4"]);
-    assert_eq!(ended.exit, Some(4));
-    assert_snapshot!(ended.stderr, @r"
+    let output = server.run(&["issue", "--order-ids=1,2,3,4"]);
+    assert_eq!(output.exit, Some(4));
+    assert_snapshot!(output.stderr, @r"
     error: WRONG_CUSTOMER: order 2 is another customer's
       order 2: WRONG_CUSTOMER: order 2 is another customer's
         customer_id: 7
@@ -179,9 +179,9 @@ fn a_refused_batch_lists_its_orders() {
         customer_id: 7
       and 1 more refused orders
     ");
-    let ended = server.run(&["issue", "--order-ids=1,2", "--partial"]);
-    assert_eq!((ended.exit, ended.stderr.as_str()), (Some(4), ""));
-    assert_snapshot!(ended.stdout, @r"
+    let output = server.run(&["issue", "--order-ids=1,2", "--partial"]);
+    assert_eq!((output.exit, output.stderr.as_str()), (Some(4), ""));
+    assert_snapshot!(output.stdout, @r"
     ORDER  RESULT          CUSTOMER             TOTAL  MESSAGE
     1      issued          123       1,234,588.89 RUB
     2      WRONG_CUSTOMER  -                        -  order 2 is another customer's
@@ -201,9 +201,9 @@ fn a_mutation_is_retried_with_the_same_request_id() {
         .refuse(unavailable())
         .refuse(busy)
         .respond(&AcceptOrderResponse { order: Some(order("1")) });
-    let server = Server::start(&script);
-    let ended = server.run(&ACCEPT);
-    assert_eq!((ended.exit, ended.stderr.as_str()), (Some(0), ""));
+    let server = ScriptedServer::start(&script);
+    let output = server.run(&ACCEPT);
+    assert_eq!((output.exit, output.stderr.as_str()), (Some(0), ""));
     let keys: Vec<_> =
         script.calls().iter().map(|call| call.message::<AcceptOrderRequest>().request_id.unwrap()).collect();
     assert_eq!(keys.len(), 3);
@@ -215,12 +215,12 @@ fn failures_that_are_not_retryable_are_not_retried() {
     let script = Script::default()
         .refuse(refusal(Code::ResourceExhausted, "TOO_LARGE", "the message is too large", &[]))
         .refuse(refusal(Code::Internal, "INTERNAL", "a bug", &[]));
-    let server = Server::start(&script);
+    let server = ScriptedServer::start(&script);
     assert_eq!(server.run(&["get", "1"]).exit, Some(2));
-    let ended = server.run(&[&ACCEPT[..], &["--request-id=mine"]].concat());
-    assert_eq!(ended.exit, Some(1));
+    let output = server.run(&[&ACCEPT[..], &["--request-id=mine"]].concat());
+    assert_eq!(output.exit, Some(1));
     assert_eq!(
-        ended.stderr, "error: INTERNAL: a bug\n  request_id: mine\n",
+        output.stderr, "error: INTERNAL: a bug\n  request_id: mine\n",
         "the request id allows a safe repetition"
     );
     assert_eq!(script.calls().len(), 2);
@@ -229,18 +229,18 @@ fn failures_that_are_not_retryable_are_not_retried() {
 #[test]
 fn a_call_without_a_response_times_out() {
     let script = Script::default();
-    let server = Server::start(&script);
-    let ended = server.run(&[&ACCEPT[..], &["--timeout=1s", "--request-id=mine"]].concat());
-    assert_eq!(ended.exit, Some(6));
+    let server = ScriptedServer::start(&script);
+    let output = server.run(&[&ACCEPT[..], &["--timeout=1s", "--request-id=mine"]].concat());
+    assert_eq!(output.exit, Some(6));
     let expected = format!("error: DEADLINE_EXCEEDED: no response from {} within 1s\n", server.address);
-    assert_eq!(ended.stderr, expected + "  request_id: mine\n");
+    assert_eq!(output.stderr, expected + "  request_id: mine\n");
     assert_eq!(script.calls().len(), 1);
 
     let script = (0..10).fold(Script::default(), |script, _| script.refuse(unavailable()));
-    let server = Server::start(&script);
-    let ended = server.run(&["get", "1", "--timeout=1s"]);
+    let server = ScriptedServer::start(&script);
+    let output = server.run(&["get", "1", "--timeout=1s"]);
     assert_eq!(
-        (ended.exit, ended.stderr.as_str()),
+        (output.exit, output.stderr.as_str()),
         (Some(6), "error: UNAVAILABLE: the storage cannot be reached\n")
     );
     assert!(script.calls().len() > 1);
@@ -259,26 +259,26 @@ fn lists_print_one_page_or_all() {
             if *all { script.respond(&page(&["3"], "")) } else { script }
         },
     );
-    let server = Server::start(&script);
-    let ended =
+    let server = ScriptedServer::start(&script);
+    let output =
         server.run(&["list", "--states=stored,ORDER_STATE_ISSUED", "--expired=false", "--page-size=2"]);
-    assert_eq!((ended.exit, ended.stderr.as_str()), (Some(0), "there may be more: --page-token next\n"));
-    assert_snapshot!(ended.stdout, @r"
+    assert_eq!((output.exit, output.stderr.as_str()), (Some(0), "there may be more: --page-token next\n"));
+    assert_snapshot!(output.stdout, @r"
     ORDER  CUSTOMER  POINT  STATE   STORAGE UNTIL                WEIGHT             TOTAL  PACKAGING
     1      123       main   stored  2026-12-31 10:00:00 +00:00  1,500 g  1,234,588.89 RUB  box+film
     2      123       main   stored  2026-12-31 10:00:00 +00:00  1,500 g  1,234,588.89 RUB  box+film
     ");
-    let ended = server.run(&["list", "--all", "--output=json"]);
+    let output = server.run(&["list", "--all", "--output=json"]);
     assert_eq!(
-        serde_json::from_str::<ListOrdersResponse>(&ended.stdout).unwrap(),
+        serde_json::from_str::<ListOrdersResponse>(&output.stdout).unwrap(),
         page(&["1", "2", "3"], "")
     );
-    let ended = server.run(&["list", "--all", "--output=ndjson"]);
+    let output = server.run(&["list", "--all", "--output=ndjson"]);
     let ids: Vec<_> =
-        ended.stdout.lines().map(|line| serde_json::from_str::<Order>(line).unwrap().order_id).collect();
+        output.stdout.lines().map(|line| serde_json::from_str::<Order>(line).unwrap().order_id).collect();
     assert_eq!(ids, ["1", "2", "3"]);
-    let ended = server.run(&["list", "--all"]);
-    assert_eq!((ended.stdout.lines().count(), ended.stderr.as_str()), (4, ""));
+    let output = server.run(&["list", "--all"]);
+    assert_eq!((output.stdout.lines().count(), output.stderr.as_str()), (4, ""));
 
     let calls: Vec<ListOrdersRequest> = script.calls().iter().map(super::cli_server::Call::message).collect();
     assert_eq!(calls[0].states, [i32::from(OrderState::Stored), i32::from(OrderState::Issued)]);
@@ -292,10 +292,10 @@ fn history_prints_the_events_of_one_order() {
     let events = vec![Event { cursor: None, ..event(0) }];
     let script =
         Script::default().respond(&GetOrderHistoryResponse { events, next_page_token: String::new() });
-    let server = Server::start(&script);
-    let ended = server.run(&["history", "--order-id=1"]);
-    assert_eq!((ended.exit, ended.stderr.as_str()), (Some(0), ""));
-    assert_snapshot!(ended.stdout, @r"
+    let server = ScriptedServer::start(&script);
+    let output = server.run(&["history", "--order-id=1"]);
+    assert_eq!((output.exit, output.stderr.as_str()), (Some(0), ""));
+    assert_snapshot!(output.stdout, @r"
     OCCURRED AT                 ORDER  SEQ  EVENT     ACTOR
     2026-12-01 09:15:00 +00:00  1        1  accepted  courier:7
     ");
@@ -309,15 +309,15 @@ fn events_are_printed_up_to_the_newest() {
         .respond(&page(vec![event(4)], "4"))
         .respond(&page(vec![event(4), event(5)], "5"))
         .respond(&page(Vec::new(), "5"));
-    let server = Server::start(&script);
-    let ended = server.run(&["events", "--page-size=1"]);
-    assert_eq!((ended.exit, ended.stderr.as_str()), (Some(0), "there may be more: --after 4\n"));
-    assert_snapshot!(ended.stdout, @r"
+    let server = ScriptedServer::start(&script);
+    let output = server.run(&["events", "--page-size=1"]);
+    assert_eq!((output.exit, output.stderr.as_str()), (Some(0), "there may be more: --after 4\n"));
+    assert_snapshot!(output.stdout, @r"
     CURSOR  OCCURRED AT                 ORDER  SEQ  EVENT     ACTOR
          4  2026-12-01 09:15:00 +00:00  1        1  accepted  courier:7
     ");
-    let ended = server.run(&["events", "--all", "--after=3", "--output=json"]);
-    let merged: ListEventsResponse = serde_json::from_str(&ended.stdout).unwrap();
+    let output = server.run(&["events", "--all", "--after=3", "--output=json"]);
+    let merged: ListEventsResponse = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(merged, page(vec![event(4), event(5)], "5"));
     let last: ListEventsRequest = script.calls()[2].message();
     assert_eq!(last.after.as_deref(), Some("5"));
@@ -328,7 +328,7 @@ fn follow_reconnects_and_ends_on_ctrl_c() {
     let script = Script::default()
         .feed(Feed::Break(vec![event(1), event(2)], unavailable()))
         .feed(Feed::Open(vec![event(3)]));
-    let server = Server::start(&script);
+    let server = ScriptedServer::start(&script);
     let mut child = server.pvz(&["events", "--follow", "--after=0", "--output=ndjson"]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let cursors: Vec<_> = (0..3)
@@ -347,9 +347,9 @@ fn follow_reconnects_and_ends_on_ctrl_c() {
 fn a_closed_pipe_is_not_an_error() {
     let orders = (0..1_000).map(|id| order(&id.to_string())).collect();
     let script = Script::default().respond(&ListOrdersResponse { orders, next_page_token: String::new() });
-    let server = Server::start(&script);
+    let server = ScriptedServer::start(&script);
     let mut child = server.pvz(&["list", "--output=ndjson"]).spawn().unwrap();
     drop(child.stdout.take());
-    let ended = child.wait_with_output().unwrap();
-    assert_eq!((ended.status.code(), ended.stderr), (Some(0), Vec::new()));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
 }

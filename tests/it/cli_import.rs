@@ -10,7 +10,7 @@ use pvz::proto::v1::*;
 use serde_json::{Value, json};
 use tonic::Status;
 
-use crate::cli_server::{Call, Ended, Rows, Script, Server, accepted};
+use crate::cli_server::{Call, CommandOutput, Rows, Script, ScriptedServer, accepted};
 
 const UNTIL: &str = "2026-12-31T10:00:00Z";
 
@@ -65,10 +65,10 @@ fn bad_rows_are_reported_and_the_others_accepted() {
     );
     let (_folder, path) = file("day.csv", &text);
     let script = Script::default().import(Rows::Respond(mixed)).import(Rows::Respond(mixed));
-    let server = Server::start(&script);
-    let ended = server.run(&["import", &path]);
-    assert_eq!(ended.exit, Some(4));
-    assert_snapshot!(ended.stdout, @r"
+    let server = ScriptedServer::start(&script);
+    let output = server.run(&["import", &path]);
+    assert_eq!(output.exit, Some(4));
+    assert_snapshot!(output.stdout, @r"
     rows                 6
     accepted             2
     already existed      1
@@ -76,7 +76,7 @@ fn bad_rows_are_reported_and_the_others_accepted() {
       VALIDATION_FAILED  2
       WEIGHT_TOO_HEAVY   1
     ");
-    let mut faults: Vec<_> = ended.stderr.trim().split("\nline ").collect();
+    let mut faults: Vec<_> = output.stderr.trim().split("\nline ").collect();
     faults.sort_by_key(|fault| fault.trim_start_matches("line ").to_owned());
     assert_snapshot!(faults.join("\nline "), @r"
     line 3: VALIDATION_FAILED: the request is not valid: storage_until must be an RFC 3339 instant with an offset, such as 2026-12-31T10:00:00Z (and 1 more) (order 2)
@@ -105,10 +105,11 @@ fn ndjson_prints_one_result_per_line() {
         ),
     );
     let script = Script::default();
-    let server = Server::start(&script);
-    let ended = server.run(&["import", &path, "--output=ndjson"]);
-    assert_eq!(ended.exit, Some(4));
-    let mut rows: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let server = ScriptedServer::start(&script);
+    let output = server.run(&["import", &path, "--output=ndjson"]);
+    assert_eq!(output.exit, Some(4));
+    let mut rows: Vec<Value> =
+        output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     rows.sort_by_key(|row| row["line"].as_u64());
     assert_eq!((&rows[0]["line"], &rows[0]["index"]), (&json!(1), &json!("0")));
     assert_eq!(rows[0]["result"]["order"]["orderId"], json!("1"));
@@ -127,10 +128,10 @@ fn rows_without_a_result_are_sent_again_with_the_same_request_ids() {
     let script = Script::default()
         .import(Rows::Break(1_000, Status::unavailable("draining")))
         .import(Rows::Break(500, Status::unavailable("draining")));
-    let server = Server::start(&script);
-    let ended = server.run(&["import", &path, "--output=json"]);
-    assert_eq!(ended.exit, Some(0), "{}", ended.stderr);
-    let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let server = ScriptedServer::start(&script);
+    let output = server.run(&["import", &path, "--output=json"]);
+    assert_eq!(output.exit, Some(0), "{}", output.stderr);
+    let summary: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!((&summary["rows"], &summary["accepted"]), (&json!(5_000), &json!(5_000)));
     let sent = request_ids(&script.calls());
     assert!(sent.len() > 5_000, "some were sent again");
@@ -143,15 +144,15 @@ fn an_import_continues_after_the_server_restarts() {
     let (_folder, path) = file("day.csv", &csv(3_000));
     let (kill, killed) = mpsc::channel();
     let script = Script::default().import(Rows::Kill(700, kill));
-    let server = Server::start(&script);
+    let server = ScriptedServer::start(&script);
     let address = server.address;
     let child = server.pvz(&["import", &path, "--output=json"]).spawn().unwrap();
     killed.recv().unwrap();
     drop(server);
-    let _server = Server::start_at(&script, address);
-    let ended = Ended::from(child.wait_with_output().unwrap());
-    assert_eq!(ended.exit, Some(0), "{}", ended.stderr);
-    let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let _server = ScriptedServer::start_at(&script, address);
+    let output = CommandOutput::from(child.wait_with_output().unwrap());
+    assert_eq!(output.exit, Some(0), "{}", output.stderr);
+    let summary: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(summary["accepted"], json!(3_000));
     assert_eq!(request_ids(&script.calls()).iter().collect::<BTreeSet<_>>().len(), 3_000);
 }
@@ -161,23 +162,23 @@ fn an_import_that_cannot_finish_reports_it() {
     let (_folder, path) = file("day.csv", &csv(10));
     let refused = Status::permission_denied("not you");
     let script = Script::default().import(Rows::Break(2, refused));
-    let server = Server::start(&script);
-    let ended = server.run(&["import", &path, "--output=json"]);
-    assert_eq!(ended.exit, Some(6));
-    let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let server = ScriptedServer::start(&script);
+    let output = server.run(&["import", &path, "--output=json"]);
+    assert_eq!(output.exit, Some(6));
+    let summary: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!((&summary["finished"], &summary["accepted"]), (&json!(false), &json!(2)));
-    assert!(ended.stderr.starts_with("error: PERMISSION_DENIED: not you\n"), "{}", ended.stderr);
+    assert!(output.stderr.starts_with("error: PERMISSION_DENIED: not you\n"), "{}", output.stderr);
 }
 
 #[test]
 fn an_import_without_results_times_out() {
     let (_folder, path) = file("day.csv", &csv(10));
     let script = Script::default().import(Rows::Silent);
-    let server = Server::start(&script);
-    let ended = server.run(&["import", &path, "--timeout=1s"]);
-    assert_eq!(ended.exit, Some(6));
+    let server = ScriptedServer::start(&script);
+    let output = server.run(&["import", &path, "--timeout=1s"]);
+    assert_eq!(output.exit, Some(6));
     assert_eq!(
-        ended.stderr,
+        output.stderr,
         format!(
             "error: DEADLINE_EXCEEDED: no response from {} within 1s\n\
              the import did not finish; it is safe to import the same file again\n",
@@ -191,30 +192,30 @@ fn an_interrupted_import_prints_its_results() {
     let (_folder, path) = file("day.csv", &csv(100));
     let (reached, reached_limit) = mpsc::channel();
     let script = Script::default().import(Rows::Kill(20, reached));
-    let server = Server::start(&script);
+    let server = ScriptedServer::start(&script);
     let child = server.pvz(&["import", &path, "--output=ndjson"]).spawn().unwrap();
     reached_limit.recv().unwrap();
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
         .unwrap();
-    let ended = Ended::from(child.wait_with_output().unwrap());
-    assert_eq!(ended.exit, Some(6));
-    assert!(ended.stdout.lines().count() <= 20);
-    assert!(ended.stderr.contains("error: interrupted\n"), "{}", ended.stderr);
+    let output = CommandOutput::from(child.wait_with_output().unwrap());
+    assert_eq!(output.exit, Some(6));
+    assert!(output.stdout.lines().count() <= 20);
+    assert!(output.stderr.contains("error: interrupted\n"), "{}", output.stderr);
 }
 
 #[test]
 fn the_format_of_standard_input_is_detected() {
     let script = Script::default();
-    let server = Server::start(&script);
+    let server = ScriptedServer::start(&script);
     for (text, name) in
         [(csv(3), "CSV"), (format!("{{\"order_id\":\"1\",\"storage_until\":\"{UNTIL}\"}}"), "NDJSON")]
     {
         let mut child = server.pvz(&["import", "-"]).stdin(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        let ended = Ended::from(child.wait_with_output().unwrap());
-        assert_eq!(ended.exit, Some(0), "{}", ended.stderr);
+        let output = CommandOutput::from(child.wait_with_output().unwrap());
+        assert_eq!(output.exit, Some(0), "{}", output.stderr);
         assert_eq!(
-            ended.stderr,
+            output.stderr,
             format!(
                 "reading standard input as {name}, judging by its first byte; use --format to override\n"
             )
@@ -226,13 +227,13 @@ fn the_format_of_standard_input_is_detected() {
 #[test]
 fn an_invalid_file_is_refused_before_anything_is_sent() {
     let script = Script::default();
-    let server = Server::start(&script);
+    let server = ScriptedServer::start(&script);
     let (_folder, path) = file("day.csv", "order_id,colour\n1,red\n");
-    let ended = server.run(&["import", &path]);
-    assert_eq!(ended.exit, Some(2));
-    assert!(ended.stderr.contains("header has the unknown column \"colour\""), "{}", ended.stderr);
-    let ended = server.run(&["import", "/no/such/file.csv"]);
-    assert_eq!(ended.exit, Some(2));
-    assert!(ended.stderr.starts_with("error: cannot read /no/such/file.csv: "), "{}", ended.stderr);
+    let output = server.run(&["import", &path]);
+    assert_eq!(output.exit, Some(2));
+    assert!(output.stderr.contains("header has the unknown column \"colour\""), "{}", output.stderr);
+    let output = server.run(&["import", "/no/such/file.csv"]);
+    assert_eq!(output.exit, Some(2));
+    assert!(output.stderr.starts_with("error: cannot read /no/such/file.csv: "), "{}", output.stderr);
     assert!(script.calls().is_empty());
 }

@@ -52,7 +52,7 @@ pub enum Rows {
 }
 
 #[derive(Default)]
-struct Plan {
+struct ScriptState {
     unary: VecDeque<Result<Vec<u8>, Status>>,
     feeds: VecDeque<Feed>,
     imports: VecDeque<Rows>,
@@ -61,7 +61,7 @@ struct Plan {
 
 /// The scripted service. Clones share the script.
 #[derive(Clone, Default)]
-pub struct Script(Arc<Mutex<Plan>>);
+pub struct Script(Arc<Mutex<ScriptState>>);
 
 impl Script {
     pub fn respond(self, message: &impl Message) -> Self {
@@ -278,12 +278,12 @@ pub fn accepted(row: &AcceptOrderRequest) -> ImportOrdersResponse {
 }
 
 /// A running server. Dropping it closes all connections.
-pub struct Server {
+pub struct ScriptedServer {
     runtime: Option<tokio::runtime::Runtime>,
     pub address: SocketAddr,
 }
 
-impl Server {
+impl ScriptedServer {
     pub fn start(script: &Script) -> Self {
         Self::start_at(script, "127.0.0.1:0".parse().unwrap())
     }
@@ -301,7 +301,7 @@ impl Server {
         Self { runtime: Some(runtime), address }
     }
 
-    /// Returns the command `pvz` with these arguments for this server.
+    /// Returns a `pvz` command for this server.
     pub fn pvz(&self, arguments: &[&str]) -> Command {
         let mut command = pvz(arguments);
         command.env("PVZ_SERVER", self.address.to_string());
@@ -309,12 +309,12 @@ impl Server {
     }
 
     /// Runs `pvz` with these arguments and waits until it exits.
-    pub fn run(&self, arguments: &[&str]) -> Ended {
-        Ended::from(self.pvz(arguments).output().unwrap())
+    pub fn run(&self, arguments: &[&str]) -> CommandOutput {
+        CommandOutput::from(self.pvz(arguments).output().unwrap())
     }
 }
 
-impl Drop for Server {
+impl Drop for ScriptedServer {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             // Wait until the tasks have ended and their sockets are closed.
@@ -323,8 +323,7 @@ impl Drop for Server {
     }
 }
 
-/// Returns the command `pvz` without the variables of the environment that
-/// affect it.
+/// Returns a `pvz` command without the environment variables that affect it.
 pub fn pvz(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pvz"));
     command
@@ -341,13 +340,13 @@ pub fn pvz(arguments: &[&str]) -> Command {
 
 /// The output and exit code of a command.
 #[derive(Debug)]
-pub struct Ended {
+pub struct CommandOutput {
     pub exit: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
-impl From<Output> for Ended {
+impl From<Output> for CommandOutput {
     fn from(output: Output) -> Self {
         Self {
             exit: output.status.code(),

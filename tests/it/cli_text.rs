@@ -1,6 +1,6 @@
 //! The command line without a server: help, wrong usage, completion.
 
-use crate::cli_server::{Ended, pvz};
+use crate::cli_server::{CommandOutput, pvz};
 
 #[test]
 fn help_and_errors_match_the_snapshots() {
@@ -15,17 +15,17 @@ fn help_and_errors_match_the_snapshots() {
 #[test]
 fn completion_scripts_contain_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
-        let ended = Ended::from(pvz(&["completion", shell]).output().unwrap());
-        assert_eq!(ended.exit, Some(0), "{shell}");
+        let output = CommandOutput::from(pvz(&["completion", shell]).output().unwrap());
+        assert_eq!(output.exit, Some(0), "{shell}");
         for word in ["return-to-courier", "import", "storage-until"] {
-            assert!(ended.stdout.contains(word), "{shell}: {word}");
+            assert!(output.stdout.contains(word), "{shell}: {word}");
         }
     }
 }
 
 #[test]
 fn bash_completes_options() {
-    let script = Ended::from(pvz(&["completion", "bash"]).output().unwrap()).stdout;
+    let script = CommandOutput::from(pvz(&["completion", "bash"]).output().unwrap()).stdout;
     let complete = "COMP_WORDS=(pvz accept --cust); COMP_CWORD=2; _pvz; echo \"${COMPREPLY[*]}\"";
     let bash =
         std::process::Command::new("bash").args(["-c", &format!("{script}\n{complete}")]).output().unwrap();

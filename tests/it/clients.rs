@@ -26,9 +26,9 @@ pub enum Reply {
 }
 
 impl Reply {
-    fn success(mut answer: Value) -> Self {
-        mask(&mut answer);
-        Self::Success(answer)
+    fn success(mut response: Value) -> Self {
+        mask(&mut response);
+        Self::Success(response)
     }
 
     fn refused(
@@ -110,9 +110,9 @@ calls! {
     list_packaging: ListPackagingRequest;
 }
 
-fn reply<T: Serialize>(answered: Result<tonic::Response<T>, tonic::Status>) -> Reply {
-    match answered {
-        Ok(answer) => Reply::success(serde_json::to_value(answer.into_inner()).unwrap()),
+fn reply<T: Serialize>(result: Result<tonic::Response<T>, tonic::Status>) -> Reply {
+    match result {
+        Ok(response) => Reply::success(serde_json::to_value(response.into_inner()).unwrap()),
         Err(status) => {
             let info = status.get_details_error_info().unwrap_or_else(|| panic!("no details: {status:?}"));
             let violations = status.get_details_bad_request().map(|request| request.field_violations);
@@ -141,21 +141,21 @@ impl Rest {
     }
 
     pub async fn call(&mut self, call: ApiCall, actor: Option<&str>, key_in_header: bool) -> Reply {
-        let (parts, answer) = self.send(call, actor, key_in_header).await;
+        let (parts, response) = self.send(call, actor, key_in_header).await;
         if parts.status.is_success() {
-            return Reply::success(answer);
+            return Reply::success(response);
         }
         assert_eq!(parts.headers["content-type"], "application/problem+json");
-        let metadata = answer["metadata"].as_object().unwrap().iter();
+        let metadata = response["metadata"].as_object().unwrap().iter();
         let metadata = metadata.map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned()));
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let violations = answer["fieldViolations"].as_array().unwrap().iter();
+        let violations = response["fieldViolations"].as_array().unwrap().iter();
         let violations =
             violations.map(|one| format!("{} {}", text(&one["field"]), text(&one["description"])));
-        Reply::refused(text(&answer["reason"]), metadata, violations)
+        Reply::refused(text(&response["reason"]), metadata, violations)
     }
 
-    /// Sends a request, and returns the head and the JSON of the answer.
+    /// Sends a request, and returns the head and the JSON of the response.
     pub async fn send(
         &mut self,
         call: ApiCall,
@@ -259,8 +259,8 @@ impl Cli<'_> {
             command.arg(format!("--actor={actor}"));
         }
         let output = command.output().unwrap();
-        if let Ok(answer) = serde_json::from_slice(&output.stdout) {
-            return Reply::success(answer);
+        if let Ok(response) = serde_json::from_slice(&output.stdout) {
+            return Reply::success(response);
         }
         let text = String::from_utf8(output.stderr).unwrap();
         let mut lines = text.lines();

@@ -339,10 +339,10 @@ fn an_idempotency_key_has_one_effect_across_interfaces() {
         assert!(matches!(first, Reply::Success(_)), "{first:?}");
         assert_eq!(block_on(grpc.call(call.clone(), None)), first);
         assert_eq!(Cli(&server).call(call.clone(), None), first);
-        let Reply::Success(answer) = block_on(rest.call(history.clone(), None, false)) else {
+        let Reply::Success(response) = block_on(rest.call(history.clone(), None, false)) else {
             panic!("no history")
         };
-        assert_eq!(answer["events"].as_array().unwrap().len(), events);
+        assert_eq!(response["events"].as_array().unwrap().len(), events);
     }
 }
 

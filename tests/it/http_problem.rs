@@ -16,7 +16,7 @@ fn show(problem: &Value) -> String {
     serde_json::to_string_pretty(problem).unwrap()
 }
 
-/// The status with which the service refuses a call.
+/// Returns the status of a refusal.
 fn status(refusal: Refusal) -> Status {
     let mut status = Status::new(status_codes(refusal.reason).grpc, refusal.message.clone());
     status.set_source(Arc::new(RefusalSource(refusal)));
@@ -39,15 +39,15 @@ async fn every_reason_has_a_problem() {
         }
         *app.service.refuse.lock().unwrap() = Some(status(refusal));
         let request = get("/v1/orders/1").header("x-request-id", "mine").body(Full::default()).unwrap();
-        let answer = app.send(request).await;
-        assert_eq!(answer.status, status_codes(*reason).http, "{reason:?}");
-        assert_eq!(answer.reason(), reason.name());
-        assert_eq!(answer.header("retry-after"), if retryable { "2" } else { "" });
+        let response = app.send(request).await;
+        assert_eq!(response.status, status_codes(*reason).http, "{reason:?}");
+        assert_eq!(response.reason(), reason.name());
+        assert_eq!(response.header("retry-after"), if retryable { "2" } else { "" });
         // The page that the problem names exists.
-        let page = app.get(answer.json()["type"].as_str().unwrap()).await;
+        let page = app.get(response.json()["type"].as_str().unwrap()).await;
         assert_eq!(page.status, 200, "{reason:?}");
         assert!(String::from_utf8_lossy(&page.body).contains(reason.name()));
-        shown.push_str(&show(&answer.json()));
+        shown.push_str(&show(&response.json()));
         shown.push('\n');
     }
     insta::assert_snapshot!(shown);
@@ -61,8 +61,8 @@ async fn a_refused_batch_lists_its_orders() {
     let result = OrderResult { order_id: OrderId::parse("2").unwrap(), outcome: Err(wrong_customer()) };
     let batch = Some(BatchRefusal { refused_total: 1, results: vec![result] });
     *app.service.refuse.lock().unwrap() = Some(status(Refusal { batch, ..wrong_customer() }));
-    let answer = app.post("/v1/orders:issue", r#"{"orderIds":["2"]}"#).await;
-    insta::assert_snapshot!(show(&answer.json()));
+    let response = app.post("/v1/orders:issue", r#"{"orderIds":["2"]}"#).await;
+    insta::assert_snapshot!(show(&response.json()));
 }
 
 #[tokio::test]
@@ -75,17 +75,17 @@ async fn a_status_without_a_refusal_maps_by_its_code() {
         (Status::deadline_exceeded("late"), "DEADLINE_EXCEEDED"),
     ] {
         *app.service.refuse.lock().unwrap() = Some(status);
-        let answer = app.get("/v1/orders/1").await;
-        assert_eq!(answer.reason(), reason);
-        assert!(!answer.json()["detail"].as_str().unwrap().contains("SELECT"));
+        let response = app.get("/v1/orders/1").await;
+        assert_eq!(response.reason(), reason);
+        assert!(!response.json()["detail"].as_str().unwrap().contains("SELECT"));
     }
 }
 
 #[tokio::test]
-async fn a_panic_is_answered_and_affects_no_other_request() {
+async fn a_panic_is_an_internal_error_and_affects_no_other_request() {
     let app = HttpApp::start().await;
-    let answer = app.post("/v1/orders", r#"{"orderId":"panic"}"#).await;
-    assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (500, "INTERNAL"));
+    let response = app.post("/v1/orders", r#"{"orderId":"panic"}"#).await;
+    assert_eq!((response.status.as_u16(), response.reason().as_str()), (500, "INTERNAL"));
     assert_eq!(app.get("/v1/orders/1").await.status, 200);
 }
 
@@ -118,12 +118,12 @@ async fn errors_of_the_gateway_are_problems() {
         if !encoding.is_empty() {
             request = request.header("content-encoding", encoding);
         }
-        let answer = app.send(request.body(Full::from("{}")).unwrap()).await;
-        write!(shown, "{verb} {path} {content_type} {encoding}: {}", answer.status).unwrap();
-        if !answer.status.is_success() {
-            let problem = answer.json();
-            write!(shown, " {} {} {}", answer.reason(), problem["detail"], problem["metadata"]).unwrap();
-            assert_eq!(answer.header("allow"), problem["metadata"]["allow"].as_str().unwrap_or_default());
+        let response = app.send(request.body(Full::from("{}")).unwrap()).await;
+        write!(shown, "{verb} {path} {content_type} {encoding}: {}", response.status).unwrap();
+        if !response.status.is_success() {
+            let problem = response.json();
+            write!(shown, " {} {} {}", response.reason(), problem["detail"], problem["metadata"]).unwrap();
+            assert_eq!(response.header("allow"), problem["metadata"]["allow"].as_str().unwrap_or_default());
         }
         shown.push('\n');
     }
@@ -141,13 +141,13 @@ async fn a_correlation_id_is_echoed_or_generated() {
         if let Some(sent) = sent {
             request = request.header("x-request-id", sent);
         }
-        let answer = app.send(request.body(Full::from("{}")).unwrap()).await;
-        let echoed = answer.header("x-request-id");
+        let response = app.send(request.body(Full::from("{}")).unwrap()).await;
+        let echoed = response.header("x-request-id");
         assert_eq!(echoed.starts_with("fresh-"), generated, "{echoed}");
-        assert_eq!(app.service.last().metadata.get("x-request-id").unwrap(), echoed);
+        assert_eq!(app.service.last_call().metadata.get("x-request-id").unwrap(), echoed);
     }
     // The gateway passes a repeated actor on; the service refuses it.
     let request = post("/v1/orders").header("pvz-actor", "operator:a").header("pvz-actor", "operator:b");
     app.send(request.body(Full::from("{}")).unwrap()).await;
-    assert_eq!(app.service.last().metadata.get_all("pvz-actor").iter().count(), 2);
+    assert_eq!(app.service.last_call().metadata.get_all("pvz-actor").iter().count(), 2);
 }

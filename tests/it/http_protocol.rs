@@ -9,7 +9,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::http_support::{HttpApp, Scripted, get, order, post};
+use crate::http_support::{HttpApp, ScriptedService, get, order, post};
 
 #[tokio::test]
 async fn an_order_has_an_entity_tag() {
@@ -81,13 +81,13 @@ async fn cross_origin_requests_are_allowed_only_if_configured() {
     };
     let closed = HttpApp::start().await;
     assert_eq!(closed.send(preflight()).await.header("access-control-allow-origin"), "");
-    let open = HttpApp::of(Scripted::default(), |options| {
+    let open = HttpApp::start_with(ScriptedService::default(), |options| {
         options.cors_origins = vec!["https://shop.example".to_owned()];
     })
     .await;
-    let answer = open.send(preflight()).await;
-    assert_eq!(answer.header("access-control-allow-origin"), "https://shop.example");
-    assert!(answer.header("access-control-allow-headers").contains("idempotency-key"));
+    let response = open.send(preflight()).await;
+    assert_eq!(response.header("access-control-allow-origin"), "https://shop.example");
+    assert!(response.header("access-control-allow-headers").contains("idempotency-key"));
     let other_origin =
         get("/v1/packaging").header("origin", "https://other.example").body(Full::default()).unwrap();
     assert_eq!(open.send(other_origin).await.header("access-control-allow-origin"), "");
@@ -101,7 +101,7 @@ async fn cross_origin_requests_are_allowed_only_if_configured() {
 
 #[tokio::test]
 async fn bodies_have_a_size_limit() {
-    let app = HttpApp::of(Scripted::default(), |options| options.max_body = 1000).await;
+    let app = HttpApp::start_with(ScriptedService::default(), |options| options.max_body = 1000).await;
     let body = format!("{{\"orderId\":\"{}\"}}", "1".repeat(2000));
     let known = app.post("/v1/orders", body.clone()).await;
     assert_eq!((known.status.as_u16(), known.reason().as_str()), (413, "TOO_LARGE"));
@@ -124,9 +124,9 @@ async fn http2_without_tls_is_supported() {
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     let request = Request::get(format!("http://{}/v1/orders/1", app.address));
-    let answer = sender.send_request(request.body(Full::<bytes::Bytes>::default()).unwrap()).await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.version()), (200, http::Version::HTTP_2));
-    assert!(!answer.into_body().collect().await.unwrap().to_bytes().is_empty());
+    let response = sender.send_request(request.body(Full::<bytes::Bytes>::default()).unwrap()).await.unwrap();
+    assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_2));
+    assert!(!response.into_body().collect().await.unwrap().to_bytes().is_empty());
 }
 
 /// Writes a text, and reads until the server closes the connection.
@@ -134,16 +134,16 @@ async fn raw(app: &HttpApp, text: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.address).await.unwrap();
     // The server may close before it has read everything.
     let _cut = stream.write_all(text).await;
-    let mut answer = Vec::new();
-    let _reset = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer))
+    let mut response = Vec::new();
+    let _reset = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut response))
         .await
         .expect("the server closes");
-    String::from_utf8_lossy(&answer).into_owned()
+    String::from_utf8_lossy(&response).into_owned()
 }
 
-/// Checks that the answer is a complete problem.
-fn assert_problem(case: &str, answer: &str) {
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+/// Checks that the response is a complete problem.
+fn assert_problem(case: &str, response: &str) {
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("\r\ncontent-type: application/problem+json"), "{case}: {head}");
     let id = head.split("\r\nx-request-id: ").nth(1).unwrap_or_else(|| panic!("{case}: {head}"));
     let problem: serde_json::Value = serde_json::from_str(body).unwrap();
@@ -155,7 +155,7 @@ fn assert_problem(case: &str, answer: &str) {
 
 #[tokio::test]
 async fn malformed_and_slow_requests_are_refused_and_affect_no_other() {
-    let app = HttpApp::of(Scripted::default(), |options| {
+    let app = HttpApp::start_with(ScriptedService::default(), |options| {
         options.header_timeout = Duration::from_millis(200);
         options.body_timeout = Duration::from_millis(200);
         options.idle_timeout = Duration::from_millis(300);
@@ -175,19 +175,19 @@ async fn malformed_and_slow_requests_are_refused_and_affect_no_other() {
         ("many fields", format!("{head}{close}content-length: {}\r\n\r\n{body}", body.len()), "HTTP/1.1 400"),
     ];
     for (case, text, expected) in cases {
-        let answer = raw(&app, text.as_bytes()).await;
-        assert!(answer.starts_with(expected), "{case}: {answer:.300}");
+        let response = raw(&app, text.as_bytes()).await;
+        assert!(response.starts_with(expected), "{case}: {response:.300}");
         if !expected.is_empty() {
-            assert_problem(case, &answer);
+            assert_problem(case, &response);
         }
-        assert!(app.service.seen.lock().unwrap().is_empty(), "{case}");
+        assert!(app.service.calls.lock().unwrap().is_empty(), "{case}");
     }
     assert_eq!(app.get("/v1/orders/1").await.status, 200);
 }
 
-/// hyper answers a request that it cannot parse before the gateway sees it.
+/// hyper responds to a request that it cannot parse before the gateway sees it.
 #[tokio::test]
-async fn unparsable_request_heads_get_an_empty_answer() {
+async fn unparsable_request_heads_get_an_empty_response() {
     let app = HttpApp::start().await;
     let head = "POST /v1/orders HTTP/1.1\r\nhost: pvz\r\n";
     let cases = [
@@ -210,17 +210,19 @@ async fn unparsable_request_heads_get_an_empty_answer() {
         ),
     ];
     for (case, text, status) in cases {
-        let answer = raw(&app, text.as_bytes()).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{case}: {answer:.300}");
-        assert!(answer.contains("\r\ncontent-length: 0\r\n") && answer.ends_with("\r\n\r\n"), "{case}");
+        let response = raw(&app, text.as_bytes()).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{case}: {response:.300}");
+        assert!(response.contains("\r\ncontent-length: 0\r\n") && response.ends_with("\r\n\r\n"), "{case}");
     }
-    assert!(app.service.seen.lock().unwrap().is_empty());
+    assert!(app.service.calls.lock().unwrap().is_empty());
     assert_eq!(app.get("/v1/orders/1").await.status, 200);
 }
 
 #[tokio::test]
 async fn a_shutdown_waits_only_for_requests_in_progress() {
-    let app = HttpApp::of(Scripted::default(), |options| options.grace = Duration::from_millis(100)).await;
+    let app =
+        HttpApp::start_with(ScriptedService::default(), |options| options.grace = Duration::from_millis(100))
+            .await;
     // Half a head, half a body, a connection that is kept alive, and one without
     // a request.
     let mut held = Vec::new();
@@ -248,9 +250,12 @@ async fn a_shutdown_waits_only_for_requests_in_progress() {
 
 #[tokio::test]
 async fn connections_above_the_limit_wait() {
-    let app = HttpApp::of(Scripted { order: order("1").into(), ..Scripted::default() }, |options| {
-        options.max_connections = 1;
-    })
+    let app = HttpApp::start_with(
+        ScriptedService { order: order("1").into(), ..ScriptedService::default() },
+        |options| {
+            options.max_connections = 1;
+        },
+    )
     .await;
     let mut first_client = TcpStream::connect(app.address).await.unwrap();
     first_client.write_all(b"GET /v1/orders/1 HTTP/1.1\r\nhost: pvz\r\n\r\n").await.unwrap();

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::http_support::{HttpApp, Scripted, event, get, post};
+use crate::http_support::{HttpApp, ScriptedService, event, get, post};
 
 type Rows = mpsc::Sender<Result<Frame<Bytes>, std::io::Error>>;
 
@@ -33,27 +33,27 @@ fn nothing() -> Full<Bytes> {
     Full::default()
 }
 
-/// The lines of an answer.
-struct Answer {
+/// Reads the lines of a response body.
+struct LineReader {
     body: hyper::body::Incoming,
-    held: String,
+    buffer: String,
 }
 
-impl Answer {
-    fn of(answer: hyper::Response<hyper::body::Incoming>) -> Self {
-        assert_eq!(answer.status(), 200);
-        Self { body: answer.into_body(), held: String::new() }
+impl LineReader {
+    fn new(response: hyper::Response<hyper::body::Incoming>) -> Self {
+        assert_eq!(response.status(), 200);
+        Self { body: response.into_body(), buffer: String::new() }
     }
 
     async fn line(&mut self) -> Option<String> {
         loop {
-            if let Some((line, rest)) = self.held.split_once('\n') {
+            if let Some((line, rest)) = self.buffer.split_once('\n') {
                 let line = line.to_owned();
-                self.held = rest.to_owned();
+                self.buffer = rest.to_owned();
                 return Some(line);
             }
             let frame = self.body.frame().await?.unwrap();
-            self.held.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+            self.buffer.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
         }
     }
 
@@ -74,25 +74,25 @@ fn ndjson() -> http::request::Builder {
 }
 
 #[tokio::test]
-async fn rows_are_answered_as_they_arrive() {
+async fn rows_get_results_as_they_arrive() {
     let app = HttpApp::start().await;
     let (rows, body) = body();
-    let mut answer = Answer::of(app.open(ndjson().body(body).unwrap()).await);
+    let mut lines = LineReader::new(app.open(ndjson().body(body).unwrap()).await);
     // A row in two chunks, the second with the first half of the next row.
     let (first, second) = (row("a"), row("b"));
     send(&rows, &first[..11]).await;
     send(&rows, &format!("{}\r\n{}", &first[11..], &second[..7])).await;
-    let first = answer.json().await;
+    let first = lines.json().await;
     assert_eq!((&first["index"], &first["result"]["orderId"]), (&"0".into(), &"a".into()));
     assert_eq!(first["result"]["order"]["state"], "ORDER_STATE_STORED");
     assert_eq!(first["alreadyExisted"], false);
     // Blank lines take no index, and the last row needs no line end.
     send(&rows, &format!("{}\n\n \t\r\n{}", &second[7..], row("c"))).await;
-    assert_eq!(answer.json().await["result"]["orderId"], "b");
+    assert_eq!(lines.json().await["result"]["orderId"], "b");
     drop(rows);
-    let last = answer.json().await;
+    let last = lines.json().await;
     assert_eq!((&last["index"], &last["result"]["orderId"]), (&"2".into(), &"c".into()));
-    assert_eq!(answer.line().await, None);
+    assert_eq!(lines.line().await, None);
 }
 
 #[tokio::test]
@@ -111,8 +111,8 @@ async fn a_broken_line_fails_only_its_row() {
         "[]",
     ]
     .join("\n");
-    let answer = app.send(ndjson().body(Full::from(text)).unwrap()).await;
-    let mut lines: Vec<Value> = String::from_utf8_lossy(&answer.body)
+    let response = app.send(ndjson().body(Full::from(text)).unwrap()).await;
+    let mut lines: Vec<Value> = String::from_utf8_lossy(&response.body)
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
@@ -134,7 +134,7 @@ async fn a_broken_line_fails_only_its_row() {
 async fn a_slow_reader_stops_the_reading_of_rows() {
     let app = HttpApp::start().await;
     let (rows, body) = body();
-    let mut answer = Answer::of(app.open(ndjson().body(body).unwrap()).await);
+    let mut lines = LineReader::new(app.open(ndjson().body(body).unwrap()).await);
     // Every field is at fault, so that results are large.
     let row = "{\"orderId\":\"*\",\"customerId\":\"*\",\"pickupPointId\":\"*\",\"requestId\":\" \",\
                \"weightGrams\":0,\"priceMinor\":-1}\n"
@@ -154,7 +154,7 @@ async fn a_slow_reader_stops_the_reading_of_rows() {
     // Once results are read, all of them arrive.
     drop(rows);
     for _ in 0..sent * 100 {
-        answer.json().await;
+        lines.json().await;
     }
 }
 
@@ -174,47 +174,53 @@ async fn an_import_is_refused_as_a_whole_before_it_begins() {
 async fn an_import_ends_with_a_problem_when_the_service_stops() {
     let app = HttpApp::start().await;
     let (rows, body) = body();
-    let mut answer = Answer::of(app.open(ndjson().body(body).unwrap()).await);
+    let mut lines = LineReader::new(app.open(ndjson().body(body).unwrap()).await);
     send(&rows, &format!("{}\n", row("a"))).await;
-    assert_eq!(answer.json().await["result"]["orderId"], "a");
+    assert_eq!(lines.json().await["result"]["orderId"], "a");
     app.shutdown.cancel();
-    assert_eq!(answer.json().await["problem"]["reason"], "UNAVAILABLE");
-    assert_eq!(answer.line().await, None);
+    assert_eq!(lines.json().await["problem"]["reason"], "UNAVAILABLE");
+    assert_eq!(lines.line().await, None);
     tokio::time::timeout(Duration::from_secs(10), app.served).await.expect("it stops").unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn an_import_that_pauses_too_long_is_ended() {
-    let app =
-        HttpApp::of(Scripted::default(), |options| options.stream_timeout = Duration::from_millis(100)).await;
+    let app = HttpApp::start_with(ScriptedService::default(), |options| {
+        options.stream_timeout = Duration::from_millis(100);
+    })
+    .await;
     let (rows, body) = body();
-    let mut answer = Answer::of(app.open(ndjson().body(body).unwrap()).await);
+    let mut lines = LineReader::new(app.open(ndjson().body(body).unwrap()).await);
     send(&rows, &format!("{}\n{{", row("a"))).await;
-    assert_eq!(answer.json().await["result"]["orderId"], "a");
-    assert_eq!(answer.json().await["problem"]["reason"], "DEADLINE_EXCEEDED");
+    assert_eq!(lines.json().await["result"]["orderId"], "a");
+    assert_eq!(lines.json().await["problem"]["reason"], "DEADLINE_EXCEEDED");
 }
 
 type Events = mpsc::Sender<Result<v1::Event, Status>>;
 
 async fn watched(change: impl FnOnce(&mut pvz::adapters::http::HttpOptions)) -> (HttpApp, Events) {
     let (events, receiver) = mpsc::channel(1);
-    let app = HttpApp::of(Scripted { events: Some(receiver).into(), ..Scripted::default() }, change).await;
+    let app = HttpApp::start_with(
+        ScriptedService { events: Some(receiver).into(), ..ScriptedService::default() },
+        change,
+    )
+    .await;
     (app, events)
 }
 
 #[tokio::test]
 async fn events_are_watched_line_by_line() {
     let (app, events) = watched(|_| {}).await;
-    let mut answer = Answer::of(app.open(get("/v1/events:watch?after=5").body(nothing()).unwrap()).await);
-    insta::assert_snapshot!(app.service.last().message, @r#"WatchEventsRequest { after: Some("5") }"#);
+    let mut lines = LineReader::new(app.open(get("/v1/events:watch?after=5").body(nothing()).unwrap()).await);
+    insta::assert_snapshot!(app.service.last_call().message, @r#"WatchEventsRequest { after: Some("5") }"#);
     events.send(Ok(event(6))).await.unwrap();
-    let first = answer.json().await;
+    let first = lines.json().await;
     assert_eq!((&first["cursor"], &first["type"]), (&"6".into(), &"EVENT_TYPE_ORDER_ACCEPTED".into()));
     events.send(Ok(event(7))).await.unwrap();
-    assert_eq!(answer.json().await["cursor"], "7");
+    assert_eq!(lines.json().await["cursor"], "7");
     events.send(Err(Status::unavailable("gone"))).await.unwrap();
-    assert_eq!(answer.json().await["problem"]["reason"], "UNAVAILABLE");
-    assert_eq!(answer.line().await, None);
+    assert_eq!(lines.json().await["problem"]["reason"], "UNAVAILABLE");
+    assert_eq!(lines.line().await, None);
 }
 
 #[tokio::test]
@@ -223,21 +229,21 @@ async fn events_are_watched_as_server_sent_events() {
     let request = get("/v1/events:watch?after=5")
         .header("accept", "text/html;q=0.5, text/event-stream")
         .header("last-event-id", "8");
-    let answer = app.open(request.body(nothing()).unwrap()).await;
-    assert_eq!(answer.headers()["content-type"], "text/event-stream");
-    assert_eq!(answer.headers()["vary"], "accept");
-    insta::assert_snapshot!(app.service.last().message, @r#"WatchEventsRequest { after: Some("8") }"#);
-    let mut answer = Answer::of(answer);
+    let response = app.open(request.body(nothing()).unwrap()).await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    assert_eq!(response.headers()["vary"], "accept");
+    insta::assert_snapshot!(app.service.last_call().message, @r#"WatchEventsRequest { after: Some("8") }"#);
+    let mut lines = LineReader::new(response);
     events.send(Ok(event(9))).await.unwrap();
-    assert_eq!(answer.line().await.unwrap(), "id: 9");
-    let data = answer.line().await.unwrap();
+    assert_eq!(lines.line().await.unwrap(), "id: 9");
+    let data = lines.line().await.unwrap();
     assert_eq!(serde_json::from_str::<Value>(data.strip_prefix("data: ").unwrap()).unwrap()["cursor"], "9");
-    assert_eq!(answer.line().await.unwrap(), "");
+    assert_eq!(lines.line().await.unwrap(), "");
     app.shutdown.cancel();
-    assert_eq!(answer.line().await.unwrap(), "event: problem");
-    assert!(answer.line().await.unwrap().starts_with("data: {\"problem\":{"));
-    assert_eq!(answer.line().await.unwrap(), "");
-    assert_eq!(answer.line().await, None);
+    assert_eq!(lines.line().await.unwrap(), "event: problem");
+    assert!(lines.line().await.unwrap().starts_with("data: {\"problem\":{"));
+    assert_eq!(lines.line().await.unwrap(), "");
+    assert_eq!(lines.line().await, None);
     tokio::time::timeout(Duration::from_secs(10), app.served).await.expect("it stops").unwrap().unwrap();
 }
 
@@ -246,8 +252,8 @@ async fn an_idle_stream_sends_heartbeats() {
     for (accept, beat) in [("*/*", ""), ("text/event-stream", ":")] {
         let (app, events) = watched(|options| options.heartbeat = Duration::from_millis(20)).await;
         let request = get("/v1/events:watch").header("accept", accept).body(nothing()).unwrap();
-        let mut answer = Answer::of(app.open(request).await);
-        assert_eq!(answer.line().await.unwrap(), beat);
+        let mut lines = LineReader::new(app.open(request).await);
+        assert_eq!(lines.line().await.unwrap(), beat);
         drop(events);
     }
 }
@@ -256,8 +262,8 @@ async fn an_idle_stream_sends_heartbeats() {
 async fn a_watch_is_refused_with_a_problem() {
     let app = HttpApp::start().await;
     *app.service.refuse.lock().unwrap() = Some(Status::out_of_range("archived"));
-    let answer = app.get("/v1/events:watch?after=1").await;
-    assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (410, "CURSOR_EXPIRED"));
+    let response = app.get("/v1/events:watch?after=1").await;
+    assert_eq!((response.status.as_u16(), response.reason().as_str()), (410, "CURSOR_EXPIRED"));
     let request = get("/v1/events:watch").header("last-event-id", "x").body(nothing()).unwrap();
     assert_eq!(app.send(request).await.json()["metadata"]["field"], "Last-Event-ID");
     let both = post("/v1/events:watch").body(nothing()).unwrap();
@@ -267,8 +273,8 @@ async fn a_watch_is_refused_with_a_problem() {
 #[tokio::test]
 async fn a_client_that_disconnects_ends_its_stream() {
     let (app, events) = watched(|_| {}).await;
-    let answer = app.open(get("/v1/events:watch").body(nothing()).unwrap()).await;
-    drop(answer);
+    let response = app.open(get("/v1/events:watch").body(nothing()).unwrap()).await;
+    drop(response);
     let left = futures::stream::repeat(())
         .then(|()| events.send(Ok(event(1))))
         .any(|sent| async move { sent.is_err() });

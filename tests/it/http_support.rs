@@ -32,11 +32,11 @@ use crate::support::time::{SequentialIds, TestClock};
 
 /// Correlation ids that count up.
 #[derive(Default)]
-pub struct Numbered(AtomicUsize);
+pub struct NumberedIds(AtomicUsize);
 
-impl Ids for Numbered {
+impl Ids for NumberedIds {
     fn event_id(&self, _at: Timestamp) -> EventId {
-        unreachable!("the gateway makes no events")
+        unreachable!("the gateway creates no events")
     }
 
     fn correlation_id(&self) -> String {
@@ -46,37 +46,37 @@ impl Ids for Numbered {
 
 /// A call that the service received.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct RecordedCall {
     pub method: &'static str,
     pub metadata: MetadataMap,
     pub message: String,
 }
 
-/// A service that records its calls and answers as the test says.
+/// A service that records its calls and returns scripted responses.
 #[derive(Default)]
-pub struct Scripted {
-    pub seen: Mutex<Vec<Seen>>,
-    /// The status of every answer, if set.
+pub struct ScriptedService {
+    pub calls: Mutex<Vec<RecordedCall>>,
+    /// If set, every call fails with this status.
     pub refuse: Mutex<Option<Status>>,
     /// The events that a watcher receives.
     pub events: Mutex<Option<mpsc::Receiver<Result<v1::Event, Status>>>>,
-    /// The order in the answers to reads.
+    /// The order that reads return.
     pub order: Mutex<v1::Order>,
 }
 
-impl Scripted {
+impl ScriptedService {
     fn record<T: std::fmt::Debug>(
         &self,
         method: &'static str,
         request: tonic::Request<T>,
     ) -> Result<(), Status> {
         let (metadata, _, message) = request.into_parts();
-        self.seen.lock().unwrap().push(Seen { method, metadata, message: format!("{message:?}") });
+        self.calls.lock().unwrap().push(RecordedCall { method, metadata, message: format!("{message:?}") });
         self.refuse.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 
-    pub fn last(&self) -> Seen {
-        self.seen.lock().unwrap().last().expect("a call").clone()
+    pub fn last_call(&self) -> RecordedCall {
+        self.calls.lock().unwrap().last().expect("a call").clone()
     }
 
     fn order(&self) -> v1::Order {
@@ -114,7 +114,7 @@ pub fn event(cursor: u64) -> v1::Event {
 }
 
 #[tonic::async_trait]
-impl OrderService for Scripted {
+impl OrderService for ScriptedService {
     async fn accept_order(
         &self,
         request: tonic::Request<v1::AcceptOrderRequest>,
@@ -261,7 +261,7 @@ impl OrderService for Scripted {
     }
 }
 
-/// The import over a memory store, at the pickup point `main`.
+/// Returns the import service over a memory store, with the pickup point `main`.
 fn imports(drain: CancellationToken) -> ImportService {
     let writer = Writer::new(
         Arc::new(MemoryStore::new([7; 32])),
@@ -271,27 +271,27 @@ fn imports(drain: CancellationToken) -> ImportService {
         WriterLimits { queue: 1_000, batch: 100, retry_budget: Duration::from_secs(1) },
     );
     tokio::spawn(writer.clone().work());
-    let calls = CallContext::new(Arc::new(Numbered::default()), Duration::from_secs(30), drain.clone());
+    let calls = CallContext::new(Arc::new(NumberedIds::default()), Duration::from_secs(30), drain.clone());
     ImportService::new(calls, ImportOrders::new(writer, drain))
 }
 
-/// A server on a free port.
+/// A running HTTP server on a free port.
 pub struct HttpApp {
     pub address: SocketAddr,
-    pub service: Arc<Scripted>,
+    pub service: Arc<ScriptedService>,
     pub shutdown: CancellationToken,
     pub served: JoinHandle<std::io::Result<()>>,
 }
 
-/// A complete answer.
+/// A complete response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl Answer {
+impl HttpResponse {
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
@@ -312,28 +312,32 @@ impl Answer {
 
 impl HttpApp {
     pub async fn start() -> Self {
-        Self::of(Scripted { order: Mutex::new(order("1")), ..Scripted::default() }, |_| {}).await
+        Self::start_with(
+            ScriptedService { order: Mutex::new(order("1")), ..ScriptedService::default() },
+            |_| {},
+        )
+        .await
     }
 
-    pub async fn of(service: Scripted, change: impl FnOnce(&mut HttpOptions)) -> Self {
+    pub async fn start_with(service: ScriptedService, change: impl FnOnce(&mut HttpOptions)) -> Self {
         let service = Arc::new(service);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let mut options = HttpOptions::new(Arc::new(Numbered::default()));
+        let mut options = HttpOptions::new(Arc::new(NumberedIds::default()));
         change(&mut options);
         let imports = imports(shutdown.clone());
         let served = tokio::spawn(serve(listener, service.clone(), imports, options, shutdown.clone()));
         Self { address, service, shutdown, served }
     }
 
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> HttpResponse {
         let (parts, body) = self.open(request).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Answer { status: parts.status, headers: parts.headers, body }
+        HttpResponse { status: parts.status, headers: parts.headers, body }
     }
 
-    /// Sends a request on a new connection. The body of the answer is not read.
+    /// Sends a request on a new connection. The body of the response is not read.
     pub async fn open<B>(&self, request: Request<B>) -> hyper::Response<hyper::body::Incoming>
     where
         B: http_body::Body + Send + 'static,
@@ -347,11 +351,11 @@ impl HttpApp {
         sender.send_request(request).await.unwrap()
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> HttpResponse {
         self.send(get(path).body(Full::default()).unwrap()).await
     }
 
-    pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> Answer {
+    pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> HttpResponse {
         self.send(post(path).body(Full::new(body.into())).unwrap()).await
     }
 }

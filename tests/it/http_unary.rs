@@ -18,13 +18,13 @@ async fn an_order_is_accepted_and_returned_in_the_json_mapping() {
                 "weightGrams":"1500","price_minor":19990.0,"packaging":["box","film"],"pickupPointId":null}"#,
         ))
         .unwrap();
-    let answer = app.send(request).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(answer.header("content-type"), "application/json");
-    assert_eq!(answer.header("x-request-id"), "mine");
-    assert_eq!(answer.header("idempotent-replayed"), "true");
+    let response = app.send(request).await;
+    assert_eq!(response.status, 200, "{response:?}");
+    assert_eq!(response.header("content-type"), "application/json");
+    assert_eq!(response.header("x-request-id"), "mine");
+    assert_eq!(response.header("idempotent-replayed"), "true");
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({"order": {
             "orderId": "a", "customerId": "123", "pickupPointId": "main", "state": "ORDER_STATE_STORED",
             "expired": false, "storageUntil": "2026-12-31T10:00:00Z", "acceptedAt": "2026-12-01T09:15:00.123456Z",
@@ -32,10 +32,10 @@ async fn an_order_is_accepted_and_returned_in_the_json_mapping() {
             "currency": "RUB", "packaging": ["box", "film"], "version": "1"
         }})
     );
-    let seen = app.service.last();
-    insta::assert_snapshot!(seen.message, @r#"AcceptOrderRequest { order_id: "a", customer_id: "123", storage_until: Some(Timestamp { seconds: 1798711200, nanos: 0 }), weight_grams: Some(1500), price_minor: Some(19990), packaging: ["box", "film"], pickup_point_id: None, request_id: Some("key-1") }"#);
-    assert_eq!(seen.metadata.get("pvz-actor").unwrap(), "courier:7");
-    assert_eq!(seen.metadata.get("x-request-id").unwrap(), "mine");
+    let call = app.service.last_call();
+    insta::assert_snapshot!(call.message, @r#"AcceptOrderRequest { order_id: "a", customer_id: "123", storage_until: Some(Timestamp { seconds: 1798711200, nanos: 0 }), weight_grams: Some(1500), price_minor: Some(19990), packaging: ["box", "film"], pickup_point_id: None, request_id: Some("key-1") }"#);
+    assert_eq!(call.metadata.get("pvz-actor").unwrap(), "courier:7");
+    assert_eq!(call.metadata.get("x-request-id").unwrap(), "mine");
 }
 
 #[tokio::test]
@@ -60,9 +60,9 @@ async fn every_method_has_a_route() {
         ("POST", "/v1/deadLetters:drop", "DropDeadLetter"),
     ];
     for (verb, path, method) in calls {
-        let answer = if verb == "POST" { app.post(path, "{}").await } else { app.get(path).await };
-        assert_eq!(answer.status, 200, "{path}: {answer:?}");
-        assert_eq!(app.service.last().method, method, "{path}");
+        let response = if verb == "POST" { app.post(path, "{}").await } else { app.get(path).await };
+        assert_eq!(response.status, 200, "{path}: {response:?}");
+        assert_eq!(app.service.last_call().method, method, "{path}");
     }
 }
 
@@ -70,9 +70,9 @@ async fn every_method_has_a_route() {
 async fn path_and_query_are_read_into_the_message() {
     let app = HttpApp::start().await;
     let received = async |path: &str| {
-        let answer = app.get(path).await;
-        assert_eq!(answer.status, 200, "{path}: {answer:?}");
-        app.service.last().message
+        let response = app.get(path).await;
+        assert_eq!(response.status, 200, "{path}: {response:?}");
+        app.service.last_call().message
     };
     insta::assert_snapshot!(
         received("/v1/orders?states=ORDER_STATE_STORED&expired=false&states=ORDER_STATE_ISSUED&pageSize=5&customer_id=%31+2&page_token=a%2Bb").await,
@@ -118,17 +118,17 @@ async fn an_invalid_body_is_refused_with_the_field() {
     ];
     let mut shown = String::new();
     for body in bodies {
-        let answer = app.post("/v1/orders", body.to_owned()).await;
-        assert_eq!(answer.status, 400, "{body}: {answer:?}");
-        assert_eq!(answer.reason(), "VALIDATION_FAILED");
-        let problem = answer.json();
+        let response = app.post("/v1/orders", body.to_owned()).await;
+        assert_eq!(response.status, 400, "{body}: {response:?}");
+        assert_eq!(response.reason(), "VALIDATION_FAILED");
+        let problem = response.json();
         let start: String = body.chars().take(60).collect();
         writeln!(shown, "{start:?}\n  {}\n  {}", problem["detail"], problem["metadata"]).unwrap();
     }
     insta::assert_snapshot!(shown);
     let mode = app.post("/v1/orders:issue", r#"{"mode":"PARTIAL"}"#).await;
     insta::assert_snapshot!(mode.json()["detail"], @r#""the request is not valid: mode must be one of BATCH_MODE_UNSPECIFIED, BATCH_MODE_ATOMIC, BATCH_MODE_PARTIAL, not PARTIAL""#);
-    assert!(app.service.seen.lock().unwrap().is_empty());
+    assert!(app.service.calls.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -151,15 +151,15 @@ async fn an_invalid_query_is_refused_with_the_parameter() {
         "/v1/orders/%ff",
         "/v1/packaging?x",
     ] {
-        let answer = app.get(path).await;
-        assert_eq!(answer.status, 400, "{path}: {answer:?}");
-        assert_eq!(answer.reason(), "VALIDATION_FAILED");
-        writeln!(shown, "{path}\n  {}", answer.json()["detail"]).unwrap();
+        let response = app.get(path).await;
+        assert_eq!(response.status, 400, "{path}: {response:?}");
+        assert_eq!(response.reason(), "VALIDATION_FAILED");
+        writeln!(shown, "{path}\n  {}", response.json()["detail"]).unwrap();
     }
-    let answer = app.post("/v1/orders?orderId=1", "{}").await;
-    writeln!(shown, "POST /v1/orders?orderId=1\n  {}", answer.json()["detail"]).unwrap();
+    let response = app.post("/v1/orders?orderId=1", "{}").await;
+    writeln!(shown, "POST /v1/orders?orderId=1\n  {}", response.json()["detail"]).unwrap();
     insta::assert_snapshot!(shown);
-    assert!(app.service.seen.lock().unwrap().is_empty());
+    assert!(app.service.calls.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -180,11 +180,11 @@ async fn an_idempotency_key_is_the_request_id() {
         (vec![], r#"{"requestId":"k"}"#, "Some(\"k\")"),
         (vec![], "{}", "None"),
     ] {
-        let answer = send(&sent, body).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        assert!(app.service.last().message.ends_with(&format!("request_id: {used} }}")));
+        let response = send(&sent, body).await;
+        assert_eq!(response.status, 200, "{response:?}");
+        assert!(app.service.last_call().message.ends_with(&format!("request_id: {used} }}")));
     }
-    let calls = app.service.seen.lock().unwrap().len();
+    let calls = app.service.calls.lock().unwrap().len();
     let mut shown = String::new();
     for (sent, body) in [
         (vec![b"".as_slice()], "{}"),
@@ -194,12 +194,12 @@ async fn an_idempotency_key_is_the_request_id() {
         (vec![b"a", b"a"], "{}"),
         (vec![b"a"], r#"{"requestId":"b"}"#),
     ] {
-        let answer = send(&sent, body).await;
-        assert_eq!(answer.reason(), "VALIDATION_FAILED");
-        writeln!(shown, "{}", answer.json()["detail"].as_str().unwrap()).unwrap();
+        let response = send(&sent, body).await;
+        assert_eq!(response.reason(), "VALIDATION_FAILED");
+        writeln!(shown, "{}", response.json()["detail"].as_str().unwrap()).unwrap();
     }
     insta::assert_snapshot!(shown);
-    assert_eq!(app.service.seen.lock().unwrap().len(), calls);
+    assert_eq!(app.service.calls.lock().unwrap().len(), calls);
     // A read ignores the header.
     let read = get("/v1/orders/1").header("idempotency-key", "").body(Full::default()).unwrap();
     assert_eq!(app.send(read).await.status, 200);
