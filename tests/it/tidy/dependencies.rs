@@ -1,14 +1,14 @@
-//! Every dependency of `Cargo.toml` is named in the code that may use it.
+//! Check that the code that may use a dependency of `Cargo.toml` names it.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use toml::Table;
 
-use super::source::{code_of, paths};
+use super::source::{code_only, paths};
 use super::{root, sources};
 
-/// Dependencies that no source names, with the reason why they are needed.
+/// Dependencies that no source names, and why they are needed.
 const UNNAMED: [(&str, &str); 3] = [
     ("libsqlite3-sys", "its feature `bundled` compiles SQLite into diesel's driver"),
     ("pbjson", "the JSON mapping that build.rs generates names it"),
@@ -22,10 +22,9 @@ const KINDS: [(&str, &[&str]); 3] = [
     ("build-dependencies", &["build.rs", "build"]),
 ];
 
-/// Returns the crates that a source names: the roots of its paths, and what it
-/// imports as a whole.
+/// Returns the crates that a source names: the roots of its paths, and crates imported as a whole.
 fn crates_of(source: &str) -> BTreeSet<String> {
-    let paths = paths(&code_of(source));
+    let paths = paths(&code_only(source));
     let imported = paths.windows(2).filter(|pair| pair[0] == ["use"]).map(|pair| &pair[1]);
     let roots = paths.iter().filter(|path| path.len() > 1).chain(imported);
     roots.map(|path| path[0].clone()).collect()
@@ -57,7 +56,7 @@ fn every_dependency_is_named_in_code() {
     let manifest = manifest(&fs::read_to_string(root().join("Cargo.toml")).expect("a manifest"));
     let found =
         unnamed(&manifest, |folders| sources(folders).values().flat_map(|code| crates_of(code)).collect());
-    // An exception for a dependency that is named, or gone, is outdated.
+    // Fails for an exception that is no longer needed, too.
     assert_eq!(found, UNNAMED.map(|(name, _)| format!("dependencies: {name}")));
 }
 

@@ -1,9 +1,9 @@
-//! Who may name whom. The design's table, checked word by word.
+//! The layers, and the modules and crates that each may name.
 
-use super::source::{code_of, paths};
+use super::source::{code_only, paths};
 
-/// A layer: its folder or file under `src`, the layers and adapters it may
-/// name besides itself, and the crates, if only a few are fit for it.
+/// A layer: its folder or file under `src`, the layers and adapters that it may name besides itself,
+/// and the crates that it may name; `None` for every crate.
 struct Layer {
     at: &'static str,
     may_name: &'static [&'static str],
@@ -14,8 +14,8 @@ const fn layer(at: &'static str, may_name: &'static [&'static str]) -> Layer {
     Layer { at, may_name, crates: None }
 }
 
-/// What every adapter may name.
-const LEAVES: [&str; 8] = [
+/// Modules that every adapter may name.
+const SHARED: [&str; 8] = [
     "proto",
     "adapters::api",
     "adapters::write_coalescing",
@@ -25,7 +25,7 @@ const LEAVES: [&str; 8] = [
     "adapters::proto_mapping",
     "adapters::rows",
 ];
-/// Adapters through which somebody asks; the others never see a use case.
+/// Driving adapters: they may name use cases, the other adapters may not.
 const DRIVING: [&str; 4] = ["adapters/admin", "adapters/api", "adapters/grpc", "adapters/http"];
 
 const LAYERS: [Layer; 12] = [
@@ -50,7 +50,7 @@ const LAYERS: [Layer; 12] = [
     layer("proto", &[]),
     layer("config", &["domain"]),
     layer("telemetry", &["config"]),
-    // To tell an error with its causes.
+    // It logs port errors with their causes.
     layer("lifecycle", &["ports"]),
     layer("bench", &["compose", "config", "proto", "adapters::write_coalescing", "adapters::status"]),
     layer(
@@ -64,7 +64,7 @@ const LAYERS: [Layer; 12] = [
     layer("main", &["cli"]),
 ];
 
-/// Crates that are a technology, and the places that may name them.
+/// Crates of a technology, and the places that may name them.
 const TECHNOLOGIES: [(&str, &[&str]); 22] = [
     ("argh", &["cli"]),
     ("axum", &["adapters/admin", "adapters/http"]),
@@ -87,15 +87,15 @@ const TECHNOLOGIES: [(&str, &[&str]); 22] = [
     ("rskafka", &["adapters/kafka"]),
     ("rustls", &["adapters/kafka", "adapters/postgres"]),
     ("rustls_native_certs", &["adapters/kafka", "adapters/postgres"]),
-    // The configuration checks its URLs by the driver's own parser.
+    // The configuration checks URLs with the driver's parser.
     ("tokio_postgres", &["adapters/postgres", "bench", "config"]),
     ("tokio_postgres_rustls", &["adapters/postgres"]),
     ("tonic", &["adapters/grpc", "adapters/http", "adapters/status", "bench", "cli", "proto"]),
     ("uuid", &["adapters/postgres", "adapters/system", "bench", "cli"]),
 ];
 
-/// What a file under `src` names and may not, one sentence each. `crates` are
-/// the names of the packages that the project depends on.
+/// Returns one sentence for each name in a file under `src` that its layer may not use. `crates` are
+/// the crates that the project depends on.
 pub fn violations(file: &str, source: &str, crates: &[String]) -> Vec<String> {
     let place = file.trim_end_matches(".rs").trim_end_matches("/mod");
     if place == "lib" {
@@ -104,12 +104,12 @@ pub fn violations(file: &str, source: &str, crates: &[String]) -> Vec<String> {
     let Some(layer) = LAYERS.iter().find(|layer| within(place, layer.at)) else {
         return vec![format!("{file} belongs to no layer")];
     };
-    let mut found: Vec<String> = paths(&code_of(source))
+    let mut found: Vec<String> = paths(&code_only(source))
         .iter()
         .filter_map(|path| {
             let named = match resolve(place, path) {
-                Some(ours) => forbidden(place, layer, &ours),
-                None => foreign(place, layer, path, crates),
+                Some(ours) => forbidden_module(place, layer, &ours),
+                None => forbidden_crate(place, layer, path, crates),
             };
             named.map(|what| format!("{file} names {what}"))
         })
@@ -118,13 +118,12 @@ pub fn violations(file: &str, source: &str, crates: &[String]) -> Vec<String> {
     found
 }
 
-/// Whether a place is a folder or file, or lies in it.
+/// Returns true if a place is the folder or file, or is in it.
 fn within(place: &str, folder: &str) -> bool {
     place == folder || place.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// A path as it is seen from the root of the crate; `None` if it is none of
-/// ours.
+/// Returns a path relative to the root of this crate; `None` for a path of another crate.
 pub fn resolve(place: &str, path: &[String]) -> Option<Vec<String>> {
     match path[0].as_str() {
         "crate" | "pvz" if path.len() > 1 => Some(path[1..].to_vec()),
@@ -132,7 +131,7 @@ pub fn resolve(place: &str, path: &[String]) -> Option<Vec<String>> {
             let up = path.iter().take_while(|segment| *segment == "super").count();
             let module: Vec<String> = place.split('/').map(str::to_owned).collect();
             let base = module.len().saturating_sub(up);
-            // In a module within a file, `super::Type` is of the file itself.
+            // In an inline module, `super::Type` refers to the file itself.
             if base == 1 && path[up..].iter().all(|name| name == "*" || name.starts_with(char::is_uppercase))
             {
                 return None;
@@ -143,15 +142,15 @@ pub fn resolve(place: &str, path: &[String]) -> Option<Vec<String>> {
     }
 }
 
-/// What a path of ours names that its layer may not.
-fn forbidden(place: &str, layer: &Layer, ours: &[String]) -> Option<String> {
+/// Returns the part of this crate that a path names and the layer may not.
+fn forbidden_module(place: &str, layer: &Layer, ours: &[String]) -> Option<String> {
     let named = ours.join("::");
     let is =
         |name: &str| named == name || named.strip_prefix(name).is_some_and(|rest| rest.starts_with("::"));
     if is("*") {
         return Some("everything (crate::*)".to_owned());
     }
-    // What is not a layer is a name of the root's own, such as a macro.
+    // Other names are items of the crate root, such as macros.
     if !LAYERS.iter().any(|layer| is(layer.at)) {
         return None;
     }
@@ -162,29 +161,28 @@ fn forbidden(place: &str, layer: &Layer, ours: &[String]) -> Option<String> {
     if layer.at == "adapters" {
         let home: Vec<&str> = place.split('/').take(2).collect();
         let use_cases = DRIVING.contains(&home.join("/").as_str()) && is("app");
-        if is(&home.join("::")) || LEAVES.iter().any(|leaf| is(leaf)) || use_cases {
+        if is(&home.join("::")) || SHARED.iter().any(|shared| is(shared)) || use_cases {
             return None;
         }
     }
     Some(format!("crate::{named}"))
 }
 
-/// What a path names of other crates that its layer may not.
-fn foreign(place: &str, layer: &Layer, path: &[String], crates: &[String]) -> Option<String> {
+/// Returns the path if it names another crate that the layer may not.
+fn forbidden_crate(place: &str, layer: &Layer, path: &[String], crates: &[String]) -> Option<String> {
     let root = path[0].as_str();
     if path.len() == 1 || !crates.iter().any(|known| known == root) {
         return None;
     }
-    let fit = layer.crates.is_none_or(|crates| crates.contains(&root));
-    // tonic_health belongs to tonic, prost_types to prost.
+    let in_layer = layer.crates.is_none_or(|crates| crates.contains(&root));
+    // tonic_health follows the rule of tonic, prost_types that of prost.
     let family = root.split('_').next().unwrap_or(root);
-    let homes = TECHNOLOGIES
+    let places = TECHNOLOGIES
         .iter()
         .find(|(technology, _)| *technology == root)
         .or_else(|| TECHNOLOGIES.iter().find(|(technology, _)| *technology == family));
-    let home = layer.at == "compose" && homes.is_none()
-        || homes.is_none_or(|(_, homes)| homes.iter().any(|home| within(place, home)));
-    (!fit || !home).then(|| path.join("::"))
+    let in_place = places.is_none_or(|(_, places)| places.iter().any(|at| within(place, at)));
+    (!in_layer || !in_place).then(|| path.join("::"))
 }
 
 #[cfg(test)]
@@ -198,7 +196,7 @@ mod planted {
     }
 
     #[test]
-    fn what_is_fine_is_left_alone() {
+    fn allowed_names_are_not_reported() {
         for (file, source) in [
             ("domain/order.rs", "use std::fmt; use super::{Money, OrderState}; use thiserror::Error;"),
             ("domain/order.rs", "/// as `tonic::Status` and crate::adapters\nconst X: &str = \"diesel::x\";"),
@@ -217,7 +215,7 @@ mod planted {
     }
 
     #[test]
-    fn every_planted_violation_is_found() {
+    fn planted_violations_are_found() {
         for (file, source, named) in [
             ("domain/order.rs", "use crate::ports::Clock;", "crate::ports::Clock"),
             ("domain/order.rs", "fn f() { let x = chrono::Utc::now(); }", "chrono::Utc::now"),

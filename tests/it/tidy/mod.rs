@@ -1,7 +1,7 @@
-//! What a reader should never have to look for: the tree is as its design
-//! says. Function length and the bans of calls are clippy's.
+//! Checks of the source tree: layers, module cycles, file length, lint exceptions, contract suites,
+//! dependencies and references. Clippy checks function length and banned calls.
 
-mod circles;
+mod cycles;
 mod dependencies;
 mod layers;
 mod references;
@@ -11,29 +11,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use self::source::{code_of, paths};
+use self::source::{code_only, paths};
 
-/// No file is longer, comments and tests included.
-const LONGEST_FILE: usize = 400;
+/// The maximum number of lines of a file, comments and tests included.
+const MAX_FILE_LINES: usize = 400;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every Rust source below some folders of the project, by its path in it.
+/// Returns the Rust sources below some folders of the project, by their path from its root.
 fn sources(folders: &[&str]) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for folder in folders {
-        gather(&root().join(folder), &mut found);
+        collect(&root().join(folder), &mut found);
     }
     assert!(!found.is_empty(), "no source below {folders:?}");
     found
 }
 
-fn gather(at: &Path, found: &mut BTreeMap<String, String>) {
+fn collect(at: &Path, found: &mut BTreeMap<String, String>) {
     if at.is_dir() {
         for entry in fs::read_dir(at).expect("a readable folder") {
-            gather(&entry.expect("a readable folder").path(), found);
+            collect(&entry.expect("a readable folder").path(), found);
         }
     } else if at.extension().is_some_and(|extension| extension == "rs") {
         let name = at.strip_prefix(root()).expect("below the root").to_str().expect("a name in UTF-8");
@@ -41,14 +41,14 @@ fn gather(at: &Path, found: &mut BTreeMap<String, String>) {
     }
 }
 
-fn everything() -> BTreeMap<String, String> {
+fn all_sources() -> BTreeMap<String, String> {
     sources(
         &["src", "tests", "build.rs", "build", "benches"]
             .map(|folder| if root().join(folder).exists() { folder } else { "src" }),
     )
 }
 
-/// The names of the packages that the project depends on, as code names them.
+/// Returns the crates that the project depends on, by the names that code uses.
 fn dependencies() -> Vec<String> {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a manifest");
     let manifest: toml::Table = manifest.parse().expect("a manifest in TOML");
@@ -58,7 +58,7 @@ fn dependencies() -> Vec<String> {
 }
 
 #[test]
-fn layers_name_only_whom_they_may() {
+fn layers_name_only_allowed_modules_and_crates() {
     let crates = dependencies();
     let found: Vec<String> = sources(&["src"])
         .iter()
@@ -68,26 +68,26 @@ fn layers_name_only_whom_they_may() {
 }
 
 #[test]
-fn modules_of_a_folder_do_not_name_each_other_in_a_circle() {
+fn sibling_modules_have_no_cycles() {
     let sources = sources(&["src"]);
     let below_src = |(file, source): (String, String)| (file.trim_start_matches("src/").to_owned(), source);
-    let found = circles::circles(&sources.into_iter().map(below_src).collect());
+    let found = cycles::cycles(&sources.into_iter().map(below_src).collect());
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
 #[test]
-fn no_file_is_too_long() {
-    let long: Vec<String> = everything()
+fn no_file_exceeds_the_line_limit() {
+    let long: Vec<String> = all_sources()
         .iter()
         .map(|(file, source)| (file, source.lines().count()))
-        .filter(|(_, lines)| *lines > LONGEST_FILE)
+        .filter(|(_, lines)| *lines > MAX_FILE_LINES)
         .map(|(file, lines)| format!("{file} has {lines} lines"))
         .collect();
     assert!(long.is_empty(), "\n{}", long.join("\n"));
 }
 
-/// What is written nowhere, texts and comments apart: exceptions to lints are
-/// `#[expect]`ed with a reason, and nothing is left to be done.
+/// Banned in code, but not in strings and comments. Exceptions to lints use `#[expect]` with a
+/// reason; unfinished code and ignored tests are not committed.
 const BANNED: [&str; 6] = ["#[allow", "#![allow", "todo!", "unimplemented!", "dbg!", "#[ignore"];
 
 fn banned(code: &str) -> Vec<&'static str> {
@@ -96,17 +96,17 @@ fn banned(code: &str) -> Vec<&'static str> {
 }
 
 #[test]
-fn nothing_is_allowed_ignored_or_left_to_be_done() {
-    for (file, source) in everything() {
-        assert_eq!(banned(&code_of(&source)), [""; 0], "{file}");
+fn no_source_allows_lints_ignores_tests_or_is_unfinished() {
+    for (file, source) in all_sources() {
+        assert_eq!(banned(&code_only(&source)), [""; 0], "{file}");
     }
     assert_eq!(banned("# [allow(dead_code)] fn f() { todo ! () }"), ["#[allow", "todo!"], "planted");
 }
 
 #[test]
 fn every_expected_lint_has_a_reason() {
-    for (file, source) in everything() {
-        let code = code_of(&source);
+    for (file, source) in all_sources() {
+        let code = code_only(&source);
         for after in code.split("#[expect(").skip(1) {
             let attribute = after.split(")]").next().unwrap_or_default();
             assert!(attribute.contains("reason ="), "{file}: #[expect({attribute})]");
@@ -114,12 +114,12 @@ fn every_expected_lint_has_a_reason() {
     }
 }
 
-/// The names of the ports: traits of `src/ports`, but for those that the
-/// application itself implements for its stores.
+/// Returns the names of the ports: the traits of `src/ports`, except those that the application
+/// implements for its stores.
 fn ports() -> BTreeSet<String> {
     let of = |folder, keyword: &str| -> BTreeSet<String> {
         let sources = sources(&[folder]);
-        let words = sources.values().flat_map(|source| paths(&code_of(source))).collect::<Vec<_>>();
+        let words = sources.values().flat_map(|source| paths(&code_only(source))).collect::<Vec<_>>();
         let named = words.windows(2).filter(|pair| pair[0] == [keyword]);
         named.map(|pair| pair[1].join("::")).collect()
     };
@@ -128,30 +128,33 @@ fn ports() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_adapter_of_a_port_stands_in_the_contract_suite() {
+fn every_adapter_of_a_port_is_in_a_contract_suite() {
     let ports = ports();
     assert!(ports.contains("OrderStore") && !ports.contains("Decide"), "{ports:?}");
-    let suites: BTreeSet<String> =
-        sources(&["tests/it/contract"]).values().flat_map(|suite| paths(&code_of(suite))).flatten().collect();
+    let suites: BTreeSet<String> = sources(&["tests/it/contract"])
+        .values()
+        .flat_map(|suite| paths(&code_only(suite)))
+        .flatten()
+        .collect();
     let mut adapters = 0;
     for (file, source) in sources(&["src/adapters"]) {
-        let words = paths(&code_of(&source));
+        let words = paths(&code_only(&source));
         for implementation in words.windows(4).filter(|words| words[0] == ["impl"] && words[2] == ["for"]) {
             let (port, adapter) = (implementation[1].join("::"), implementation[3].join("::"));
             if ports.contains(&port) {
                 adapters += 1;
                 assert!(
                     suites.contains(&adapter),
-                    "{file}: {adapter} is an adapter of {port} without a suite"
+                    "{file}: {adapter} implements {port} and is in no contract suite"
                 );
             }
         }
     }
-    assert!(adapters >= 6, "adapters are found at all");
+    assert!(adapters >= 6, "the search finds adapters");
 }
 
 #[test]
-fn the_binary_is_a_page() {
+fn main_has_fewer_than_60_lines() {
     let main = fs::read_to_string(root().join("src/main.rs")).expect("a main");
     assert!(main.lines().count() < 60);
 }

@@ -1,16 +1,16 @@
-//! References in documents, comments and strings: the documents, files,
-//! headings and test numbers that they name must exist.
+//! Check that the documents, files, headings and test numbers named in documents, comments and strings
+//! exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use super::source::code_of;
+use super::source::code_only;
 
-/// Documents that were never in the tree, without their extension.
+/// Documents that are not part of the project, without their extension.
 const BANNED: [&str; 8] = ["DOMAIN", "API", "RELIABILITY", "DESIGN", "POSTGRES", "FACTS", "STYLE", "DESK"];
-/// The first folder of a path that is checked when it stands in backticks. A
-/// path may begin at the root, at `src`, or at the folder of the file.
+/// First folders of the paths in backticks that are checked. A path is relative to the root, to `src`,
+/// or to the folder of the file.
 const FOLDERS: [&str; 18] = [
     "adapters",
     "app",
@@ -31,13 +31,12 @@ const FOLDERS: [&str; 18] = [
     "tests",
     "tidy",
 ];
-const TYPES: [&str; 7] = ["md", "rs", "proto", "sql", "toml", "sh", "py"];
+const TEXT_EXTENSIONS: [&str; 7] = ["md", "rs", "proto", "sql", "toml", "sh", "py"];
 /// The document with the table of numbered tests.
-const TESTS: &str = "docs/reliability.md";
-/// Documents with tables of test modules, and how many columns at the right
-/// name them.
-const MODULES: [(&str, usize); 2] = [(TESTS, 1), ("docs/testing.md", 2)];
-/// This file plants broken references.
+const NUMBERED_TESTS: &str = "docs/reliability.md";
+/// Documents with tables of test modules, and the number of rightmost columns that name modules.
+const MODULE_TABLES: [(&str, usize); 2] = [(NUMBERED_TESTS, 1), ("docs/testing.md", 2)];
+/// This file, which contains planted broken references.
 const PLANTED: &str = "tests/it/tidy/references.rs";
 
 /// The text files of a project, and the names of all its files and folders.
@@ -47,7 +46,7 @@ struct Tree {
 }
 
 impl Tree {
-    fn of(texts: &[(&str, &str)]) -> Self {
+    fn from_texts(texts: &[(&str, &str)]) -> Self {
         let texts: BTreeMap<String, String> =
             texts.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
         let mut paths = BTreeSet::new();
@@ -106,7 +105,7 @@ impl Tree {
 
     /// Returns the numbered tests, and whether each exists.
     fn numbered_tests(&self) -> BTreeMap<&str, bool> {
-        let rows = self.texts.get(TESTS).map_or("", String::as_str).lines();
+        let rows = self.texts.get(NUMBERED_TESTS).map_or("", String::as_str).lines();
         rows.map(cells)
             .filter(|cells| cells.first().is_some_and(|id| is_number(id)))
             .map(|cells| (cells[0], !cells[cells.len() - 1].starts_with("planned")))
@@ -115,11 +114,10 @@ impl Tree {
 }
 
 fn is_text(name: &str) -> bool {
-    TYPES.contains(&extension(name)) || ["justfile", "run", "Dockerfile"].contains(&name)
+    TEXT_EXTENSIONS.contains(&extension(name)) || ["justfile", "run", "Dockerfile"].contains(&name)
 }
 
-/// Returns the extension of a path; empty if it has none, or nothing before
-/// it.
+/// Returns the extension of a path; empty if the path has none or is only an extension.
 fn extension(path: &str) -> &str {
     path.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map_or("", |(_, extension)| extension)
 }
@@ -137,21 +135,20 @@ fn normalized(path: &str) -> String {
     segments.join("/")
 }
 
-/// Returns what people read of a file: of Rust its comments and strings, of
-/// everything else the whole text.
+/// Returns the comments and strings of a Rust file, and the whole text of any other file.
 fn prose(file: &str, text: &str) -> String {
     if extension(file) != "rs" {
         return text.to_owned();
     }
-    // One blank stands for each character that is not code.
-    let with_code = text.chars().zip(code_of(text).chars().collect::<Vec<_>>());
+    // `code_only` replaces each character of a comment or string by one blank.
+    let with_code = text.chars().zip(code_only(text).chars().collect::<Vec<_>>());
     with_code.map(|(c, code)| if c == '\n' || c != code { c } else { ' ' }).collect()
 }
 
-/// Returns the text in one line, without the signs that begin comments.
+/// Returns the text as one line, without comment markers.
 fn joined(prose: &str) -> String {
-    let signs = |c: char| c.is_whitespace() || ['/', '!', '#', '-', '*'].contains(&c);
-    prose.lines().map(|line| line.trim_start_matches(signs).trim_end()).collect::<Vec<_>>().join(" ")
+    let markers = |c: char| c.is_whitespace() || ['/', '!', '#', '-', '*'].contains(&c);
+    prose.lines().map(|line| line.trim_start_matches(markers).trim_end()).collect::<Vec<_>>().join(" ")
 }
 
 fn outside_fences(text: &str) -> impl Iterator<Item = &str> {
@@ -184,13 +181,13 @@ fn is_number(word: &str) -> bool {
     })
 }
 
-/// Returns the anchor of a heading, as GitHub makes it.
+/// Returns the anchor that GitHub generates for a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
     kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// Returns every broken reference of a tree, one sentence each.
+/// Returns one sentence for each broken reference of a tree.
 fn broken(tree: &Tree) -> Vec<String> {
     let tests = tree.numbered_tests();
     let mut found = Vec::new();
@@ -205,26 +202,26 @@ fn broken(tree: &Tree) -> Vec<String> {
         if extension(file) == "md" {
             references.extend(links(tree, file, text));
         }
-        for (_, columns) in MODULES.iter().filter(|(document, _)| document == file) {
+        for (_, columns) in MODULE_TABLES.iter().filter(|(document, _)| document == file) {
             references.extend(modules(tree, text, *columns));
         }
         found.extend(references.iter().map(|reference| format!("{file} names {reference}")));
     }
-    found.extend(unnamed(tree, &tests));
+    found.extend(missing_tests(tree, &tests));
     found
 }
 
-/// Returns the banned documents that a text names.
+/// Returns the names of banned documents in a text.
 fn banned(text: &str) -> Vec<String> {
     let names = BANNED.iter().map(|name| format!("{name}.md"));
-    names.filter(|name| text.match_indices(name.as_str()).any(|(at, _)| !continues(text, at))).collect()
+    names.filter(|name| text.match_indices(name.as_str()).any(|(at, _)| !is_inside_word(text, at))).collect()
 }
 
-fn continues(text: &str, at: usize) -> bool {
+fn is_inside_word(text: &str, at: usize) -> bool {
     text[..at].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_')
 }
 
-/// Returns the documents that a text names and that do not exist.
+/// Returns the documents named in a text that do not exist.
 fn documents(tree: &Tree, file: &str, prose: &str) -> Vec<String> {
     let runs = prose.split(|c: char| !c.is_ascii() || !is_path(c.encode_utf8(&mut [0; 4])));
     runs.map(|run| run.trim_end_matches('.'))
@@ -243,8 +240,7 @@ fn paths(tree: &Tree, file: &str, prose: &str) -> Vec<String> {
     missing.map(str::to_owned).collect()
 }
 
-/// Returns the headings that are named after a document, as in "`docs/x.md`,
-/// Name of the heading", and that it does not have.
+/// Returns the headings, as in "`docs/x.md`, Name of the heading", that the document does not have.
 fn sections(tree: &Tree, prose: &str) -> Vec<String> {
     let text = joined(prose);
     let mut missing = Vec::new();
@@ -260,18 +256,18 @@ fn sections(tree: &Tree, prose: &str) -> Vec<String> {
     missing
 }
 
-/// Returns the links of a document that lead nowhere.
+/// Returns the links of a document whose target does not exist.
 fn links(tree: &Tree, file: &str, text: &str) -> Vec<String> {
     let lines = outside_fences(text).collect::<Vec<_>>().join("\n");
     let targets = lines.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
     let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let leads_nowhere = |target: &&str| {
+    let is_broken = |target: &&str| {
         let (path, fragment) = target.split_once('#').unwrap_or((*target, ""));
         let path = if path.is_empty() { file.to_owned() } else { normalized(&format!("{folder}/{path}")) };
         let has_anchor = || tree.headings(&path).iter().any(|heading| anchor(heading) == fragment);
         !tree.paths.contains(&path) || !fragment.is_empty() && !has_anchor()
     };
-    targets.filter(|target| !target.contains(':')).filter(leads_nowhere).map(str::to_owned).collect()
+    targets.filter(|target| !target.contains(':')).filter(is_broken).map(str::to_owned).collect()
 }
 
 /// Returns the test modules in the last columns of tables that do not exist.
@@ -297,32 +293,31 @@ fn is_module(tree: &Tree, name: &str) -> bool {
     exists(&path) || path.rsplit_once('/').is_some_and(item)
 }
 
-/// Returns the numbered tests that exist according to their table and that no
-/// test names.
-fn unnamed(tree: &Tree, tests: &BTreeMap<&str, bool>) -> Vec<String> {
+/// Returns the numbered tests that are not planned in the table and that no test names.
+fn missing_tests(tree: &Tree, tests: &BTreeMap<&str, bool>) -> Vec<String> {
     let sources = tree.texts.iter().filter(|(file, _)| file.starts_with("tests/") && *file != PLANTED);
     let prose: Vec<String> = sources.map(|(file, text)| prose(file, text)).collect();
     let named =
         |id: &str| prose.iter().any(|text| text.split(|c: char| !c.is_alphanumeric()).any(|word| word == id));
     let missing = tests.iter().filter(|(id, exists)| **exists && !named(id));
-    missing.map(|(id, _)| format!("{TESTS} says that {id} exists, and no test names it")).collect()
+    missing.map(|(id, _)| format!("{NUMBERED_TESTS} says that {id} exists, and no test names it")).collect()
 }
 
 #[test]
-fn every_reference_leads_somewhere() {
+fn every_reference_exists() {
     let tree = Tree::read(&super::root());
-    assert!(tree.numbered_tests().len() > 10, "the table of numbered tests is found");
-    assert!(tree.texts.len() > 200, "the texts of the tree are found");
+    assert!(tree.numbered_tests().len() > 10, "the table of numbered tests was read");
+    assert!(tree.texts.len() > 200, "the text files of the tree were read");
     let found = broken(&tree);
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
-/// A sound tree, with one more file.
-fn planted(file: &str, text: &str) -> Vec<String> {
+/// Returns the broken references of a valid tree with one more file.
+fn broken_in(file: &str, text: &str) -> Vec<String> {
     let row = "| T1 | x | x | x | x | `faults::disk` |\n| T8 | x | x | x | x | planned |\n";
     let tests = format!("# Reliability\n\n## The oracle\n\n{row}");
-    broken(&Tree::of(&[
-        (TESTS, &tests),
+    broken(&Tree::from_texts(&[
+        (NUMBERED_TESTS, &tests),
         ("README.md", "[oracle](docs/reliability.md#the-oracle), [here](#pvz)\n# pvz\n"),
         ("src/app/relay.rs", "//! T1 of `docs/reliability.md`, The\n//! oracle: `app/relay.rs`.\nfn f() {}"),
         ("tests/it/faults/disk.rs", "//! T1.\nmod inner {}\n"),
@@ -331,7 +326,7 @@ fn planted(file: &str, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn sound_references_are_left_alone() {
+fn valid_references_are_not_reported() {
     for (file, text) in [
         ("docs/x.md", "`src/app`, `app/`, `relay.rs`, `tests/it/faults`, `GET /v1/x`, `target/x.rs`, T8"),
         ("docs/x.md", "[a](https://x.org/y.md#z) [b](../src/app/relay.rs)\n```\n`src/no.rs` [c](d)\n```\n"),
@@ -339,12 +334,12 @@ fn sound_references_are_left_alone() {
         ("src/x.rs", "fn f() { let x = \"src/no.rs\"; DESIGN_md(T99) } // 2026-12-31T10:00"),
         ("src/x.rs", "// README.md. `docs/reliability.md`, so that; `docs/reliability.md`, T1"),
     ] {
-        assert_eq!(planted(file, text), [""; 0], "{text}");
+        assert_eq!(broken_in(file, text), [""; 0], "{text}");
     }
 }
 
 #[test]
-fn every_planted_reference_is_found() {
+fn planted_broken_references_are_found() {
     for (file, text, named) in [
         ("docs/x.md", "see docs/partitions.md.", "docs/partitions.md"),
         ("src/x.rs", "/// As docs/no.md says.", "docs/no.md"),
@@ -361,12 +356,12 @@ fn every_planted_reference_is_found() {
         ("docs/testing.md", "| x | `faults::no` |", "faults::no"),
         ("docs/testing.md", "| x | y | `faults::disk::no` |", "faults::disk::no"),
     ] {
-        assert_eq!(planted(file, text), [format!("{file} names {named}")], "{text}");
+        assert_eq!(broken_in(file, text), [format!("{file} names {named}")], "{text}");
     }
-    // It is also a document that does not exist.
+    // A banned document is reported twice: it does not exist either.
     let found = format!("src/x.rs names {}.md", BANNED[0]);
-    assert_eq!(planted("src/x.rs", &format!("// (see {}.md)", BANNED[0])), [found.as_str(), &found]);
+    assert_eq!(broken_in("src/x.rs", &format!("// (see {}.md)", BANNED[0])), [found.as_str(), &found]);
     let unnamed = "docs/reliability.md says that T2 exists, and no test names it".to_owned();
-    let tree = [(TESTS, "| T2 | x | x | x | x | `storm` |"), ("tests/it/storm.rs", "fn t2() {}")];
-    assert_eq!(broken(&Tree::of(&tree)), [unnamed]);
+    let tree = [(NUMBERED_TESTS, "| T2 | x | x | x | x | `storm` |"), ("tests/it/storm.rs", "fn t2() {}")];
+    assert_eq!(broken(&Tree::from_texts(&tree)), [unnamed]);
 }

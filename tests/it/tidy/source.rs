@@ -1,13 +1,12 @@
-//! Rust sources as far as tidiness goes: without comments and texts, and as
-//! the paths that they name.
+//! A small Rust lexer: the code without comments and strings, and the paths that it names.
 
-/// The code of a source: comments, texts and characters are blanks, lines stay
-/// where they are.
-pub fn code_of(source: &str) -> String {
+/// Returns the source with blanks in place of comments, strings and character literals. Lines keep
+/// their numbers.
+pub fn code_only(source: &str) -> String {
     let mut code = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(first) = rest.chars().next() {
-        let length = blank(rest, code.chars().next_back()).unwrap_or(0);
+        let length = skipped_length(rest, code.chars().next_back()).unwrap_or(0);
         if length == 0 {
             code.push(first);
             rest = &rest[first.len_utf8()..];
@@ -19,8 +18,8 @@ pub fn code_of(source: &str) -> String {
     code
 }
 
-/// How long the comment, text or character is that begins here, if one does.
-fn blank(rest: &str, before: Option<char>) -> Option<usize> {
+/// Returns the length of the comment, string or character literal that begins here.
+fn skipped_length(rest: &str, before: Option<char>) -> Option<usize> {
     let in_word = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
     if rest.starts_with("//") {
         return Some(rest.find('\n').unwrap_or(rest.len()));
@@ -32,7 +31,7 @@ fn blank(rest: &str, before: Option<char>) -> Option<usize> {
         return Some(quoted(rest, '"'));
     }
     if rest.starts_with('\'') {
-        return character(rest);
+        return character_literal(rest);
     }
     let prefix = if in_word { None } else { ["br", "cr", "r"].into_iter().find(|p| rest.starts_with(p)) }?;
     let after = &rest[prefix.len()..];
@@ -77,8 +76,8 @@ fn quoted(rest: &str, quote: char) -> usize {
     rest.len()
 }
 
-/// A character, unless it is a lifetime.
-fn character(rest: &str) -> Option<usize> {
+/// Returns the length of a character literal; `None` for a lifetime.
+fn character_literal(rest: &str) -> Option<usize> {
     let mut inner = rest[1..].chars();
     match (inner.next()?, inner.next()) {
         ('\\', _) => Some(quoted(rest, '\'')),
@@ -87,8 +86,8 @@ fn character(rest: &str) -> Option<usize> {
     }
 }
 
-/// Every path that a code names, groups taken apart: `a::{b, c::d}` is `a::b`
-/// and `a::c::d`. A name that stands alone is a path of one.
+/// Returns every path in the code, with groups expanded: `a::{b, c::d}` becomes `a::b` and `a::c::d`.
+/// A single name is a path of one segment.
 pub fn paths(code: &str) -> Vec<Vec<String>> {
     let tokens = tokens(code);
     let mut found = Vec::new();
@@ -104,7 +103,7 @@ pub fn paths(code: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// Reads a path that begins at a word, and tells where the code goes on.
+/// Reads a path that begins at a word, and returns the index of the token after it.
 fn path(tokens: &[&str], mut at: usize, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
     let mut path = prefix.to_vec();
     loop {
@@ -158,8 +157,8 @@ fn tokens(code: &str) -> Vec<&str> {
 }
 
 #[test]
-fn code_is_what_is_neither_comment_nor_text() {
-    // Blanks are as long as what they stand for; one stands for them here.
+fn code_excludes_comments_and_strings() {
+    // Blanks have the length of the text that they replace; here a run of blanks is one.
     let words = |code: String| code.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     for (source, code) in [
         ("a // diesel::x\nb", "a \nb"),
@@ -170,13 +169,13 @@ fn code_is_what_is_neither_comment_nor_text() {
         (r"let c = '\''; d", "let c = ; d"),
         ("/// docs: `diesel`\nfn x() {}", " \nfn x() {}"),
     ] {
-        assert_eq!(code_of(source).len(), source.len());
-        assert_eq!(words(code_of(source)), words(code.to_owned()), "{source}");
+        assert_eq!(code_only(source).len(), source.len());
+        assert_eq!(words(code_only(source)), words(code.to_owned()), "{source}");
     }
 }
 
 #[test]
-fn paths_are_found_wherever_they_stand() {
+fn paths_are_found_in_imports_expressions_and_types() {
     let found = |code: &str| -> Vec<String> { paths(code).iter().map(|path| path.join("::")).collect() };
     assert_eq!(found("use a::{b, c::{d, e as f}};"), ["use", "a::b", "a::c::d", "a::c::e"]);
     assert_eq!(found("x.y(::tonic::Status::new(3))"), ["x", "tonic::Status::new"]);

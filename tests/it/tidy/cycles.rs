@@ -1,25 +1,25 @@
-//! Modules of one folder do not name each other in a circle.
+//! Detection of cycles among the modules of one folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::layers::resolve;
-use super::source::{code_of, paths};
+use super::source::{code_only, paths};
 
 /// The modules that each module of a folder names: `folder → module → modules`.
 type Graph = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// Returns the circles among sibling modules, one line each, such as
+/// Returns the cycles among sibling modules, one line each, such as
 /// `adapters/http: pages → router → pages`. `sources` are the files below `src`,
 /// by their path in it.
-pub fn circles(sources: &BTreeMap<String, String>) -> Vec<String> {
+pub fn cycles(sources: &BTreeMap<String, String>) -> Vec<String> {
     let mut found = Vec::new();
     for (folder, edges) in graph(sources) {
         let mut seen = BTreeSet::new();
         for module in edges.keys() {
-            if let Some(circle) = circle_through(module, &edges)
-                && seen.insert(circle.iter().cloned().collect::<BTreeSet<_>>())
+            if let Some(cycle) = cycle_through(module, &edges)
+                && seen.insert(cycle.iter().cloned().collect::<BTreeSet<_>>())
             {
-                found.push(format!("{folder}: {}", circle.join(" → ")));
+                found.push(format!("{folder}: {}", cycle.join(" → ")));
             }
         }
     }
@@ -37,7 +37,7 @@ fn graph(sources: &BTreeMap<String, String>) -> Graph {
     let mut graph = Graph::new();
     for (file, source) in sources {
         let from = module_path(file);
-        for path in paths(&code_of(source)) {
+        for path in paths(&code_only(source)) {
             let Some(to) = resolve(&from.join("/"), &path) else { continue };
             let shared = from.iter().zip(&to).take_while(|(from, to)| from == to).count();
             // A module may name its parents and its children.
@@ -50,18 +50,18 @@ fn graph(sources: &BTreeMap<String, String>) -> Graph {
     graph
 }
 
-/// Returns the shortest way from a module back to itself.
-fn circle_through(start: &str, edges: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
-    let mut ways = std::collections::VecDeque::from([vec![start.to_owned()]]);
+/// Returns the shortest path from a module back to itself.
+fn cycle_through(start: &str, edges: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    let mut queue = std::collections::VecDeque::from([vec![start.to_owned()]]);
     let mut visited = BTreeSet::new();
-    while let Some(way) = ways.pop_front() {
-        for next in way.last().and_then(|last| edges.get(last)).into_iter().flatten() {
-            let longer = [way.clone(), vec![next.clone()]].concat();
+    while let Some(path) = queue.pop_front() {
+        for next in path.last().and_then(|last| edges.get(last)).into_iter().flatten() {
+            let longer = [path.clone(), vec![next.clone()]].concat();
             if next == start {
                 return Some(longer);
             }
             if visited.insert(next.clone()) {
-                ways.push_back(longer);
+                queue.push_back(longer);
             }
         }
     }
@@ -70,10 +70,10 @@ fn circle_through(start: &str, edges: &BTreeMap<String, BTreeSet<String>>) -> Op
 
 #[cfg(test)]
 mod planted {
-    use super::circles;
+    use super::cycles;
 
     fn found(files: &[(&str, &str)]) -> Vec<String> {
-        circles(&files.iter().map(|(file, source)| ((*file).to_owned(), (*source).to_owned())).collect())
+        cycles(&files.iter().map(|(file, source)| ((*file).to_owned(), (*source).to_owned())).collect())
     }
 
     #[test]
@@ -89,7 +89,7 @@ mod planted {
     }
 
     #[test]
-    fn every_planted_circle_is_found() {
+    fn planted_cycles_are_found() {
         let pair = [("a/b.rs", "use super::c::C;"), ("a/c.rs", "fn f() { crate::a::b::g() }")];
         assert_eq!(found(&pair), ["a: b → c → b"]);
         let three = [
