@@ -1,4 +1,4 @@
-//! Nothing that a file or a variable holds makes the configuration panic.
+//! Fuzzing: no file and no variable makes the configuration panic.
 //!
 //! Test T16 of `docs/reliability.md`.
 
@@ -7,8 +7,7 @@ use pvz::config::{Config, Origin, keys};
 
 use super::{env, with_file};
 
-/// Lines of a file that are nearly right, so that more than the parser is
-/// tried.
+/// Returns lines that are nearly valid, so that the checks after the parser run too.
 fn line() -> impl Strategy<Value = String> {
     let names: Vec<String> = keys().iter().map(|key| key.name.to_owned()).collect();
     let sections: Vec<&str> = keys().iter().filter_map(|key| key.section).collect();
@@ -30,7 +29,7 @@ fn line() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_file_makes_it_panic(lines in prop::collection::vec(line(), 0..12), noise in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn no_file_causes_a_panic(lines in prop::collection::vec(line(), 0..12), noise in prop::collection::vec(any::<u8>(), 0..40)) {
         let (file, sources) = with_file(&lines.join("\n"));
         drop(Config::load(&sources));
         std::fs::write(file.path(), noise).unwrap();
@@ -38,7 +37,7 @@ proptest! {
     }
 
     #[test]
-    fn no_value_makes_it_panic_and_every_fault_names_its_variable(value in "\\PC{1,40}") {
+    fn no_value_causes_a_panic_and_every_fault_names_its_variable(value in "\\PC{1,40}") {
         for key in keys() {
             let Err(faults) = Config::load(&env(&[(key.variable, &value)])) else { continue };
             for fault in &faults.0 {

@@ -1,4 +1,4 @@
-//! The configuration: layers, names, faults, secrets, template.
+//! Tests of the configuration: precedence, names, faults, secrets, template.
 
 mod fuzz;
 
@@ -37,7 +37,7 @@ fn faults(sources: &Sources) -> Vec<String> {
 }
 
 #[test]
-fn with_nothing_set_the_defaults_of_the_contract_hold() {
+fn defaults_are_as_documented() {
     let config = loaded(&sources());
     assert_eq!(config.data_dir, Path::new(HOME));
     assert_eq!(config.store.url, StoreUrl::Sqlite(Path::new(HOME).join("pvz.db")));
@@ -55,7 +55,7 @@ fn with_nothing_set_the_defaults_of_the_contract_hold() {
 }
 
 #[test]
-fn each_layer_hides_the_ones_below() {
+fn flags_override_variables_and_variables_override_the_file() {
     let (_file, mut sources) = with_file("[store]\nurl = 'sqlite:/file.db'\n");
     let store = |sources: &Sources| loaded(sources).store.url.to_string();
     assert_eq!(store(&sources), "sqlite:/file.db");
@@ -66,7 +66,7 @@ fn each_layer_hides_the_ones_below() {
 }
 
 #[test]
-fn the_file_is_named_by_the_flag_or_else_by_the_environment() {
+fn file_is_named_by_the_flag_or_else_by_the_variable() {
     let (file, _) = with_file("[writer]\nqueue = 7\n");
     let mut sources = env(&[("PVZ_CONFIG", file.path().to_str().unwrap())]);
     assert_eq!(loaded(&sources).writer.queue, 7);
@@ -76,7 +76,7 @@ fn the_file_is_named_by_the_flag_or_else_by_the_environment() {
 }
 
 #[test]
-fn the_data_directory_is_where_the_store_is_unless_it_has_a_place() {
+fn data_directory_holds_the_default_store() {
     let mut sources = env(&[("PVZ_DATA_DIR", "/srv/pvz")]);
     assert_eq!(loaded(&sources).store.url.to_string(), "sqlite:/srv/pvz/pvz.db");
     sources.data_dir = None;
@@ -85,9 +85,8 @@ fn the_data_directory_is_where_the_store_is_unless_it_has_a_place() {
     assert!(faults(&sources)[0].starts_with("data_dir: is not set and this user has no home directory"));
 }
 
-/// A value for each key that differs from its default. A new key fails here
-/// until it has one.
-fn another_value(path: &str) -> &'static str {
+/// Returns a value for a key that differs from its default. Panics for a key that has none here.
+fn non_default_value(path: &str) -> &'static str {
     match path {
         "data_dir" => "/srv/pvz",
         "consumer.store" => "sqlite:/srv/read.db",
@@ -111,7 +110,7 @@ fn another_value(path: &str) -> &'static str {
         }
         "events.kafka_sasl" => "scram-sha-512",
         "events.kafka_user" => "pvz",
-        // As it is shown, so that what is shown means the same.
+        // The form in which `show` prints it, so that its output can be loaded again.
         "events.kafka_password" => "***",
         "server.grpc_addr" => "127.0.0.1:1001",
         "server.http_addr" => "[::1]:1002",
@@ -142,7 +141,7 @@ fn another_value(path: &str) -> &'static str {
 }
 
 #[test]
-fn every_key_has_an_environment_variable_that_works_and_is_named_by_the_rule() {
+fn every_key_has_an_environment_variable_named_by_the_rule() {
     for key in keys() {
         let path = key.path();
         let short = pvz::config::FLAGS.iter().any(|(_, flagged)| *flagged == path);
@@ -153,7 +152,7 @@ fn every_key_has_an_environment_variable_that_works_and_is_named_by_the_rule() {
             _ => whole,
         };
         assert_eq!(key.variable, expected);
-        let value = another_value(&path);
+        let value = non_default_value(&path);
         let loaded = Config::load_with_origins(&env(&[(key.variable, value)])).unwrap();
         assert!(loaded.warnings.is_empty());
         let shown = loaded.show();
@@ -166,7 +165,7 @@ fn every_key_has_an_environment_variable_that_works_and_is_named_by_the_rule() {
 }
 
 #[test]
-fn an_empty_variable_counts_as_not_set() {
+fn empty_variable_counts_as_unset() {
     let sources = env(&[("PVZ_WRITER_QUEUE", ""), ("PVZ_CONFIG", ""), ("PVZ_DATA_DIR", "")]);
     assert_eq!(loaded(&sources), loaded(&self::sources()));
 }
@@ -189,7 +188,7 @@ fn unknown_keys_are_refused_with_the_nearest_name_and_the_line() {
 }
 
 #[test]
-fn unknown_variables_are_only_warned_about() {
+fn unknown_variables_cause_warnings() {
     let sources = env(&[
         ("PVZ_WRITER_QEUE", "1"),
         ("PVZ_SERVICE_HOST", "10.0.0.1"),
@@ -211,7 +210,7 @@ fn unknown_variables_are_only_warned_about() {
 }
 
 #[test]
-fn all_faults_of_all_layers_come_at_once() {
+fn faults_of_all_layers_are_reported_together() {
     let (file, mut sources) =
         with_file("[writer]\nbatch = 0\n[log]\nformat = true\n[policy]\ncurrency = 'rub'\n");
     sources.env.push(("PVZ_POLICY_RETURN_WINDOW".into(), "two days".into()));
@@ -234,7 +233,7 @@ fn all_faults_of_all_layers_come_at_once() {
 }
 
 #[test]
-fn a_file_with_broken_syntax_names_the_line_but_never_quotes_it() {
+fn syntax_fault_names_the_line_and_does_not_quote_it() {
     let (file, sources) = with_file("[store]\nurl = \"postgres://pvz:hunter2@db/pvz\" oops\n");
     let faults = faults(&sources);
     assert!(faults[0].starts_with(&format!("{}:2: ", file.path().display())), "{faults:?}");
@@ -242,7 +241,7 @@ fn a_file_with_broken_syntax_names_the_line_but_never_quotes_it() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_a_fault() {
+fn unreadable_file_is_a_fault() {
     for path in ["/nonexistent/pvz.toml", "/", "/dev/zero"] {
         let mut sources = sources();
         sources.flags.push(("--config", path.to_owned()));
@@ -261,7 +260,7 @@ fn secrets_are_hidden_in_faults() {
 }
 
 #[test]
-fn the_address_of_a_database_is_checked_and_shown_without_its_password() {
+fn database_url_is_checked_and_shown_without_its_password() {
     let url = |url: &str| loaded(&env(&[("PVZ_STORE", url)])).store.url;
     let shown = url("postgres://pvz:hunter2@db:5433/pvz?sslmode=disable");
     assert_eq!(shown.to_string(), "postgres://pvz:***@db:5433/pvz?sslmode=disable");
@@ -285,7 +284,7 @@ fn the_address_of_a_database_is_checked_and_shown_without_its_password() {
 }
 
 #[test]
-fn what_is_read_from_is_one_server() {
+fn read_url_names_one_host() {
     let sources = env(&[("PVZ_STORE_READ_URL", "postgres://pvz:hunter2@one,two/pvz")]);
     assert_eq!(
         faults(&sources),
@@ -309,30 +308,31 @@ fn two_listeners_cannot_share_a_port() {
 }
 
 #[test]
-fn what_is_shown_is_a_file_that_means_the_same() {
+fn shown_configuration_loads_as_the_same_configuration() {
     let mut sources = sources();
     for key in keys() {
-        sources.env.push((key.variable.into(), another_value(&key.path()).into()));
+        sources.env.push((key.variable.into(), non_default_value(&key.path()).into()));
     }
     let loaded = Config::load_with_origins(&sources).unwrap();
-    let (_file, again) = with_file(&loaded.show());
-    assert_eq!(self::loaded(&again), loaded.config);
+    let (_file, shown) = with_file(&loaded.show());
+    assert_eq!(self::loaded(&shown), loaded.config);
 }
 
 #[test]
-fn the_template_is_the_file_in_the_repository() {
+fn template_equals_the_committed_file() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/default.toml");
     let file = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(file == template(), "config/default.toml is stale: pvz config template > config/default.toml");
 }
 
 #[test]
-fn the_template_with_its_lines_taken_in_is_the_default() {
+fn uncommented_template_is_the_default_configuration() {
     let mut text = String::new();
     for line in template().lines() {
-        let taken = line.strip_prefix('#').filter(|rest| !rest.starts_with(' ') || rest.starts_with("  {"));
-        let unset = taken.is_some_and(|rest| rest.trim_end().ends_with('='));
-        writeln!(text, "{}", if unset { line } else { taken.unwrap_or(line) }).unwrap();
+        let uncommented =
+            line.strip_prefix('#').filter(|rest| !rest.starts_with(' ') || rest.starts_with("  {"));
+        let unset = uncommented.is_some_and(|rest| rest.trim_end().ends_with('='));
+        writeln!(text, "{}", if unset { line } else { uncommented.unwrap_or(line) }).unwrap();
     }
     let (_file, sources) = with_file(&text);
     assert_eq!(loaded(&sources), loaded(&self::sources()));
@@ -340,7 +340,7 @@ fn the_template_with_its_lines_taken_in_is_the_default() {
 }
 
 #[test]
-fn the_file_for_production_is_valid() {
+fn production_file_is_valid() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/production.toml");
     let mut sources = sources();
     sources.flags.push(("--config", path.display().to_string()));
@@ -350,7 +350,7 @@ fn the_file_for_production_is_valid() {
 }
 
 #[test]
-fn the_commands_print_values_and_faults_and_exit_accordingly() {
+fn config_commands_print_values_and_faults_and_set_the_exit_code() {
     let run = |args: &[&str]| {
         let output = crate::process::pvz().arg("config").args(args).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
