@@ -1,5 +1,4 @@
-//! What the pool does when the store fails, hangs or panics, and when a
-//! decision does.
+//! Tests of the pool when the store fails, hangs or panics, and when a decision panics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,174 +8,173 @@ use pvz::app::Admission;
 use pvz::domain::{BatchMode, Reason, StateName, Timestamp};
 use pvz::ports::Clock;
 
-use super::stage::{LIMITS, Stage, Trick, settle};
+use super::fixture::{LIMITS, StoreFault, WriterFixture, yield_until_idle};
 use crate::support::commands::{accept, issue, parcel};
 use crate::support::time::{START, at};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_comes_back_in_time_is_never_noticed() {
-    let stage = Stage::new(1, LIMITS);
-    stage.store.plays(&[Trick::Unavailable; 5]);
+async fn store_errors_are_retried_with_doubling_delays() {
+    let fixture = WriterFixture::new(1, LIMITS);
+    fixture.store.inject(&[StoreFault::Unavailable; 5]);
     let began = tokio::time::Instant::now();
-    stage.ask(accept(parcel("o1"))).await.unwrap().unwrap().answer.unwrap();
-    let waited = began.elapsed();
-    assert_eq!(stage.store.batches().len(), 6);
-    assert_eq!(waited, Duration::from_millis(10 + 20 + 40 + 80 + 160), "each pause doubles");
-    stage.close().await;
+    fixture.submit(accept(parcel("o1"))).await.unwrap().unwrap().answer.unwrap();
+    let elapsed = began.elapsed();
+    assert_eq!(fixture.store.batches().len(), 6);
+    assert_eq!(elapsed, Duration::from_millis(10 + 20 + 40 + 80 + 160), "each delay doubles");
+    fixture.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_stays_away_is_unavailable_within_the_budget() {
-    let stage = Stage::new(1, LIMITS);
-    stage.store.plays(&[Trick::Unavailable; 100]);
+async fn lasting_store_errors_are_reported_within_the_retry_budget() {
+    let fixture = WriterFixture::new(1, LIMITS);
+    fixture.store.inject(&[StoreFault::Unavailable; 100]);
     let began = tokio::time::Instant::now();
-    let refusal = stage.ask(accept(parcel("o1"))).await.unwrap().unwrap_err();
+    let refusal = fixture.submit(accept(parcel("o1"))).await.unwrap().unwrap_err();
     assert_eq!(refusal.reason, Reason::Unavailable);
     assert!(refusal.retry_after.is_some_and(|delay| delay > Duration::ZERO));
-    assert!(!format!("{refusal:?}").contains("secret"), "no inner text leaks: {refusal:?}");
-    let waited = began.elapsed();
-    assert!(waited + 2 * SECOND > LIMITS.retry_budget && waited <= LIMITS.retry_budget, "{waited:?}");
-    assert!(stage.store.batches().len() < 30, "pauses grow to a second");
-    stage.close().await;
+    assert!(!format!("{refusal:?}").contains("secret"), "a refusal contains no inner text: {refusal:?}");
+    let elapsed = began.elapsed();
+    assert!(elapsed + 2 * SECOND > LIMITS.retry_budget && elapsed <= LIMITS.retry_budget, "{elapsed:?}");
+    assert!(fixture.store.batches().len() < 30, "delays grow to one second");
+    fixture.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_end_with_each_commands_own_deadline() {
-    let stage = Stage::new(1, LIMITS);
-    stage.store.plays(&[Trick::Unavailable; 12]);
-    stage.store.hold();
-    let busy = stage.ask(accept(parcel("busy")));
-    stage.store.begun(1).await;
-    let hurried = stage.ask_within(SECOND, Admission::Immediate, accept(parcel("hurried")));
-    let calm = stage.ask_within(30 * SECOND, Admission::Immediate, accept(parcel("calm")));
-    settle().await;
-    stage.store.resume();
+async fn retries_end_at_the_deadline_of_each_command() {
+    let fixture = WriterFixture::new(1, LIMITS);
+    fixture.store.inject(&[StoreFault::Unavailable; 12]);
+    fixture.store.pause();
+    let busy = fixture.submit(accept(parcel("busy")));
+    fixture.store.wait_for_batches(1).await;
+    let short = fixture.submit_within(SECOND, Admission::Immediate, accept(parcel("short")));
+    let long = fixture.submit_within(30 * SECOND, Admission::Immediate, accept(parcel("long")));
+    yield_until_idle().await;
+    fixture.store.resume();
     let began = tokio::time::Instant::now();
-    let refusal = hurried.await.unwrap().unwrap_err();
+    let refusal = short.await.unwrap().unwrap_err();
     assert!(matches!(refusal.reason, Reason::Unavailable | Reason::DeadlineExceeded), "{refusal:?}");
     assert!(began.elapsed() <= SECOND);
     busy.await.unwrap().unwrap().answer.unwrap();
-    calm.await.unwrap().unwrap().answer.unwrap();
-    assert_eq!(stage.store.stored("hurried").await, None, "it was not executed after its deadline");
-    stage.close().await;
+    long.await.unwrap().unwrap().answer.unwrap();
+    assert_eq!(fixture.store.stored("short").await, None, "it was not executed after its deadline");
+    fixture.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_whose_news_was_lost_is_found_again_under_its_key() {
-    let stage = Stage::new(1, LIMITS);
-    stage.store.plays(&[Trick::UnavailableAfterwards]);
-    let outcome = stage.ask(accept(parcel("o1")).key("key-1")).await.unwrap().unwrap();
+async fn commit_with_a_lost_answer_is_replayed_by_its_key() {
+    let fixture = WriterFixture::new(1, LIMITS);
+    fixture.store.inject(&[StoreFault::UnavailableAfterCommit]);
+    let outcome = fixture.submit(accept(parcel("o1")).key("key-1")).await.unwrap().unwrap();
     assert!(outcome.answer.is_ok() && outcome.replayed, "{outcome:?}");
-    assert_eq!(stage.store.stored("o1").await.map(|(_, events)| events), Some(1));
-    stage.close().await;
+    assert_eq!(fixture.store.stored("o1").await.map(|(_, events)| events), Some(1));
+    fixture.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_repeating_does_not_mend_costs_its_own_command_only() {
-    let stage = Stage::new(1, LIMITS);
-    stage.store.curse("cursed");
-    stage.store.hold();
-    let busy = stage.ask(accept(parcel("busy")));
-    stage.store.begun(1).await;
-    let ids = ["o1", "cursed", "o2", "o3"];
-    let asked = ids.map(|id| stage.ask(accept(parcel(id))));
-    settle().await;
-    stage.store.resume();
+async fn permanent_error_fails_only_its_own_command() {
+    let fixture = WriterFixture::new(1, LIMITS);
+    fixture.store.set_failing_order("faulty");
+    fixture.store.pause();
+    let busy = fixture.submit(accept(parcel("busy")));
+    fixture.store.wait_for_batches(1).await;
+    let ids = ["o1", "faulty", "o2", "o3"];
+    let pending = ids.map(|id| fixture.submit(accept(parcel(id))));
+    yield_until_idle().await;
+    fixture.store.resume();
     busy.await.unwrap().unwrap().answer.unwrap();
-    for (id, answer) in ids.into_iter().zip(asked) {
+    for (id, answer) in ids.into_iter().zip(pending) {
         match answer.await.unwrap() {
-            Ok(outcome) => assert!(outcome.answer.is_ok() && id != "cursed"),
+            Ok(outcome) => assert!(outcome.answer.is_ok() && id != "faulty"),
             Err(refusal) => {
-                assert_eq!((refusal.reason, id), (Reason::Internal, "cursed"));
-                assert!(!format!("{refusal:?}").contains("orders.state"), "no inner text leaks");
+                assert_eq!((refusal.reason, id), (Reason::Internal, "faulty"));
+                assert!(!format!("{refusal:?}").contains("orders.state"), "a refusal contains no inner text");
             }
         }
     }
-    assert_eq!(stage.store.batches()[1].len(), 4, "they were a batch");
-    stage.close().await;
+    assert_eq!(fixture.store.batches()[1].len(), 4, "the commands shared a batch");
+    fixture.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_panics_costs_nobody_but_whom_it_panics_on() {
-    let stage = Stage::new(1, LIMITS);
-    stage.store.plays(&[Trick::Panic]);
-    let refusal = stage.ask(accept(parcel("o1"))).await.unwrap().unwrap_err();
+async fn panic_of_the_store_fails_only_its_own_batch() {
+    let fixture = WriterFixture::new(1, LIMITS);
+    fixture.store.inject(&[StoreFault::Panic]);
+    let refusal = fixture.submit(accept(parcel("o1"))).await.unwrap().unwrap_err();
     assert_eq!(refusal.reason, Reason::Internal);
     assert!(!refusal.message.contains("bug in the store") && refusal.metadata.is_empty());
 
-    stage.store.hold();
-    let busy = stage.ask(accept(parcel("busy")));
-    stage.store.begun(2).await;
-    let asked = ["o1", "o2"].map(|id| stage.ask(accept(parcel(id))));
-    settle().await;
-    // The first for `busy`, the second for the two.
-    stage.store.plays(&[Trick::Inconsistent, Trick::Panic]);
-    stage.store.resume();
+    fixture.store.pause();
+    let busy = fixture.submit(accept(parcel("busy")));
+    fixture.store.wait_for_batches(2).await;
+    let pending = ["o1", "o2"].map(|id| fixture.submit(accept(parcel(id))));
+    yield_until_idle().await;
+    // The first fault is for `busy`, the second for the batch of two.
+    fixture.store.inject(&[StoreFault::Inconsistent, StoreFault::Panic]);
+    fixture.store.resume();
     assert_eq!(busy.await.unwrap().unwrap_err().reason, Reason::Internal);
-    for answer in asked {
-        answer.await.unwrap().unwrap().answer.expect("each alone");
+    for answer in pending {
+        answer.await.unwrap().unwrap().answer.expect("executed in a batch of its own");
     }
-    stage.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_in_doubt_is_not_run_again() {
-    let stage = Stage::new(1, LIMITS);
-    stage.store.plays(&[Trick::DoneInDoubt]);
-    // Run again, it would be told that the order exists: by itself.
-    let refusal = stage.ask(accept(parcel("o1"))).await.unwrap().unwrap_err();
+async fn batch_in_doubt_is_not_retried() {
+    let fixture = WriterFixture::new(1, LIMITS);
+    fixture.store.inject(&[StoreFault::ExecutedInDoubt]);
+    // A retry would be refused with ORDER_ALREADY_EXISTS because of its own first attempt.
+    let refusal = fixture.submit(accept(parcel("o1"))).await.unwrap().unwrap_err();
     assert_eq!(refusal.reason, Reason::Unavailable);
-    assert_eq!(stage.store.batches().len(), 1);
-    stage.store.plays(&[Trick::DoneInDoubt]);
-    let ask = || accept(parcel("o2")).key("key");
-    assert_eq!(stage.ask(ask()).await.unwrap().unwrap_err().reason, Reason::Unavailable);
-    let again = stage.ask(ask()).await.unwrap().unwrap();
+    assert_eq!(fixture.store.batches().len(), 1);
+    fixture.store.inject(&[StoreFault::ExecutedInDoubt]);
+    let command = || accept(parcel("o2")).key("key");
+    assert_eq!(fixture.submit(command()).await.unwrap().unwrap_err().reason, Reason::Unavailable);
+    let again = fixture.submit(command()).await.unwrap().unwrap();
     assert!(again.replayed && again.answer.is_ok());
-    stage.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_hangs_holds_nobody_beyond_the_deadline() {
-    let stage = Stage::new(2, LIMITS);
-    stage.store.plays(&[Trick::Hang]);
+async fn hanging_store_delays_no_caller_beyond_its_deadline() {
+    let fixture = WriterFixture::new(2, LIMITS);
+    fixture.store.inject(&[StoreFault::Hang]);
     let began = tokio::time::Instant::now();
-    let refusal = stage.ask(accept(parcel("o1"))).await.unwrap().unwrap_err();
+    let refusal = fixture.submit(accept(parcel("o1"))).await.unwrap().unwrap_err();
     assert_eq!((refusal.reason, began.elapsed()), (Reason::DeadlineExceeded, 30 * SECOND));
-    stage.ask(accept(parcel("o2"))).await.unwrap().unwrap().answer.expect("the other worker goes on");
+    fixture.submit(accept(parcel("o2"))).await.unwrap().unwrap().answer.expect("the other worker continues");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_decision_that_panics_costs_its_own_command_only() {
-    let stage = Stage::new(1, LIMITS);
+async fn panic_of_a_decision_fails_only_its_own_command() {
+    let fixture = WriterFixture::new(1, LIMITS);
     let ids = ["o1", "o2", "o3"];
     for id in ids {
-        stage.ask(accept(parcel(id))).await.unwrap().unwrap().answer.unwrap();
+        fixture.submit(accept(parcel(id))).await.unwrap().unwrap().answer.unwrap();
     }
-    stage.store.exhaust("o2").await;
-    stage.store.hold();
-    let busy = stage.ask(accept(parcel("busy")));
-    stage.store.begun(4).await;
-    let asked = ids.map(|id| stage.ask(issue(&[id], BatchMode::Atomic).key(&format!("key-{id}"))));
-    settle().await;
-    stage.store.resume();
+    fixture.store.set_max_version("o2").await;
+    fixture.store.pause();
+    let busy = fixture.submit(accept(parcel("busy")));
+    fixture.store.wait_for_batches(4).await;
+    let pending = ids.map(|id| fixture.submit(issue(&[id], BatchMode::Atomic).key(&format!("key-{id}"))));
+    yield_until_idle().await;
+    fixture.store.resume();
     busy.await.unwrap().unwrap().answer.unwrap();
-    for (id, answer) in ids.into_iter().zip(asked) {
+    for (id, answer) in ids.into_iter().zip(pending) {
         match answer.await.unwrap().unwrap().answer {
             Ok(_) => assert_ne!(id, "o2"),
             Err(refusal) => assert_eq!((refusal.reason, id), (Reason::Internal, "o2")),
         }
     }
-    assert_eq!(stage.store.batches()[4], ids, "they were one batch, and it was not run again");
-    assert_eq!(stage.store.batches().len(), 5);
-    let (o2, events) = stage.store.stored("o2").await.unwrap();
-    assert_eq!((o2.state_name(), events), (StateName::Stored, 1), "nothing was half done");
-    stage.close().await;
+    assert_eq!(fixture.store.batches()[4], ids, "the commands shared a batch, which was not retried");
+    assert_eq!(fixture.store.batches().len(), 5);
+    let (o2, events) = fixture.store.stored("o2").await.unwrap();
+    assert_eq!((o2.state_name(), events), (StateName::Stored, 1), "nothing was written");
+    fixture.close().await;
 }
 
-/// A clock that panics when it is first read: a panic outside of a decision,
-/// within the store's own call.
+/// A clock that panics when it is first read: a panic in the call of the store, but outside a decision.
 struct BrokenClock(AtomicU64);
 
 impl Clock for BrokenClock {
@@ -187,24 +185,24 @@ impl Clock for BrokenClock {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_within_a_batch_ends_no_worker() {
-    let stage = Stage::with_clock(1, LIMITS, Arc::new(BrokenClock(AtomicU64::new(0))));
-    let refusal = stage.ask(accept(parcel("o1"))).await.unwrap().unwrap_err();
+async fn workers_survive_a_panic_in_a_batch() {
+    let fixture = WriterFixture::with_clock(1, LIMITS, Arc::new(BrokenClock(AtomicU64::new(0))));
+    let refusal = fixture.submit(accept(parcel("o1"))).await.unwrap().unwrap_err();
     assert_eq!(refusal.reason, Reason::Internal);
-    stage.ask(accept(parcel("o1"))).await.unwrap().unwrap().answer.unwrap();
-    stage.ask(issue(&["o1"], BatchMode::Atomic)).await.unwrap().unwrap().answer.unwrap();
-    stage.close().await;
+    fixture.submit(accept(parcel("o1"))).await.unwrap().unwrap().answer.unwrap();
+    fixture.submit(issue(&["o1"], BatchMode::Atomic)).await.unwrap().unwrap().answer.unwrap();
+    fixture.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn commits_wake_who_watches_the_log_and_failures_do_not() {
-    let stage = Stage::new(1, LIMITS);
-    let mut committed = stage.writer.committed();
-    stage.store.plays(&[Trick::Inconsistent]);
-    stage.ask(accept(parcel("o1"))).await.unwrap().unwrap_err();
+async fn commits_notify_watchers_of_the_log_and_failures_do_not() {
+    let fixture = WriterFixture::new(1, LIMITS);
+    let mut committed = fixture.writer.committed();
+    fixture.store.inject(&[StoreFault::Inconsistent]);
+    fixture.submit(accept(parcel("o1"))).await.unwrap().unwrap_err();
     assert!(!committed.has_changed().unwrap());
-    stage.ask(accept(parcel("o1"))).await.unwrap().unwrap().answer.unwrap();
+    fixture.submit(accept(parcel("o1"))).await.unwrap().unwrap().answer.unwrap();
     assert!(committed.has_changed().unwrap());
     committed.mark_unchanged();
-    stage.close().await;
+    fixture.close().await;
 }

@@ -1,5 +1,5 @@
-//! A writer pool on a store that does what a test says, under a clock of the
-//! runtime that stands still until nobody has anything to do.
+//! Test fixture: a writer pool on a store with injected faults. Tests pause the clock of the runtime;
+//! it advances only when every task waits.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -20,81 +20,83 @@ use tokio::time::Instant;
 use crate::support::commands::{TestCommand, point};
 use crate::support::time::{SequentialIds, TestClock};
 
-/// What the store does with its next batch, instead of doing it.
+/// An injected fault: the result of the next batch.
 #[derive(Debug, Clone, Copy)]
-pub enum Trick {
-    /// It is unavailable, and nothing was done.
+pub enum StoreFault {
+    /// Returns an unavailable error; the batch is not executed.
     Unavailable,
-    /// It finds that what is stored breaks an invariant.
+    /// Returns an inconsistency error.
     Inconsistent,
-    /// It does it, and then fails as if it had not.
-    UnavailableAfterwards,
-    /// It does it, and cannot tell whether it did.
-    DoneInDoubt,
-    /// It panics.
+    /// Executes the batch, then returns an unavailable error.
+    UnavailableAfterCommit,
+    /// Executes the batch, then returns an in-doubt error.
+    ExecutedInDoubt,
+    /// Panics.
     Panic,
-    /// It never answers.
+    /// Never returns.
     Hang,
 }
 
-/// A memory store that can be held up, and plays tricks.
+/// A memory store that can be paused and that returns injected faults.
 pub struct ScriptedStore {
     pub memory: MemoryStore,
-    tricks: Mutex<VecDeque<Trick>>,
-    /// Batches with this order fail with an inconsistency.
-    cursed: Mutex<Option<OrderId>>,
-    /// What each batch named, in the order in which they began.
+    faults: Mutex<VecDeque<StoreFault>>,
+    /// Batches that contain this order return an inconsistency error.
+    failing_order: Mutex<Option<OrderId>>,
+    /// The order ids of each batch, in the order in which the batches began.
     batches: watch::Sender<Vec<Vec<String>>>,
-    open: watch::Sender<bool>,
+    running: watch::Sender<bool>,
 }
 
 impl ScriptedStore {
     fn new() -> Self {
         Self {
             memory: MemoryStore::new([7; 32]),
-            tricks: Mutex::default(),
-            cursed: Mutex::default(),
+            faults: Mutex::default(),
+            failing_order: Mutex::default(),
             batches: watch::Sender::new(Vec::new()),
-            open: watch::Sender::new(true),
+            running: watch::Sender::new(true),
         }
     }
 
-    pub fn plays(&self, tricks: &[Trick]) {
-        self.tricks.lock().unwrap().extend(tricks);
+    /// Injects faults into the next batches, one each.
+    pub fn inject(&self, faults: &[StoreFault]) {
+        self.faults.lock().unwrap().extend(faults);
     }
 
-    pub fn curse(&self, order_id: &str) {
-        *self.cursed.lock().unwrap() = OrderId::parse(order_id).ok();
+    /// Makes batches that contain this order fail.
+    pub fn set_failing_order(&self, order_id: &str) {
+        *self.failing_order.lock().unwrap() = OrderId::parse(order_id).ok();
     }
 
-    /// Makes every decision that moves this order panic.
-    pub async fn exhaust(&self, order_id: &str) {
+    /// Makes every decision that changes this order panic: its version overflows.
+    pub async fn set_max_version(&self, order_id: &str) {
         let order_id = OrderId::parse(order_id).unwrap();
         let batch = Batch { order_ids: [order_id.clone()].into(), ..Batch::default() };
-        self.memory.transact(batch, Arc::new(Exhaust(order_id))).await.unwrap();
+        self.memory.transact(batch, Arc::new(SetMaxVersion(order_id))).await.unwrap();
     }
 
-    /// Batches begin, but are held up until [`ScriptedStore::resume`].
-    pub fn hold(&self) {
-        self.open.send_replace(false);
+    /// Suspends batches after they began, until [`ScriptedStore::resume`].
+    pub fn pause(&self) {
+        self.running.send_replace(false);
     }
 
     pub fn resume(&self) {
-        self.open.send_replace(true);
+        self.running.send_replace(true);
     }
 
-    /// The orders of each batch so far.
+    /// Returns the order ids of each batch so far.
     pub fn batches(&self) -> Vec<Vec<String>> {
         self.batches.borrow().clone()
     }
 
-    /// Waits until so many batches have begun.
-    pub async fn begun(&self, count: usize) {
+    /// Waits until `count` batches have begun.
+    pub async fn wait_for_batches(&self, count: usize) {
         let mut batches = self.batches.subscribe();
         batches.wait_for(|batches| batches.len() >= count).await.unwrap();
     }
 
-    /// All that is stored of an order: its row and how many events it has.
+    /// Returns the row of an order and the number of its events.
     pub async fn stored(&self, order_id: &str) -> Option<(Order, usize)> {
         let audited = self.memory.audit(None, 10_000).await.unwrap();
         let found = audited.into_iter().find(|audited| audited.order_id.as_str() == order_id)?;
@@ -102,11 +104,10 @@ impl ScriptedStore {
     }
 }
 
-/// Gives an order the last version that there is, so that to decide about it
-/// overflows.
-struct Exhaust(OrderId);
+/// A decision that sets the version of an order to the maximum.
+struct SetMaxVersion(OrderId);
 
-impl Decide for Exhaust {
+impl Decide for SetMaxVersion {
     fn decide(&self, loaded: Loaded) -> BatchDecision {
         let order = &loaded.orders[&self.0];
         let updated = vec![(order.version, Order { version: i64::MAX, ..order.clone() })];
@@ -115,32 +116,33 @@ impl Decide for Exhaust {
 }
 
 fn unavailable() -> PortError {
-    PortError::unavailable("the store is away", "SELECT secret_of_the_log")
+    PortError::unavailable("the store is unavailable", "SELECT secret_of_the_log")
 }
 
 #[async_trait]
 impl OrderStore for ScriptedStore {
     async fn transact(&self, batch: Batch, decide: Arc<dyn Decide>) -> Result<Vec<Outcome>, PortError> {
-        let named: Vec<String> = batch.order_ids.iter().map(ToString::to_string).collect();
-        self.batches.send_modify(|batches| batches.push(named));
-        self.open.subscribe().wait_for(|open| *open).await.unwrap();
-        let trick = self.tricks.lock().unwrap().pop_front();
-        let cursed = self.cursed.lock().unwrap().as_ref().is_some_and(|id| batch.order_ids.contains(id));
-        match trick {
-            _ if cursed => Err(PortError::inconsistent("orders.state of a cursed order")),
+        let order_ids: Vec<String> = batch.order_ids.iter().map(ToString::to_string).collect();
+        self.batches.send_modify(|batches| batches.push(order_ids));
+        self.running.subscribe().wait_for(|running| *running).await.unwrap();
+        let fault = self.faults.lock().unwrap().pop_front();
+        let fails =
+            self.failing_order.lock().unwrap().as_ref().is_some_and(|id| batch.order_ids.contains(id));
+        match fault {
+            _ if fails => Err(PortError::inconsistent("orders.state of the failing order")),
             None => self.memory.transact(batch, decide).await,
-            Some(Trick::Unavailable) => Err(unavailable()),
-            Some(Trick::Inconsistent) => Err(PortError::inconsistent("orders.state of some order")),
-            Some(Trick::UnavailableAfterwards) => {
+            Some(StoreFault::Unavailable) => Err(unavailable()),
+            Some(StoreFault::Inconsistent) => Err(PortError::inconsistent("orders.state of some order")),
+            Some(StoreFault::UnavailableAfterCommit) => {
                 self.memory.transact(batch, decide).await?;
                 Err(unavailable())
             }
-            Some(Trick::DoneInDoubt) => {
+            Some(StoreFault::ExecutedInDoubt) => {
                 self.memory.transact(batch, decide).await?;
                 Err(PortError::in_doubt("the store was lost", "COMMIT"))
             }
-            Some(Trick::Panic) => panic!("the store has a bug"),
-            Some(Trick::Hang) => std::future::pending().await,
+            Some(StoreFault::Panic) => panic!("the store has a bug"),
+            Some(StoreFault::Hang) => std::future::pending().await,
         }
     }
 
@@ -173,19 +175,19 @@ impl OrderStore for ScriptedStore {
     }
 }
 
-/// A pool at work. Its workers end with it.
-pub struct Stage {
+/// A running writer pool. Its workers end with it.
+pub struct WriterFixture {
     pub store: Arc<ScriptedStore>,
     pub writer: Writer,
     workers: Vec<JoinHandle<()>>,
 }
 
-/// A caller's answer to be.
-pub type Asked = JoinHandle<Result<Outcome, Refusal>>;
+/// The future outcome of a submitted command.
+pub type PendingOutcome = JoinHandle<Result<Outcome, Refusal>>;
 
 pub const LIMITS: WriterLimits = WriterLimits { queue: 64, batch: 16, retry_budget: Duration::from_secs(10) };
 
-impl Stage {
+impl WriterFixture {
     pub fn new(workers: usize, limits: WriterLimits) -> Self {
         Self::with_clock(workers, limits, Arc::new(TestClock::default()))
     }
@@ -198,30 +200,30 @@ impl Stage {
         Self { store, writer, workers }
     }
 
-    /// Asks in a task of its own, with that long to wait.
-    pub fn ask_within(&self, patience: Duration, admission: Admission, ask: TestCommand) -> Asked {
+    /// Submits a command in a new task. Its deadline is `timeout` from now.
+    pub fn submit_within(&self, timeout: Duration, admission: Admission, ask: TestCommand) -> PendingOutcome {
         let writer = self.writer.clone();
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         let caller = Caller { actor: ask.actor, scope: String::new(), traceparent: None, deadline };
         tokio::spawn(async move { writer.submit(ask.command, &caller, ask.key, admission).await })
     }
 
-    /// The same, with half a minute, at once or not at all.
-    pub fn ask(&self, ask: impl Into<TestCommand>) -> Asked {
-        self.ask_within(Duration::from_secs(30), Admission::Immediate, ask.into())
+    /// Submits a command with a timeout of 30 seconds and immediate admission.
+    pub fn submit(&self, ask: impl Into<TestCommand>) -> PendingOutcome {
+        self.submit_within(Duration::from_secs(30), Admission::Immediate, ask.into())
     }
 
     /// Closes the pool, and waits for the workers to end.
     pub async fn close(self) {
         self.writer.close();
         for worker in self.workers {
-            worker.await.expect("a worker that did not panic");
+            worker.await.expect("no worker panics");
         }
     }
 }
 
-/// Lets every task run until all of them wait for something.
-pub async fn settle() {
+/// Yields until every task waits for something.
+pub async fn yield_until_idle() {
     for _ in 0..64 {
         tokio::task::yield_now().await;
     }

@@ -1,6 +1,6 @@
-//! The writer pool: what it promises to callers whatever the store does.
+//! Tests of the writer pool: admission, batching, and failures of the store.
 
 mod admission;
 mod batching;
 mod failures;
-mod stage;
+mod fixture;
