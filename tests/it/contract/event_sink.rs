@@ -15,7 +15,7 @@ use pvz::ports::{EventSink, LoggedEvent, Position, Receipt};
 
 use super::given::{accepted, event, handed_over, id, issued, returned};
 use crate::kafka::topic;
-use crate::relay::script::ScriptedSink;
+use crate::relay::doubles::ScriptedSink;
 
 /// Reads order and sequence of each event of a sink.
 type Read = Box<dyn Fn() -> BoxFuture<'static, Vec<(OrderId, i64)>>>;

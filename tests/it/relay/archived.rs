@@ -1,49 +1,49 @@
-//! Events whose partition an operator took away.
+//! Tests of the relay when an operator archives events by detaching their partition.
 
 use std::sync::Arc;
 
 use pvz::ports::{LeaseWrite, Position};
 
-use super::Scene;
-use super::script::OtherLog;
+use super::RelayFixture;
+use super::doubles::EditedLog;
 
 #[tokio::test]
-async fn what_was_archived_too_soon_is_waited_for_and_not_skipped() {
-    let scene = Scene::new(6, &[], &[]).await;
-    let lease = scene.given.outbox().acquire_lease("scripted").await.unwrap().unwrap();
-    let advance = scene.given.outbox().advance(&lease.token, Position(2), &[]).await.unwrap();
+async fn events_archived_too_early_are_waited_for_and_not_skipped() {
+    let fixture = RelayFixture::new(6, &[], &[]).await;
+    let lease = fixture.stores.outbox().acquire_lease("scripted").await.unwrap().unwrap();
+    let advance = fixture.stores.outbox().advance(&lease.token, Position(2), &[]).await.unwrap();
     assert_eq!(advance, LeaseWrite::Done);
     drop(lease);
-    let log = Arc::new(OtherLog::new(&scene, |_, events| events));
+    let log = Arc::new(EditedLog::new(&fixture, |_, events| events));
     *log.oldest.lock().unwrap() = Position(5);
-    let relay = scene.relay_of(log.clone(), scene.given.outbox());
+    let relay = fixture.relay_of(log.clone(), fixture.stores.outbox());
     let failure = || async {
-        let status = scene.given.outbox().status("scripted").await.unwrap().unwrap();
+        let status = fixture.stores.outbox().status("scripted").await.unwrap().unwrap();
         status.leader.and_then(|leader| leader.failure).map(|(cause, _)| cause)
     };
     while failure().await.as_deref() != Some("events were archived before the sink had them") {
         tokio::task::yield_now().await;
     }
-    assert_eq!(scene.sink.written(), []);
-    // Attached again, it goes on where it was.
+    assert_eq!(fixture.sink.written(), []);
+    // After the partition is attached again, the relay continues at its cursor.
     *log.oldest.lock().unwrap() = Position(0);
-    while scene.sink.written().len() + 2 < scene.outbox.log.len() {
+    while fixture.sink.written().len() + 2 < fixture.outbox.log.len() {
         tokio::task::yield_now().await;
     }
-    scene.stop.cancel();
+    fixture.stop.cancel();
     relay.await.unwrap();
-    assert_eq!(scene.given.outbox().cursor("scripted").await.unwrap(), Some(scene.end()));
+    assert_eq!(fixture.stores.outbox().cursor("scripted").await.unwrap(), Some(fixture.end()));
 }
 
 #[tokio::test]
-async fn a_new_sink_begins_with_what_there_is() {
-    let scene = Scene::new(6, &[], &[]).await;
-    let log = Arc::new(OtherLog::new(&scene, |_, events| events));
+async fn new_sink_begins_with_the_oldest_event() {
+    let fixture = RelayFixture::new(6, &[], &[]).await;
+    let log = Arc::new(EditedLog::new(&fixture, |_, events| events));
     *log.oldest.lock().unwrap() = Position(5);
-    let relay = scene.relay_of(log, scene.given.outbox());
-    while scene.sink.written().len() + 5 < scene.outbox.log.len() {
+    let relay = fixture.relay_of(log, fixture.stores.outbox());
+    while fixture.sink.written().len() + 5 < fixture.outbox.log.len() {
         tokio::task::yield_now().await;
     }
-    scene.stop.cancel();
+    fixture.stop.cancel();
     relay.await.unwrap();
 }

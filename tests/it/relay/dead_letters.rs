@@ -1,5 +1,5 @@
-//! What operators decide about dead letters, while the sink fails and the relay
-//! crashes: every order's events arrive in sequence, but for what was given up.
+//! Tests of the resolution of dead letters while the sink fails and the relay crashes: the events of
+//! every order arrive in sequence, except those that the operator dropped.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,42 +8,44 @@ use pvz::domain::OrderId;
 use pvz::ports::Resolution;
 use tokio_util::sync::CancellationToken;
 
-use super::script::Step;
-use super::{Scene, steps};
+use super::doubles::SinkAction;
+use super::{RelayFixture, sink_actions};
 use crate::contract::given::id;
 use crate::support::property;
 use crate::support::runtime::block_on;
 
-/// What an operator does about a dead letter.
+/// An operator's decision about a dead letter.
 #[derive(Debug, Clone, Copy)]
 enum Decision {
-    RetryInVain,
-    RetryCured,
+    /// The sink refuses the event again.
+    RetryRefused,
+    /// The sink accepts the event.
+    RetryAccepted,
     Drop,
 }
 
-impl Scene {
-    /// Decides about every letter there is, in their order, and about those
-    /// that come of it; relays run, one after another, until there is none.
-    async fn settle_letters(&self, mut decisions: VecDeque<Decision>) {
-        let outbox = self.given.outbox();
+impl RelayFixture {
+    /// Resolves every dead letter, in order, including those created by a retry. Relays run, one after
+    /// another, until none is left.
+    async fn resolve_dead_letters(&self, mut decisions: VecDeque<Decision>) {
+        let outbox = self.stores.outbox();
         let mut relay = self.relay();
         loop {
-            let buried = outbox.dead_letters("scripted", None, 100).await.unwrap();
-            if buried.is_empty() {
+            let dead_letters = outbox.dead_letters("scripted", None, 100).await.unwrap();
+            if dead_letters.is_empty() {
                 break;
             }
-            for letter in buried.iter().filter(|letter| letter.resolution.is_none()) {
-                let decision = decisions.pop_front().unwrap_or(Decision::RetryCured);
+            for letter in dead_letters.iter().filter(|letter| letter.resolution.is_none()) {
+                let decision = decisions.pop_front().unwrap_or(Decision::RetryAccepted);
                 let resolution = match decision {
-                    Decision::RetryInVain => Resolution::Retry,
-                    Decision::RetryCured => {
-                        self.sink.cure(&letter.order_id, letter.sequence);
+                    Decision::RetryRefused => Resolution::Retry,
+                    Decision::RetryAccepted => {
+                        self.sink.remove_poison(&letter.order_id, letter.sequence);
                         Resolution::Retry
                     }
                     Decision::Drop => {
-                        let given_up = (letter.order_id.clone(), letter.sequence);
-                        self.outbox.dropped.lock().unwrap().insert(given_up);
+                        let dropped = (letter.order_id.clone(), letter.sequence);
+                        self.outbox.dropped.lock().unwrap().insert(dropped);
                         Resolution::Drop
                     }
                 };
@@ -56,7 +58,7 @@ impl Scene {
                     assert!(relay.await.unwrap_err().is_cancelled());
                     relay = self.relay();
                 }
-                ended = &mut relay => panic!("the relay ended by itself: {ended:?}"),
+                ended = &mut relay => panic!("the relay ended unexpectedly: {ended:?}"),
                 () = tokio::task::yield_now() => {}
             }
         }
@@ -64,8 +66,8 @@ impl Scene {
         relay.await.unwrap();
     }
 
-    /// Every event in sequence, but for those that were given up.
-    fn all_but_dropped(&self) -> BTreeMap<OrderId, Vec<i64>> {
+    /// Returns the sequences of every order, without the dropped events.
+    fn all_except_dropped(&self) -> BTreeMap<OrderId, Vec<i64>> {
         let dropped = self.outbox.dropped.lock().unwrap();
         let mut all: BTreeMap<OrderId, Vec<i64>> = BTreeMap::new();
         for logged in &self.outbox.log {
@@ -79,34 +81,43 @@ impl Scene {
 }
 
 #[test]
-fn settled_letters_break_no_sequence_whatever_the_sink_does() {
+fn resolved_dead_letters_keep_the_sequence() {
     let poison = prop::collection::vec((0_usize..12, 1_i64..4), 1..6);
-    let decision = prop_oneof![Just(Decision::RetryInVain), Just(Decision::RetryCured), Just(Decision::Drop)];
+    let decision =
+        prop_oneof![Just(Decision::RetryRefused), Just(Decision::RetryAccepted), Just(Decision::Drop)];
     let decisions = prop::collection::vec(decision, 0..10);
-    let test = "relay::letters::settled_letters_break_no_sequence_whatever_the_sink_does";
-    property::check(test, 200, &(1_usize..12, steps(), poison, decisions), |case| {
+    let test = "relay::dead_letters::resolved_dead_letters_keep_the_sequence";
+    property::check(test, 200, &(1_usize..12, sink_actions(), poison, decisions), |case| {
         let (orders, script, poison, decisions) = case;
         let poison: Vec<_> =
             poison.into_iter().map(|(order, sequence)| (id(&format!("order-{order}")), sequence)).collect();
         block_on(async {
-            let scene = Scene::new(orders, &[], &poison).await;
-            scene.run_to_the_end().await;
-            scene.sink.continue_with(&script);
-            let scene = Scene { stop: CancellationToken::new(), ..scene };
-            scene.settle_letters(decisions.into()).await;
-            assert_eq!(scene.first_written(), scene.all_but_dropped());
+            let fixture = RelayFixture::new(orders, &[], &poison).await;
+            fixture.run_to_the_end().await;
+            fixture.sink.continue_with(&script);
+            let fixture = RelayFixture { stop: CancellationToken::new(), ..fixture };
+            fixture.resolve_dead_letters(decisions.into()).await;
+            assert_eq!(fixture.first_written(), fixture.all_except_dropped());
         });
     });
 }
 
 #[tokio::test]
-async fn others_go_on_while_a_letter_waits_for_its_order() {
-    let sick = id("order-2");
-    let scene = Scene::new(6, &[Step::Write], &[(sick.clone(), 2)]).await;
-    scene.run_to_the_end().await;
-    assert_eq!(scene.first_written(), scene.expected(&[(sick.clone(), 2)]));
-    let scene = Scene { stop: CancellationToken::new(), ..scene };
-    scene.settle_letters([Decision::RetryInVain, Decision::RetryInVain, Decision::RetryCured].into()).await;
-    assert_eq!(scene.first_written(), scene.expected(&[]), "in sequence, once it takes the event");
-    assert_eq!(scene.given.outbox().held_back("scripted", &[sick].into()).await.unwrap(), [].into());
+async fn other_orders_continue_while_a_dead_letter_waits() {
+    let poisoned = id("order-2");
+    let fixture = RelayFixture::new(6, &[SinkAction::Write], &[(poisoned.clone(), 2)]).await;
+    fixture.run_to_the_end().await;
+    assert_eq!(fixture.first_written(), fixture.expected(&[(poisoned.clone(), 2)]));
+    let fixture = RelayFixture { stop: CancellationToken::new(), ..fixture };
+    fixture
+        .resolve_dead_letters(
+            [Decision::RetryRefused, Decision::RetryRefused, Decision::RetryAccepted].into(),
+        )
+        .await;
+    assert_eq!(
+        fixture.first_written(),
+        fixture.expected(&[]),
+        "in sequence, after the sink accepts the event"
+    );
+    assert_eq!(fixture.stores.outbox().held_back("scripted", &[poisoned].into()).await.unwrap(), [].into());
 }

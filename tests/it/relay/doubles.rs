@@ -1,4 +1,4 @@
-//! A sink that does as it is told, and an outbox that checks what it is told.
+//! Test doubles: a scripted sink, an outbox that checks every cursor, and a log that omits events.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
@@ -12,39 +12,39 @@ use pvz::ports::{
 };
 use tokio::sync::{Notify, watch};
 
-use super::Scene;
+use super::RelayFixture;
 
-/// What the sink does with one batch.
+/// The action of the sink on one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum SinkAction {
     Write,
     FailBeforeWriting,
     FailAfterWriting,
-    /// Writes and acknowledges only so many.
-    WriteSome(usize),
-    /// Planted: says that it has written, and has not.
-    Claim,
+    /// Writes and acknowledges only the first events of the batch.
+    WritePartially(usize),
+    /// Planted fault: acknowledges without writing.
+    AcknowledgeWithoutWriting,
     Hang,
     WriteThenHang,
-    /// The relay's process dies before anything is written, or after.
+    /// The relay crashes before the events are written, or after.
     Crash,
     WriteThenCrash,
 }
 
-/// Takes everything once its script is at its end, but for what is poison.
+/// A sink that follows a script, then accepts every event that is not poisoned.
 #[derive(Default)]
 pub struct ScriptedSink {
-    script: Mutex<VecDeque<Step>>,
+    script: Mutex<VecDeque<SinkAction>>,
     poison: Mutex<BTreeSet<(OrderId, i64)>>,
     written: Mutex<Vec<(OrderId, i64)>>,
     acknowledged: Mutex<BTreeSet<Position>>,
     pub crash: Notify,
-    /// Told of every call.
+    /// Notified at every call.
     pub begun: Notify,
 }
 
 impl ScriptedSink {
-    pub fn new(script: &[Step], poison: &[(OrderId, i64)]) -> Self {
+    pub fn new(script: &[SinkAction], poison: &[(OrderId, i64)]) -> Self {
         Self {
             script: Mutex::new(script.iter().copied().collect()),
             poison: Mutex::new(poison.iter().cloned().collect()),
@@ -52,18 +52,18 @@ impl ScriptedSink {
         }
     }
 
-    /// Every event written, in the order of writing, repetitions included.
+    /// Returns every written event, in the order of writing, duplicates included.
     pub fn written(&self) -> Vec<(OrderId, i64)> {
         self.written.lock().unwrap().clone()
     }
 
-    /// What it does next, when its script is at its end.
-    pub fn continue_with(&self, script: &[Step]) {
+    /// Appends actions to the script.
+    pub fn continue_with(&self, script: &[SinkAction]) {
         self.script.lock().unwrap().extend(script);
     }
 
-    /// It takes that event from now on.
-    pub fn cure(&self, order_id: &OrderId, sequence: i64) {
+    /// Accepts the event from now on.
+    pub fn remove_poison(&self, order_id: &OrderId, sequence: i64) {
         self.poison.lock().unwrap().remove(&(order_id.clone(), sequence));
     }
 
@@ -73,7 +73,7 @@ impl ScriptedSink {
             let id = (event.order.order_id.clone(), event.sequence);
             if self.poison.lock().unwrap().contains(&id) {
                 stopped.insert(id.0);
-                return Receipt::Refused("it is poison".to_owned());
+                return Receipt::Refused("the event is poisoned".to_owned());
             }
             if stopped.contains(&id.0) {
                 return Receipt::Pending;
@@ -85,8 +85,8 @@ impl ScriptedSink {
         receipts.collect()
     }
 
-    /// As if the acknowledgements were lost on their way.
-    fn write_in_vain(&self, events: &[LoggedEvent]) {
+    /// Writes events whose acknowledgements are lost.
+    fn write_without_acknowledging(&self, events: &[LoggedEvent]) {
         let acknowledged = self.acknowledged.lock().unwrap().clone();
         self.write(events);
         *self.acknowledged.lock().unwrap() = acknowledged;
@@ -94,7 +94,7 @@ impl ScriptedSink {
 }
 
 fn failure() -> PortError {
-    PortError::unavailable("the sink fails", "as told")
+    PortError::unavailable("the sink fails", "as scripted")
 }
 
 #[async_trait]
@@ -109,31 +109,33 @@ impl EventSink for ScriptedSink {
 
     async fn publish(&self, events: &[LoggedEvent]) -> Delivery {
         self.begun.notify_one();
-        let step = self.script.lock().unwrap().pop_front().unwrap_or(Step::Write);
+        let step = self.script.lock().unwrap().pop_front().unwrap_or(SinkAction::Write);
         match step {
-            Step::Write => Delivery { receipts: self.write(events), failure: None },
-            Step::FailBeforeWriting => Delivery::failed(events.len(), failure()),
-            Step::FailAfterWriting => {
-                self.write_in_vain(events);
+            SinkAction::Write => Delivery { receipts: self.write(events), failure: None },
+            SinkAction::FailBeforeWriting => Delivery::failed(events.len(), failure()),
+            SinkAction::FailAfterWriting => {
+                self.write_without_acknowledging(events);
                 Delivery::failed(events.len(), failure())
             }
-            Step::WriteSome(some) => {
+            SinkAction::WritePartially(some) => {
                 let mut receipts = self.write(&events[..some.min(events.len())]);
                 receipts.resize(events.len(), Receipt::Pending);
                 Delivery { receipts, failure: Some(failure()) }
             }
-            Step::Claim => Delivery { receipts: vec![Receipt::Acknowledged; events.len()], failure: None },
-            Step::Hang => pending().await,
-            Step::WriteThenHang => {
-                self.write_in_vain(events);
+            SinkAction::AcknowledgeWithoutWriting => {
+                Delivery { receipts: vec![Receipt::Acknowledged; events.len()], failure: None }
+            }
+            SinkAction::Hang => pending().await,
+            SinkAction::WriteThenHang => {
+                self.write_without_acknowledging(events);
                 pending().await
             }
-            Step::Crash => {
+            SinkAction::Crash => {
                 self.crash.notify_one();
                 pending().await
             }
-            Step::WriteThenCrash => {
-                self.write_in_vain(events);
+            SinkAction::WriteThenCrash => {
+                self.write_without_acknowledging(events);
                 self.crash.notify_one();
                 pending().await
             }
@@ -141,36 +143,36 @@ impl EventSink for ScriptedSink {
     }
 }
 
-/// An outbox that holds each cursor against what the sink acknowledged. A lease
-/// of it keeps nobody away: the leader may be fenced while it works.
+/// An outbox that checks each cursor against the acknowledgements of the sink. Its leases are not
+/// exclusive, so a leader can be fenced while it works.
 pub struct CheckedOutbox {
     pub inner: Arc<dyn Outbox>,
     pub sink: Arc<ScriptedSink>,
     pub log: Vec<LoggedEvent>,
-    /// Events that an operator gave up.
+    /// Events that an operator dropped.
     pub dropped: Mutex<BTreeSet<(OrderId, i64)>>,
     pub advanced: watch::Sender<(Position, usize)>,
 }
 
 impl CheckedOutbox {
-    /// Everything up to the cursor was acknowledged, or is a dead letter or
-    /// behind one.
+    /// Panics unless every event up to the cursor was acknowledged, is dropped, or is a dead letter or
+    /// held back by one.
     fn check(&self, cursor: Position, letters: &[DeadLetter], held: &BTreeMap<OrderId, i64>) {
         let acknowledged = self.sink.acknowledged.lock().unwrap();
         let dropped = self.dropped.lock().unwrap();
         for LoggedEvent { position, event } in &self.log {
             let order_id = &event.order.order_id;
-            let buried = |first: i64| event.sequence >= first;
+            let held_back = |first: i64| event.sequence >= first;
             let excused = dropped.contains(&(order_id.clone(), event.sequence))
-                || held.get(order_id).is_some_and(|first| buried(*first))
-                || letters.iter().any(|letter| letter.order_id == *order_id && buried(letter.sequence));
+                || held.get(order_id).is_some_and(|first| held_back(*first))
+                || letters.iter().any(|letter| letter.order_id == *order_id && held_back(letter.sequence));
             if *position <= cursor && !acknowledged.contains(position) {
                 assert!(excused, "the cursor {cursor:?} is ahead of {position:?}, which is not acknowledged");
             }
         }
         drop((acknowledged, dropped));
-        let stands = cursor == Position(0) || self.log.iter().any(|logged| logged.position == cursor);
-        assert!(stands, "the cursor {cursor:?} is no event's position");
+        let exists = cursor == Position(0) || self.log.iter().any(|logged| logged.position == cursor);
+        assert!(exists, "the cursor {cursor:?} is no event's position");
     }
 }
 
@@ -232,7 +234,7 @@ impl Outbox for CheckedOutbox {
         token: &LeaseToken,
         letter: &DeadLetter,
     ) -> Result<LeaseWrite, PortError> {
-        // Without the letter, nothing excuses what is before the cursor.
+        // Without the dead letter, the events before the cursor must have been acknowledged.
         let cursor = self.inner.cursor(&token.sink).await?.unwrap_or_default();
         let orders = self.log.iter().map(|logged| logged.event.order.order_id.clone()).collect();
         let mut held = self.inner.held_back(&token.sink, &orders).await?;
@@ -246,9 +248,9 @@ impl Outbox for CheckedOutbox {
         token: &LeaseToken,
         status: &LeaderStatus,
     ) -> Result<LeaseWrite, PortError> {
-        let noted = self.inner.record_leader_status(token, status).await?;
-        self.advanced.send_modify(|(_, fenced)| *fenced += usize::from(noted == LeaseWrite::Fenced));
-        Ok(noted)
+        let result = self.inner.record_leader_status(token, status).await?;
+        self.advanced.send_modify(|(_, fenced)| *fenced += usize::from(result == LeaseWrite::Fenced));
+        Ok(result)
     }
 
     async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {
@@ -258,25 +260,24 @@ impl Outbox for CheckedOutbox {
 
 type Edit = dyn Fn(Position, Vec<LoggedEvent>) -> Vec<LoggedEvent> + Send + Sync;
 
-/// A log that is not what it should be: what it shows after a position is
-/// edited, and its beginning may be archived.
-pub struct OtherLog {
+/// A log whose feed is edited, and whose oldest events may be archived.
+pub struct EditedLog {
     inner: Arc<dyn EventLog>,
     edit: Box<Edit>,
     pub oldest: Mutex<Position>,
 }
 
-impl OtherLog {
+impl EditedLog {
     pub(super) fn new(
-        scene: &Scene,
+        fixture: &RelayFixture,
         edit: impl Fn(Position, Vec<LoggedEvent>) -> Vec<LoggedEvent> + Send + Sync + 'static,
     ) -> Self {
-        Self { inner: scene.given.events.clone(), edit: Box::new(edit), oldest: Mutex::default() }
+        Self { inner: fixture.stores.events.clone(), edit: Box::new(edit), oldest: Mutex::default() }
     }
 }
 
 #[async_trait]
-impl EventLog for OtherLog {
+impl EventLog for EditedLog {
     async fn history(&self, id: &OrderId, after: i64, limit: usize) -> Result<Vec<LoggedEvent>, PortError> {
         self.inner.history(id, after, limit).await
     }

@@ -1,11 +1,10 @@
-//! The relay against a sink that fails in every way there is: nothing is
-//! skipped, nothing is reordered within an order, and the cursor is never ahead
-//! of an acknowledgement.
+//! Tests of the relay with a failing sink: no event is skipped, no event is reordered within an order,
+//! and the cursor is never ahead of an acknowledgement.
 
 mod archived;
 mod canaries;
 mod dead_letters;
-pub mod script;
+pub mod doubles;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -19,13 +18,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::script::{CheckedOutbox, ScriptedSink, Step};
+use self::doubles::{CheckedOutbox, ScriptedSink, SinkAction};
 use crate::contract::given::{self, Given, accepted, accepting, id, issued, moving, returned, write};
 use crate::support::property;
 use crate::support::runtime::block_on;
 use crate::support::time::TestClock;
 
-/// Quick, because here everything fails all the time.
+/// Returns options with short delays, because the sink fails often.
 fn options() -> RelayOptions {
     RelayOptions {
         batch: 7,
@@ -39,43 +38,44 @@ fn options() -> RelayOptions {
     }
 }
 
-/// A store with events, a sink, and relays between them.
-struct Scene {
-    given: Given,
+/// Test fixture: a store with events, a sink, and relays between them.
+struct RelayFixture {
+    stores: Given,
     sink: Arc<ScriptedSink>,
     outbox: Arc<CheckedOutbox>,
     wake: watch::Sender<u64>,
     stop: CancellationToken,
 }
 
-impl Scene {
-    /// Events of `orders` orders, up to three each, interleaved.
-    async fn new(orders: usize, script: &[Step], poison: &[(OrderId, i64)]) -> Self {
-        let given = given::memory();
+impl RelayFixture {
+    /// Writes the events of `orders` orders, up to three each, interleaved.
+    async fn new(orders: usize, script: &[SinkAction], poison: &[(OrderId, i64)]) -> Self {
+        let stores = given::memory();
         let first: Vec<_> = (0..orders).map(|order| accepted(&format!("order-{order}"), 0)).collect();
-        write(&*given.orders, accepting(&first)).await.unwrap();
+        write(&*stores.orders, accepting(&first)).await.unwrap();
         for (index, order) in first.iter().enumerate().filter(|(index, _)| index % 3 > 0) {
             let second = issued(order, 1);
             let through =
                 if index % 3 == 1 { vec![second] } else { vec![second.clone(), returned(&second, 2)] };
-            write(&*given.orders, moving(order, &through)).await.unwrap();
+            write(&*stores.orders, moving(order, &through)).await.unwrap();
         }
         let sink = Arc::new(ScriptedSink::new(script, poison));
         let outbox = Arc::new(CheckedOutbox {
-            inner: given.outbox(),
+            inner: stores.outbox(),
             sink: sink.clone(),
-            log: given.events.feed(Position(0), 10_000).await.unwrap(),
+            log: stores.events.feed(Position(0), 10_000).await.unwrap(),
             dropped: Mutex::default(),
             advanced: watch::Sender::default(),
         });
-        Self { given, sink, outbox, wake: watch::Sender::new(0), stop: CancellationToken::new() }
+        Self { stores, sink, outbox, wake: watch::Sender::new(0), stop: CancellationToken::new() }
     }
 
+    /// Starts a relay of the store's log with the checked outbox.
     fn relay(&self) -> JoinHandle<()> {
-        self.relay_of(self.given.events.clone(), self.outbox.clone())
+        self.relay_of(self.stores.events.clone(), self.outbox.clone())
     }
 
-    /// A relay of that log, with its cursor there.
+    /// Starts a relay with the given log and outbox.
     fn relay_of(&self, log: Arc<dyn EventLog>, outbox: Arc<dyn Outbox>) -> JoinHandle<()> {
         let relay = RelayEvents::new(
             log,
@@ -89,12 +89,13 @@ impl Scene {
         tokio::spawn(relay.run(self.stop.clone()))
     }
 
+    /// Returns the position of the last event.
     fn end(&self) -> Position {
         self.outbox.log.last().map_or(Position(0), |last| last.position)
     }
 
-    /// Runs relays, one after another, until the cursor is at the end of the
-    /// log; the last one ends cleanly.
+    /// Runs relays, one after another, until the cursor is at the end of the log. The last one is
+    /// stopped.
     async fn run_to_the_end(&self) {
         let mut advanced = self.outbox.advanced.subscribe();
         let end = self.end();
@@ -107,14 +108,14 @@ impl Scene {
                     assert!(relay.await.unwrap_err().is_cancelled());
                     relay = self.relay();
                 }
-                ended = &mut relay => panic!("the relay ended by itself: {ended:?}"),
+                ended = &mut relay => panic!("the relay ended unexpectedly: {ended:?}"),
             }
         }
         self.stop.cancel();
         relay.await.unwrap();
     }
 
-    /// What of each order was written first, in the order of writing.
+    /// Returns the sequences of each order in the order of their first write.
     fn first_written(&self) -> BTreeMap<OrderId, Vec<i64>> {
         let mut first: BTreeMap<OrderId, Vec<i64>> = BTreeMap::new();
         for (order_id, sequence) in self.sink.written() {
@@ -126,12 +127,12 @@ impl Scene {
         first
     }
 
-    /// What should be: every event in sequence, up to what is poison.
+    /// Returns the expected sequences of each order: all before its first poisoned event.
     fn expected(&self, poison: &[(OrderId, i64)]) -> BTreeMap<OrderId, Vec<i64>> {
         let mut expected: BTreeMap<OrderId, Vec<i64>> = BTreeMap::new();
         for logged in &self.outbox.log {
             let (order_id, sequence) = (&logged.event.order.order_id, logged.event.sequence);
-            if !poison.iter().any(|(sick, first)| sick == order_id && *first <= sequence) {
+            if !poison.iter().any(|(poisoned, first)| poisoned == order_id && *first <= sequence) {
                 expected.entry(order_id.clone()).or_default().push(sequence);
             }
         }
@@ -139,134 +140,146 @@ impl Scene {
     }
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn sink_actions() -> impl Strategy<Value = Vec<SinkAction>> {
     let step = prop_oneof![
-        Just(Step::Write),
-        Just(Step::FailBeforeWriting),
-        Just(Step::FailAfterWriting),
-        (0_usize..8).prop_map(Step::WriteSome),
-        Just(Step::Hang),
-        Just(Step::WriteThenHang),
-        Just(Step::Crash),
-        Just(Step::WriteThenCrash),
+        Just(SinkAction::Write),
+        Just(SinkAction::FailBeforeWriting),
+        Just(SinkAction::FailAfterWriting),
+        (0_usize..8).prop_map(SinkAction::WritePartially),
+        Just(SinkAction::Hang),
+        Just(SinkAction::WriteThenHang),
+        Just(SinkAction::Crash),
+        Just(SinkAction::WriteThenCrash),
     ];
     prop::collection::vec(step, 0..14)
 }
 
 #[test]
-fn nothing_is_skipped_or_reordered_whatever_the_sink_does() {
+fn no_event_is_skipped_or_reordered() {
     let poison = prop::collection::vec((0_usize..20, 1_i64..4), 0..3);
-    let test = "relay::nothing_is_skipped_or_reordered_whatever_the_sink_does";
-    property::check(test, 300, &(1_usize..20, steps(), poison), |(orders, script, poison)| {
+    let test = "relay::no_event_is_skipped_or_reordered";
+    property::check(test, 300, &(1_usize..20, sink_actions(), poison), |(orders, script, poison)| {
         let poison: Vec<_> =
             poison.into_iter().map(|(order, sequence)| (id(&format!("order-{order}")), sequence)).collect();
         block_on(async {
-            let scene = Scene::new(orders, &script, &poison).await;
-            scene.run_to_the_end().await;
-            assert_eq!(scene.first_written(), scene.expected(&poison));
-            let buried = scene.given.outbox().dead_letters("scripted", None, 100).await.unwrap();
-            let first_sick = |order_id: &OrderId| {
-                let sick = poison.iter().filter(|(sick, _)| sick == order_id).map(|(_, sequence)| *sequence);
-                sick.filter(|sick| {
-                    scene.outbox.log.iter().any(|logged| {
-                        logged.event.order.order_id == *order_id && logged.event.sequence == *sick
+            let fixture = RelayFixture::new(orders, &script, &poison).await;
+            fixture.run_to_the_end().await;
+            assert_eq!(fixture.first_written(), fixture.expected(&poison));
+            let dead_letters = fixture.stores.outbox().dead_letters("scripted", None, 100).await.unwrap();
+            let first_poisoned = |order_id: &OrderId| {
+                let poisoned =
+                    poison.iter().filter(|(poisoned, _)| poisoned == order_id).map(|(_, sequence)| *sequence);
+                poisoned
+                    .filter(|poisoned| {
+                        fixture.outbox.log.iter().any(|logged| {
+                            logged.event.order.order_id == *order_id && logged.event.sequence == *poisoned
+                        })
                     })
-                })
-                .min()
+                    .min()
             };
-            for letter in &buried {
+            for letter in &dead_letters {
                 assert_eq!(
                     Some(letter.sequence),
-                    first_sick(&letter.order_id),
-                    "the first one is the letter"
+                    first_poisoned(&letter.order_id),
+                    "the first poisoned event is the dead letter"
                 );
             }
-            let sick = (0..orders).filter(|order| first_sick(&id(&format!("order-{order}"))).is_some());
-            assert_eq!(buried.len(), sick.count(), "every order with poison has its letter");
+            let poisoned =
+                (0..orders).filter(|order| first_poisoned(&id(&format!("order-{order}"))).is_some());
+            assert_eq!(
+                dead_letters.len(),
+                poisoned.count(),
+                "every order with a poisoned event has a dead letter"
+            );
         });
     });
 }
 
 #[tokio::test]
-async fn a_commit_wakes_it() {
-    let scene = Scene::new(1, &[], &[]).await;
+async fn commit_wakes_the_relay() {
+    let fixture = RelayFixture::new(1, &[], &[]).await;
     let relay = RelayEvents::new(
-        scene.given.events.clone(),
-        scene.given.outbox(),
-        scene.sink.clone(),
+        fixture.stores.events.clone(),
+        fixture.stores.outbox(),
+        fixture.sink.clone(),
         Arc::new(TestClock::default()),
-        scene.wake.subscribe(),
-        // Nothing but a commit can be why.
+        fixture.wake.subscribe(),
         "test".to_owned(),
+        // Long, so that only a commit can wake the relay.
         RelayOptions { poll: Duration::from_hours(1), ..options() },
     );
-    let relay = tokio::spawn(relay.run(scene.stop.clone()));
+    let relay = tokio::spawn(relay.run(fixture.stop.clone()));
     for number in 0..20 {
-        write(&*scene.given.orders, accepting(&[accepted(&format!("later-{number}"), 0)])).await.unwrap();
-        scene.wake.send_modify(|batches| *batches += 1);
-        while !scene.sink.written().contains(&(id(&format!("later-{number}")), 1)) {
+        write(&*fixture.stores.orders, accepting(&[accepted(&format!("later-{number}"), 0)])).await.unwrap();
+        fixture.wake.send_modify(|batches| *batches += 1);
+        while !fixture.sink.written().contains(&(id(&format!("later-{number}")), 1)) {
             tokio::task::yield_now().await;
         }
     }
-    scene.stop.cancel();
+    fixture.stop.cancel();
     relay.await.unwrap();
-    assert_eq!(scene.given.outbox().cursor("scripted").await.unwrap(), Some(Position(21)));
+    assert_eq!(fixture.stores.outbox().cursor("scripted").await.unwrap(), Some(Position(21)));
 }
 
 #[tokio::test]
-async fn one_that_was_fenced_moves_no_cursor_and_stands_by() {
-    let scene = Scene::new(6, &[Step::Hang; 3], &[]).await;
-    let mut advanced = scene.outbox.advanced.subscribe();
-    let relay = scene.relay();
-    // Somebody else takes the lead while the relay publishes.
-    while scene.given.outbox().cursor("scripted").await.unwrap().is_none() {
+async fn fenced_relay_leaves_the_cursor_and_waits_for_the_lease() {
+    let fixture = RelayFixture::new(6, &[SinkAction::Hang; 3], &[]).await;
+    let mut advanced = fixture.outbox.advanced.subscribe();
+    let relay = fixture.relay();
+    // Another relay acquires the lease while this one publishes.
+    while fixture.stores.outbox().cursor("scripted").await.unwrap().is_none() {
         tokio::task::yield_now().await;
     }
-    let lease =
-        scene.given.outbox().acquire_lease("scripted").await.unwrap().expect("its lease keeps nobody away");
+    let lease = fixture
+        .stores
+        .outbox()
+        .acquire_lease("scripted")
+        .await
+        .unwrap()
+        .expect("a lease of the checked outbox is not exclusive");
     advanced.wait_for(|(_, fenced)| *fenced >= 1).await.unwrap();
-    assert_eq!(scene.given.outbox().cursor("scripted").await.unwrap(), Some(Position(0)));
+    assert_eq!(fixture.stores.outbox().cursor("scripted").await.unwrap(), Some(Position(0)));
     drop(lease);
-    let end = scene.end();
+    let end = fixture.end();
     advanced.wait_for(|(cursor, _)| *cursor == end).await.unwrap();
-    scene.stop.cancel();
+    fixture.stop.cancel();
     relay.await.unwrap();
-    assert_eq!(scene.first_written(), scene.expected(&[]));
+    assert_eq!(fixture.first_written(), fixture.expected(&[]));
 }
 
 #[tokio::test]
-async fn asked_to_stop_it_publishes_what_is_there() {
-    let scene = Scene::new(50, &[], &[]).await;
-    scene.stop.cancel();
-    let relay = scene.relay();
+async fn stopped_relay_publishes_the_remaining_events() {
+    let fixture = RelayFixture::new(50, &[], &[]).await;
+    fixture.stop.cancel();
+    let relay = fixture.relay();
     relay.await.unwrap();
-    assert_eq!(scene.sink.written(), [], "who never led publishes nothing");
-    let scene = Scene { stop: CancellationToken::new(), ..scene };
-    let relay = scene.relay();
-    while scene.sink.written().is_empty() {
+    assert_eq!(fixture.sink.written(), [], "a relay without a lease publishes nothing");
+    let fixture = RelayFixture { stop: CancellationToken::new(), ..fixture };
+    let relay = fixture.relay();
+    while fixture.sink.written().is_empty() {
         tokio::task::yield_now().await;
     }
-    scene.stop.cancel();
+    fixture.stop.cancel();
     relay.await.unwrap();
-    assert_eq!(scene.first_written(), scene.expected(&[]));
-    assert_eq!(scene.given.outbox().cursor("scripted").await.unwrap(), Some(scene.end()));
+    assert_eq!(fixture.first_written(), fixture.expected(&[]));
+    assert_eq!(fixture.stores.outbox().cursor("scripted").await.unwrap(), Some(fixture.end()));
 }
 
 #[tokio::test]
-async fn asked_to_stop_it_waits_for_no_answer() {
-    let scene = Scene::new(9, &[Step::Hang], &[]).await;
+async fn stopped_relay_does_not_wait_for_a_hanging_sink() {
+    let fixture = RelayFixture::new(9, &[SinkAction::Hang], &[]).await;
     let relay = RelayEvents::new(
-        scene.given.events.clone(),
-        scene.outbox.clone(),
-        scene.sink.clone(),
+        fixture.stores.events.clone(),
+        fixture.outbox.clone(),
+        fixture.sink.clone(),
         Arc::new(TestClock::default()),
-        scene.wake.subscribe(),
+        fixture.wake.subscribe(),
         "test".to_owned(),
         RelayOptions { publish_timeout: Duration::from_hours(1), ..options() },
     );
-    let relay = tokio::spawn(relay.run(scene.stop.clone()));
-    scene.sink.begun.notified().await;
-    scene.stop.cancel();
+    let relay = tokio::spawn(relay.run(fixture.stop.clone()));
+    fixture.sink.begun.notified().await;
+    fixture.stop.cancel();
     relay.await.unwrap();
-    assert_eq!(scene.first_written(), scene.expected(&[]), "the sink took them when it was asked again");
+    assert_eq!(fixture.first_written(), fixture.expected(&[]), "the second call publishes the events");
 }
