@@ -13,25 +13,25 @@ use pvz::adapters::null::NullSink;
 use pvz::domain::OrderId;
 use pvz::ports::{EventSink, LoggedEvent, Position, Receipt};
 
-use super::given::{accepted, event, handed_over, id, issued, returned};
+use super::fixtures::{accepted, event, handed_over, id, issued, returned};
 use crate::kafka::topic;
 use crate::relay::doubles::ScriptedSink;
 
-/// Reads order and sequence of each event of a sink.
+/// Reads the order and the sequence of each event of a sink.
 type Read = Box<dyn Fn() -> BoxFuture<'static, Vec<(OrderId, i64)>>>;
 
-/// A sink, and how to read what it was given: order and sequence of each event.
-struct GivenSink {
+/// Test fixture: a sink, and a reader of its events.
+struct SinkFixture {
     sink: Arc<dyn EventSink>,
     read: Read,
 }
 
-fn scripted() -> GivenSink {
+fn scripted() -> SinkFixture {
     let sink = Arc::new(ScriptedSink::default());
-    GivenSink { sink: sink.clone(), read: Box::new(move || ready(sink.written()).boxed()) }
+    SinkFixture { sink: sink.clone(), read: Box::new(move || ready(sink.written()).boxed()) }
 }
 
-fn journal() -> GivenSink {
+fn journal() -> SinkFixture {
     let folder = tempfile::tempdir().unwrap();
     let sink = Arc::new(Journal::open(folder.path(), 4_000).unwrap());
     let read = move || {
@@ -42,15 +42,15 @@ fn journal() -> GivenSink {
         };
         ready(events.iter().map(parts).collect()).boxed()
     };
-    GivenSink { sink, read: Box::new(read) }
+    SinkFixture { sink, read: Box::new(read) }
 }
 
-fn metered() -> GivenSink {
-    let GivenSink { sink, read } = scripted();
-    GivenSink { sink: Arc::new(MeteredSink::new(sink)), read }
+fn metered() -> SinkFixture {
+    let SinkFixture { sink, read } = scripted();
+    SinkFixture { sink: Arc::new(MeteredSink::new(sink)), read }
 }
 
-fn kafka() -> GivenSink {
+fn kafka() -> SinkFixture {
     static TOPICS: AtomicUsize = AtomicUsize::new(0);
     let topic = format!("contract-{}", TOPICS.fetch_add(1, Ordering::Relaxed));
     let options = crate::kafka::options(&topic);
@@ -63,25 +63,25 @@ fn kafka() -> GivenSink {
         };
         read.boxed()
     };
-    GivenSink { sink: Arc::new(KafkaSink::new(options)), read: Box::new(read) }
+    SinkFixture { sink: Arc::new(KafkaSink::new(options)), read: Box::new(read) }
 }
 
 /// Runs each case on every adapter that keeps events.
 macro_rules! on_every_sink {
     ($($case:ident,)*) => {
-        mod of_a_script {
+        mod scripted {
             $(#[tokio::test]
             async fn $case() { super::$case(super::scripted()).await; })*
         }
-        mod measured {
+        mod metered {
             $(#[tokio::test]
             async fn $case() { super::$case(super::metered()).await; })*
         }
-        mod of_a_journal {
+        mod journal {
             $(#[tokio::test]
             async fn $case() { super::$case(super::journal()).await; })*
         }
-        mod of_kafka {
+        mod kafka {
             $(#[tokio::test]
             async fn $case() { super::$case(super::kafka()).await; })*
         }
@@ -90,15 +90,15 @@ macro_rules! on_every_sink {
 
 on_every_sink! {
     has_a_name_and_a_description,
-    takes_nothing_as_well,
+    accepts_an_empty_batch,
     keeps_the_events_of_an_order_in_sequence,
-    takes_an_event_again,
-    goes_on_when_a_call_was_dropped,
+    accepts_an_event_again,
+    continues_after_a_cancelled_call,
 }
 
-/// Four events of each of so many orders, interleaved as a log has them.
+/// Returns four events of each order, interleaved as in a log.
 fn events(orders: usize) -> Vec<LoggedEvent> {
-    let lives: Vec<_> = (0..orders)
+    let histories: Vec<_> = (0..orders)
         .map(|number| {
             let first = accepted(&format!("order-{number}"), 0);
             let second = issued(&first, 1);
@@ -107,76 +107,76 @@ fn events(orders: usize) -> Vec<LoggedEvent> {
             [first, second, third, fourth]
         })
         .collect();
-    let events = (0..4).flat_map(|step| lives.iter().map(move |life| event(&life[step])));
+    let events = (0..4).flat_map(|step| histories.iter().map(move |history| event(&history[step])));
     events.zip(1..).map(|(event, position)| LoggedEvent { position: Position(position), event }).collect()
 }
 
-async fn publish(given: &GivenSink, events: &[LoggedEvent]) {
-    let delivery = given.sink.publish(events).await;
+async fn publish(fixture: &SinkFixture, events: &[LoggedEvent]) {
+    let delivery = fixture.sink.publish(events).await;
     assert!(delivery.failure.is_none(), "{:?}", delivery.failure);
     assert_eq!(delivery.receipts, vec![Receipt::Acknowledged; events.len()]);
 }
 
-/// Of each order, what came first.
-fn firsts(read: Vec<(OrderId, i64)>) -> BTreeMap<OrderId, Vec<i64>> {
-    let mut firsts: BTreeMap<OrderId, Vec<i64>> = BTreeMap::new();
+/// Returns the sequences of each order without duplicates, in the order of their first appearance.
+fn without_duplicates(read: Vec<(OrderId, i64)>) -> BTreeMap<OrderId, Vec<i64>> {
+    let mut sequences: BTreeMap<OrderId, Vec<i64>> = BTreeMap::new();
     for (order_id, sequence) in read {
-        let known = firsts.entry(order_id).or_default();
+        let known = sequences.entry(order_id).or_default();
         if !known.contains(&sequence) {
             known.push(sequence);
         }
     }
-    firsts
+    sequences
 }
 
-async fn has_a_name_and_a_description(given: GivenSink) {
-    assert!(!given.sink.discards());
-    assert!(!given.sink.name().is_empty());
-    assert!(!given.sink.describe().is_empty());
+async fn has_a_name_and_a_description(fixture: SinkFixture) {
+    assert!(!fixture.sink.discards());
+    assert!(!fixture.sink.name().is_empty());
+    assert!(!fixture.sink.describe().is_empty());
 }
 
-async fn takes_nothing_as_well(given: GivenSink) {
-    publish(&given, &[]).await;
-    assert!((given.read)().await.is_empty());
+async fn accepts_an_empty_batch(fixture: SinkFixture) {
+    publish(&fixture, &[]).await;
+    assert!((fixture.read)().await.is_empty());
 }
 
-async fn keeps_the_events_of_an_order_in_sequence(given: GivenSink) {
+async fn keeps_the_events_of_an_order_in_sequence(fixture: SinkFixture) {
     let events = events(25);
     for batch in events.chunks(7) {
-        publish(&given, batch).await;
+        publish(&fixture, batch).await;
     }
-    let read = (given.read)().await;
-    assert_eq!(read.len(), events.len(), "each event once, if nothing failed");
-    let firsts = firsts(read);
-    assert_eq!(firsts.len(), 25);
-    assert!(firsts.values().all(|sequences| *sequences == [1, 2, 3, 4]), "{firsts:?}");
+    let read = (fixture.read)().await;
+    assert_eq!(read.len(), events.len(), "each event once if no call failed");
+    let orders = without_duplicates(read);
+    assert_eq!(orders.len(), 25);
+    assert!(orders.values().all(|sequences| *sequences == [1, 2, 3, 4]), "{orders:?}");
 }
 
-async fn takes_an_event_again(given: GivenSink) {
+async fn accepts_an_event_again(fixture: SinkFixture) {
     let events = events(2);
-    publish(&given, &events[..4]).await;
-    publish(&given, &events[2..]).await;
-    let firsts = firsts((given.read)().await);
-    assert!(firsts.values().all(|sequences| *sequences == [1, 2, 3, 4]), "{firsts:?}");
+    publish(&fixture, &events[..4]).await;
+    publish(&fixture, &events[2..]).await;
+    let orders = without_duplicates((fixture.read)().await);
+    assert!(orders.values().all(|sequences| *sequences == [1, 2, 3, 4]), "{orders:?}");
 }
 
-async fn goes_on_when_a_call_was_dropped(given: GivenSink) {
+async fn continues_after_a_cancelled_call(fixture: SinkFixture) {
     let events = events(10);
     for batch in events.chunks(10) {
-        // Begun, and given up.
-        let begun = given.sink.publish(batch).now_or_never();
-        drop(begun);
-        publish(&given, batch).await;
+        // Started and cancelled.
+        let cancelled = fixture.sink.publish(batch).now_or_never();
+        drop(cancelled);
+        publish(&fixture, batch).await;
     }
-    let firsts = firsts((given.read)().await);
-    assert_eq!(firsts.len(), 10);
-    assert!(firsts.values().all(|sequences| *sequences == [1, 2, 3, 4]), "{firsts:?}");
+    let orders = without_duplicates((fixture.read)().await);
+    assert_eq!(orders.len(), 10);
+    assert!(orders.values().all(|sequences| *sequences == [1, 2, 3, 4]), "{orders:?}");
 }
 
 #[tokio::test]
-async fn the_null_sink_acknowledges_every_event_and_says_that_it_discards_them() {
-    let measured = MeteredSink::new(Arc::new(NullSink));
-    for sink in [&NullSink as &dyn EventSink, &measured] {
+async fn null_sink_acknowledges_and_discards_every_event() {
+    let metered = MeteredSink::new(Arc::new(NullSink));
+    for sink in [&NullSink as &dyn EventSink, &metered] {
         assert!(sink.discards());
         assert_eq!(sink.name(), "none:");
         assert!(!sink.describe().is_empty());

@@ -16,7 +16,7 @@ use pvz::ports::{
     EventSink, EventSource, Fetched, LoggedEvent, Offset, Position, RecordContent, SourceRecord, Start,
 };
 
-use super::given::{accepted, at, event, issued, returned};
+use super::fixtures::{accepted, at, event, issued, returned};
 use crate::kafka::{self, topic};
 
 /// Writes something that is no event.

@@ -1,4 +1,4 @@
-//! What every source of ids must do.
+//! The contract suite of `Ids`.
 
 use std::collections::HashSet;
 
@@ -7,27 +7,30 @@ use pvz::ports::Ids;
 
 use crate::support::time::{START, SequentialIds, at};
 
-fn are_ids(ids: &dyn Ids) {
+fn generates_unique_ids(ids: &dyn Ids) {
     let events: HashSet<_> = (0..10_000).map(|_| ids.event_id(at(START))).collect();
-    assert_eq!(events.len(), 10_000, "every event id is fresh");
-    let correlations: HashSet<_> = (0..10_000).map(|_| ids.correlation_id()).collect();
-    assert_eq!(correlations.len(), 10_000, "every correlation id is fresh");
-    let fits = |id: &String| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
-    assert!(correlations.iter().all(fits), "a correlation id is one that is echoed");
+    assert_eq!(events.len(), 10_000, "event ids are unique");
+    let correlation_ids: HashSet<_> = (0..10_000).map(|_| ids.correlation_id()).collect();
+    assert_eq!(correlation_ids.len(), 10_000, "correlation ids are unique");
+    let is_valid = |id: &String| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    assert!(correlation_ids.iter().all(is_valid), "a correlation id is a valid header value");
 }
 
 #[test]
-fn ids_are_fresh() {
-    are_ids(&SystemIds);
-    are_ids(&SequentialIds::default());
+fn ids_are_unique() {
+    generates_unique_ids(&SystemIds);
+    generates_unique_ids(&SequentialIds::default());
 }
 
 #[test]
-fn event_ids_are_uuids_of_version_7_that_sort_by_their_instant() {
+fn event_ids_are_uuids_of_version_7_ordered_by_instant() {
     let ids: Vec<_> = (0..1_000).map(|ms| SystemIds.event_id(at(START + ms * 1_000))).collect();
     assert!(ids.is_sorted());
-    let id = uuid::Uuid::from_u128(ids[7].0);
-    assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
-    let (seconds, nanos) = id.get_timestamp().unwrap().to_unix();
-    assert_eq!((seconds, nanos), (u64::try_from(START / 1_000_000).unwrap(), 7_000_000));
+    for instant in [0, START, START + 123_456] {
+        let id = uuid::Uuid::from_u128(SystemIds.event_id(at(instant)).0);
+        assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
+        let (seconds, nanos) = id.get_timestamp().unwrap().to_unix();
+        let millis = i64::try_from(seconds).unwrap() * 1_000 + i64::from(nanos) / 1_000_000;
+        assert_eq!(millis, instant / 1_000);
+    }
 }

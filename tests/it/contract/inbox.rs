@@ -10,7 +10,9 @@ use pvz::ports::{
     Applied, Assignment, Gap, Inbox, InboxBatch, Offset, StatisticsFilter, StatisticsPage, UndecodedRecord,
 };
 
-use super::given::{Given, accepted, at, event, handed_over, id, issued, on_every_store, point, returned};
+use super::fixtures::{
+    StoreFixture, accepted, at, event, handed_over, id, issued, on_every_store, point, returned,
+};
 use crate::process::TIMEOUT;
 
 on_every_store! {
@@ -81,7 +83,7 @@ fn life(order_id: &str) -> Vec<Event> {
     [first, second, third, fourth].iter().map(event).collect()
 }
 
-async fn begins_without_a_position(given: Given) {
+async fn begins_without_a_position(given: StoreFixture) {
     let inbox = given.inbox();
     let share = only_partition(&*inbox, "a").await;
     assert_eq!((share.partition, share.position, share.source.as_str()), (0, None, SOURCE));
@@ -97,7 +99,7 @@ async fn begins_without_a_position(given: Given) {
     assert!(inbox.progress("another").await.unwrap().is_empty());
 }
 
-async fn counts_each_event_once(given: Given) {
+async fn counts_each_event_once(given: StoreFixture) {
     let inbox = given.inbox();
     let share = only_partition(&*inbox, "a").await;
     let (one, two) = (life("one"), life("two"));
@@ -123,7 +125,7 @@ async fn counts_each_event_once(given: Given) {
     assert_eq!(days, [expected]);
 }
 
-async fn counts_a_duplicate_within_a_batch_once(given: Given) {
+async fn counts_a_duplicate_within_a_batch_once(given: StoreFixture) {
     let inbox = given.inbox();
     let share = only_partition(&*inbox, "a").await;
     let one = life("one");
@@ -133,7 +135,7 @@ async fn counts_a_duplicate_within_a_batch_once(given: Given) {
     assert_eq!((days[0].accepted, days[0].issued), (1, 1));
 }
 
-async fn finds_gaps_and_sees_them_filled(given: Given) {
+async fn finds_gaps_and_sees_them_filled(given: StoreFixture) {
     let inbox = given.inbox();
     let share = only_partition(&*inbox, "a").await;
     let (one, two) = (life("one"), life("two"));
@@ -150,7 +152,7 @@ async fn finds_gaps_and_sees_them_filled(given: Given) {
     assert_eq!(inbox.gaps(10).await.unwrap().orders, 0);
 }
 
-async fn assigns_partitions_fairly(given: Given) {
+async fn assigns_partitions_fairly(given: StoreFixture) {
     let inbox = given.inbox();
     let of = async |consumer: &str| {
         let shares = inbox.assign(SOURCE, &partitions(4), consumer, LONG, assign_partitions).await.unwrap();
@@ -167,7 +169,7 @@ async fn assigns_partitions_fairly(given: Given) {
     assert_eq!(more.len(), 6);
 }
 
-async fn refuses_a_batch_without_a_valid_lease(given: Given) {
+async fn refuses_a_batch_without_a_valid_lease(given: StoreFixture) {
     let inbox = given.inbox();
     let paused = only_partition(&*inbox, "a").await;
     inbox.release(SOURCE, "a").await.unwrap();
@@ -181,7 +183,7 @@ async fn refuses_a_batch_without_a_valid_lease(given: Given) {
     assert_eq!(apply(&*inbox, &share, &one[..1], 1).await.0, [true]);
 }
 
-async fn an_expired_lease_is_taken_by_any_consumer(given: Given) {
+async fn an_expired_lease_is_taken_by_any_consumer(given: StoreFixture) {
     let inbox = given.inbox();
     let short = Duration::from_millis(20);
     let dead =
@@ -204,7 +206,7 @@ async fn an_expired_lease_is_taken_by_any_consumer(given: Given) {
     );
 }
 
-async fn an_operator_rewinds_a_partition(given: Given) {
+async fn an_operator_rewinds_a_partition(given: StoreFixture) {
     let inbox = given.inbox();
     let share = only_partition(&*inbox, "a").await;
     let one = life("one");
@@ -221,7 +223,7 @@ async fn an_operator_rewinds_a_partition(given: Given) {
     assert_eq!(shares[3].position, Some(Offset(12)));
 }
 
-async fn keeps_unknown_events_and_continues(given: Given) {
+async fn keeps_unknown_events_and_continues(given: StoreFixture) {
     let inbox = given.inbox();
     let share = only_partition(&*inbox, "a").await;
     let unknown = UndecodedRecord {
@@ -243,7 +245,7 @@ async fn keeps_unknown_events_and_continues(given: Given) {
     assert_eq!(only_partition(&*inbox, "a").await.position, Some(Offset(5)));
 }
 
-async fn pages_through_statistics(given: Given) {
+async fn pages_through_statistics(given: StoreFixture) {
     let inbox = given.inbox();
     let share = only_partition(&*inbox, "a").await;
     let mut events = Vec::new();
@@ -278,7 +280,7 @@ async fn pages_through_statistics(given: Given) {
     assert!(statistics(&*inbox, &later, 2).await.is_empty());
 }
 
-async fn measures_without_changing_anything(given: Given) {
+async fn measures_without_changing_anything(given: StoreFixture) {
     let inbox: Arc<dyn Inbox> = Arc::new(MeteredInbox::new(given.inbox()));
     let share = only_partition(&*inbox, "a").await;
     let one = life("one");

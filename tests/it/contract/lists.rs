@@ -1,4 +1,4 @@
-//! What every order store must do for its lists, against a naive model.
+//! The contract suite of the lists of `OrderStore`, with a property test against a simple model.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use proptest::test_runner::{Config, TestRunner};
 use pvz::domain::{Order, OrderId, PickupPointId, StateName, Timestamp};
 use pvz::ports::{OrderFilter, OrderStore, Page};
 
-use super::given::{
-    Given, accepted, accepting, at, customer, handed_over, id, issued, memory, moving, on_every_store, point,
-    postgres, returned, sqlite, write,
+use super::fixtures::{
+    StoreFixture, accepted, accepting, at, customer, handed_over, id, issued, memory, moving, on_every_store,
+    point, postgres, returned, sqlite, write,
 };
 
 on_every_store! {
     pages_through_equal_instants,
-    shows_a_write_at_once,
-    lists_nothing_when_there_is_nothing,
+    lists_a_write_at_once,
+    lists_nothing_when_the_store_is_empty,
 }
 
 type Key = (Timestamp, OrderId);
@@ -29,7 +29,7 @@ fn by_return(order: &Order) -> Key {
     (order.returned_at().unwrap(), order.order_id.clone())
 }
 
-/// What a list must show: everything that matches, newest first.
+/// Returns the expected list: the orders that match, newest first.
 fn expected(orders: &[Order], matches: impl Fn(&Order) -> bool, key: fn(&Order) -> Key) -> Vec<Order> {
     let mut expected: Vec<Order> = orders.iter().filter(|order| matches(order)).cloned().collect();
     expected.sort_by_key(|order| std::cmp::Reverse(key(order)));
@@ -71,48 +71,48 @@ async fn all_returns(store: &dyn OrderStore, at: Option<&PickupPointId>, limit: 
     }
 }
 
-async fn pages_through_equal_instants(given: Given) {
+async fn pages_through_equal_instants(fixture: StoreFixture) {
     let orders: Vec<Order> = ["b", "B", "a", "a-1", "a.1", "Z", "0", "10", "9"]
         .map(|order_id| returned(&issued(&accepted(order_id, 5), 6), 7))
         .into();
-    write(&*given.orders, accepting(&orders)).await.unwrap();
+    write(&*fixture.orders, accepting(&orders)).await.unwrap();
     let ids = |orders: &[Order]| orders.iter().map(|o| o.order_id.to_string()).collect::<Vec<_>>();
     let bytewise = ["b", "a.1", "a-1", "a", "Z", "B", "9", "10", "0"];
     for limit in 1..=10 {
         let filter = OrderFilter::default();
-        assert_eq!(ids(&all_orders(&*given.orders, &filter, limit).await), bytewise, "limit {limit}");
-        assert_eq!(ids(&all_returns(&*given.orders, None, limit).await), bytewise, "limit {limit}");
+        assert_eq!(ids(&all_orders(&*fixture.orders, &filter, limit).await), bytewise, "limit {limit}");
+        assert_eq!(ids(&all_returns(&*fixture.orders, None, limit).await), bytewise, "limit {limit}");
         let main = point("main");
-        assert_eq!(ids(&all_returns(&*given.orders, Some(&main), limit).await), bytewise);
+        assert_eq!(ids(&all_returns(&*fixture.orders, Some(&main), limit).await), bytewise);
     }
 }
 
-async fn shows_a_write_at_once(given: Given) {
+async fn lists_a_write_at_once(fixture: StoreFixture) {
     let filter = OrderFilter { customer_id: Some(customer("anna")), ..OrderFilter::default() };
     let page = Page { below: None, limit: 1 };
     for n in 0..20 {
         let order = accepted(&format!("order-{n}"), n);
-        write(&*given.orders, accepting(std::slice::from_ref(&order))).await.unwrap();
-        assert_eq!(given.orders.orders(&filter, &page).await.unwrap(), std::slice::from_ref(&order));
+        write(&*fixture.orders, accepting(std::slice::from_ref(&order))).await.unwrap();
+        assert_eq!(fixture.orders.orders(&filter, &page).await.unwrap(), std::slice::from_ref(&order));
         let back = returned(&issued(&order, 30), 31 + n);
         let through = [issued(&order, 30), back.clone()];
-        write(&*given.orders, moving(&order, &through)).await.unwrap();
-        assert_eq!(given.orders.returns(None, &page).await.unwrap(), std::slice::from_ref(&back));
-        assert_eq!(given.orders.order(&order.order_id).await.unwrap(), Some(back));
+        write(&*fixture.orders, moving(&order, &through)).await.unwrap();
+        assert_eq!(fixture.orders.returns(None, &page).await.unwrap(), std::slice::from_ref(&back));
+        assert_eq!(fixture.orders.order(&order.order_id).await.unwrap(), Some(back));
     }
 }
 
-async fn lists_nothing_when_there_is_nothing(given: Given) {
+async fn lists_nothing_when_the_store_is_empty(fixture: StoreFixture) {
     let page = Page { below: Some((at(0), id("1"))), limit: 10 };
-    assert!(given.orders.orders(&OrderFilter::default(), &page).await.unwrap().is_empty());
-    assert!(given.orders.returns(None, &page).await.unwrap().is_empty());
-    write(&*given.orders, accepting(&[accepted("1", 0)])).await.unwrap();
-    assert!(given.orders.orders(&OrderFilter::default(), &page).await.unwrap().is_empty());
+    assert!(fixture.orders.orders(&OrderFilter::default(), &page).await.unwrap().is_empty());
+    assert!(fixture.orders.returns(None, &page).await.unwrap().is_empty());
+    write(&*fixture.orders, accepting(&[accepted("1", 0)])).await.unwrap();
+    assert!(fixture.orders.orders(&OrderFilter::default(), &page).await.unwrap().is_empty());
     let none = Page { below: None, limit: 0 };
-    assert!(given.orders.orders(&OrderFilter::default(), &none).await.unwrap().is_empty());
+    assert!(fixture.orders.orders(&OrderFilter::default(), &none).await.unwrap().is_empty());
 }
 
-/// Orders of few customers, points and instants, so that all of them meet.
+/// Returns orders of few customers, points and instants, so that many share them.
 fn some_orders() -> impl Strategy<Value = Vec<Order>> {
     let order = (0..3_usize, 0..2_usize, 0..5_usize, 0..6_i64, 0..4_i64, 0..10_i64);
     prop::collection::vec(order, 1..80).prop_map(|rows| {
@@ -136,7 +136,7 @@ fn some_orders() -> impl Strategy<Value = Vec<Order>> {
     })
 }
 
-/// Every combination of filters that these orders can tell apart.
+/// Returns every combination of filters that selects among these orders.
 fn every_filter() -> Vec<OrderFilter> {
     let mut filters = Vec::new();
     for customer_id in [None, Some("anna"), Some("nobody")] {
@@ -166,23 +166,23 @@ async fn agrees_with_the_model(store: Arc<dyn OrderStore>, orders: Vec<Order>, l
         assert_eq!(all_orders(&*store, &filter, limit).await, expected, "{filter:?}, pages of {limit}");
     }
     for at in [None, Some(point("north"))] {
-        let here = |order: &Order| {
+        let is_returned_here = |order: &Order| {
             order.state_name() == StateName::Returned
                 && at.as_ref().is_none_or(|at| order.pickup_point_id == *at)
         };
-        let expected = expected(&orders, here, by_return);
+        let expected = expected(&orders, is_returned_here, by_return);
         assert_eq!(all_returns(&*store, at.as_ref(), limit).await, expected);
     }
 }
 
-fn every_list_agrees_with_the_model(given: impl AsyncFn() -> Given, cases: u32) {
+fn lists_agree_with_the_model(fixture: impl AsyncFn() -> StoreFixture, cases: u32) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&(some_orders(), 1..40_usize), |(orders, limit)| {
             runtime.block_on(async {
-                let given = given().await;
-                agrees_with_the_model(given.orders.clone(), orders, limit).await;
+                let fixture = fixture().await;
+                agrees_with_the_model(fixture.orders.clone(), orders, limit).await;
             });
             Ok(())
         })
@@ -190,16 +190,16 @@ fn every_list_agrees_with_the_model(given: impl AsyncFn() -> Given, cases: u32) 
 }
 
 #[test]
-fn every_list_in_memory_agrees_with_the_model() {
-    every_list_agrees_with_the_model(async || memory(), 24);
+fn lists_in_memory_agree_with_the_model() {
+    lists_agree_with_the_model(async || memory(), 24);
 }
 
 #[test]
-fn every_list_of_sqlite_agrees_with_the_model() {
-    every_list_agrees_with_the_model(async || sqlite(), 6);
+fn lists_in_sqlite_agree_with_the_model() {
+    lists_agree_with_the_model(async || sqlite(), 6);
 }
 
 #[test]
-fn every_list_of_postgres_agrees_with_the_model() {
-    every_list_agrees_with_the_model(postgres, 4);
+fn lists_in_postgres_agree_with_the_model() {
+    lists_agree_with_the_model(postgres, 4);
 }

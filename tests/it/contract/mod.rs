@@ -1,12 +1,11 @@
-//! The contract suites: what every adapter of a port must do, one suite a
-//! port, each case run on every adapter.
+//! The contract suites: one for each port, run on every adapter of the port.
 
 mod clock;
 mod commit_notifications;
 mod event_log;
 mod event_sink;
 mod event_source;
-pub mod given;
+pub mod fixtures;
 mod ids;
 mod inbox;
 mod lists;
@@ -15,4 +14,3 @@ mod outbox;
 mod paging;
 mod releases;
 mod sqlite;
-mod system;

@@ -1,5 +1,5 @@
-//! Idempotency records of two releases in one store: fields that a later
-//! release adds to a command are stored by name.
+//! Tests of idempotency records of two releases in one store: the fields that a later release adds to
+//! a command are stored by name.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use pvz::app::{BatchDecider, Entry};
 use pvz::domain::{Accept, Actor, Grams, Policy, Reason, RequestId};
 use pvz::ports::{Batch, IdempotencyKey, IdempotencyRecord, OrderStore, Outcome, Writes};
 
-use super::given::{Given, accepted, answer, key, load, on_every_store, record, write};
+use super::fixtures::{StoreFixture, accepted, answer, key, load, on_every_store, record, write};
 use crate::support::commands::{accept, parcel, point};
 use crate::support::time::TestClock;
 
@@ -41,33 +41,33 @@ async fn add_later_field(store: &dyn OrderStore) {
     write(store, writes).await.unwrap();
 }
 
-async fn keeps_the_hashes_of_later_fields(given: Given) {
+async fn keeps_the_hashes_of_later_fields(fixture: StoreFixture) {
     let without = record(answer(&accepted("1", 0)), 0);
     let mut with = without.clone();
     with.later_hashes = [("a".to_owned(), [1; 16]), ("note".to_owned(), [2; 16])].into();
-    // Both as new rows, then each in place of the other.
+    // First as new rows, then each replaces the other.
     for (one, other) in [(&without, &with), (&with, &without)] {
         let records = vec![(key("one"), one.clone()), (key("other"), other.clone())];
-        write(&*given.orders, Writes { records, ..Writes::default() }).await.unwrap();
-        assert_eq!(stored(&*given.orders, &key("one")).await, *one);
-        assert_eq!(stored(&*given.orders, &key("other")).await, *other);
+        write(&*fixture.orders, Writes { records, ..Writes::default() }).await.unwrap();
+        assert_eq!(stored(&*fixture.orders, &key("one")).await, *one);
+        assert_eq!(stored(&*fixture.orders, &key("other")).await, *other);
     }
 }
 
-async fn a_retry_is_answered_from_a_record_without_later_fields(given: Given) {
-    let first = retry(&*given.orders, parcel("1")).await;
+async fn a_retry_is_answered_from_a_record_without_later_fields(fixture: StoreFixture) {
+    let first = retry(&*fixture.orders, parcel("1")).await;
     assert!(first.answer.is_ok() && !first.replayed);
-    assert!(stored(&*given.orders, &key("again")).await.later_hashes.is_empty());
-    let again = retry(&*given.orders, parcel("1")).await;
+    assert!(stored(&*fixture.orders, &key("again")).await.later_hashes.is_empty());
+    let again = retry(&*fixture.orders, parcel("1")).await;
     assert_eq!((again.answer, again.replayed), (first.answer, true));
 }
 
-async fn a_retry_differs_from_a_record_with_a_field_of_a_newer_release(given: Given) {
-    assert!(retry(&*given.orders, parcel("1")).await.answer.is_ok());
-    add_later_field(&*given.orders).await;
+async fn a_retry_differs_from_a_record_with_a_field_of_a_newer_release(fixture: StoreFixture) {
+    assert!(retry(&*fixture.orders, parcel("1")).await.answer.is_ok());
+    add_later_field(&*fixture.orders).await;
     let heavier = Accept { weight: Grams::new(2_000).ok(), ..parcel("1") };
     for (order, field) in [(parcel("1"), "note"), (heavier, "weight_grams")] {
-        let outcome = retry(&*given.orders, order).await;
+        let outcome = retry(&*fixture.orders, order).await;
         let refusal = outcome.answer.unwrap_err();
         assert_eq!((refusal.reason, outcome.replayed), (Reason::IdempotencyKeyReused, false));
         assert_eq!(refusal.metadata["field"], field, "the first difference in message order");

@@ -10,7 +10,7 @@ use pvz::adapters::journal::{Journal, JournalError};
 use pvz::ports::{EventSink as _, LoggedEvent, Position, Receipt};
 use serde_json::Value;
 
-use crate::contract::given::{accepted, event};
+use crate::contract::fixtures::{accepted, event};
 
 /// The files of a journal, in order.
 pub fn files(folder: &Path) -> Vec<PathBuf> {

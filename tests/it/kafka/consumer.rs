@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::broker::Broker;
 use super::{connection, options, topic};
-use crate::contract::given::point;
+use crate::contract::fixtures::point;
 use crate::postgres::cluster::{Database, cluster};
 use crate::postgres::inbox::{applied, ids, lives, model, statistics};
 use crate::process::{Server, eventually, pvz};

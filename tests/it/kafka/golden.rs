@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::broker::Broker;
 use super::{options, topic};
-use crate::contract::given::{accepted, at, event, handed_over, issued, returned, traceparent};
+use crate::contract::fixtures::{accepted, at, event, handed_over, issued, returned, traceparent};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
@@ -40,7 +40,7 @@ fn events() -> Vec<Event> {
     let expired = Order {
         state: OrderState::HandedToCourier { returned: None, handed_to_courier_at: at(2_000) },
         version: 2,
-        ..Order { order_id: crate::contract::given::id("bare-2"), ..bare.clone() }
+        ..Order { order_id: crate::contract::fixtures::id("bare-2"), ..bare.clone() }
     };
     let bare = [&bare, &sold, &returned(&sold, 12), &expired].map(event);
     let kinds = ActorKind::ALL.into_iter().cycle();

@@ -26,7 +26,7 @@ use pvz::proto::v1;
 use serde_json::Value;
 
 use self::broker::Broker;
-use crate::contract::given::{accepted, customer, event, issued, point};
+use crate::contract::fixtures::{accepted, customer, event, issued, point};
 use crate::process::{Server, eventually};
 use crate::support::runtime::block_on;
 

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::broker::Broker;
 use super::{connection, logged, options, topic};
-use crate::contract::given::{accepted, event, handed_over, issued, returned};
+use crate::contract::fixtures::{accepted, event, handed_over, issued, returned};
 use crate::support::time::TestClock;
 
 fn source(options: KafkaOptions) -> KafkaSource {

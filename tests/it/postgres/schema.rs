@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 
 use super::cluster::{cluster, store};
 use super::{check, run};
-use crate::contract::given::{accepted, answer, key, load, record, write};
+use crate::contract::fixtures::{accepted, answer, key, load, record, write};
 use crate::support::commands::{accept, issue, order, parcel};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

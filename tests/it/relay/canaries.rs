@@ -8,7 +8,7 @@ use pvz::ports::{Outbox as _, Position, Resolution};
 
 use super::RelayFixture;
 use super::doubles::{EditedLog, SinkAction};
-use crate::contract::given::id;
+use crate::contract::fixtures::id;
 
 #[tokio::test]
 async fn cursor_ahead_of_the_acknowledgement_is_detected() {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::doubles::SinkAction;
 use super::{RelayFixture, sink_actions};
-use crate::contract::given::id;
+use crate::contract::fixtures::id;
 use crate::support::property;
 use crate::support::runtime::block_on;
 

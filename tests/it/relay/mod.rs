@@ -19,7 +19,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::doubles::{CheckedOutbox, ScriptedSink, SinkAction};
-use crate::contract::given::{self, Given, accepted, accepting, id, issued, moving, returned, write};
+use crate::contract::fixtures::{
+    self, StoreFixture, accepted, accepting, id, issued, moving, returned, write,
+};
 use crate::support::property;
 use crate::support::runtime::block_on;
 use crate::support::time::TestClock;
@@ -40,7 +42,7 @@ fn options() -> RelayOptions {
 
 /// Test fixture: a store with events, a sink, and relays between them.
 struct RelayFixture {
-    stores: Given,
+    stores: StoreFixture,
     sink: Arc<ScriptedSink>,
     outbox: Arc<CheckedOutbox>,
     wake: watch::Sender<u64>,
@@ -50,7 +52,7 @@ struct RelayFixture {
 impl RelayFixture {
     /// Writes the events of `orders` orders, up to three each, interleaved.
     async fn new(orders: usize, script: &[SinkAction], poison: &[(OrderId, i64)]) -> Self {
-        let stores = given::memory();
+        let stores = fixtures::memory();
         let first: Vec<_> = (0..orders).map(|order| accepted(&format!("order-{order}"), 0)).collect();
         write(&*stores.orders, accepting(&first)).await.unwrap();
         for (index, order) in first.iter().enumerate().filter(|(index, _)| index % 3 > 0) {

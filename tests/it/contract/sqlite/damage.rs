@@ -1,4 +1,4 @@
-//! Damage, done by hand past the schema's own guards.
+//! Tests of data that was damaged by SQL.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use pvz::ports::{Batch, ErrorKind, EventLog as _, OrderFilter, OrderStore as _, 
 use tempfile::TempDir;
 
 use super::{all, folder, open, shell};
-use crate::contract::given::{
+use crate::contract::fixtures::{
     self, accepted, accepting, answer, event, id, issued, key, load, moving, record, write,
 };
 
-/// Runs SQL that the schema's own checks would refuse.
+/// Runs SQL without the checks of the schema.
 fn damage(path: &Path, sql: &str) {
     let mut shell = shell(path);
     shell.batch_execute("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;").unwrap();
@@ -21,7 +21,7 @@ fn damage(path: &Path, sql: &str) {
 }
 
 #[test]
-fn nobody_changes_or_deletes_an_event() {
+fn events_cannot_be_changed_or_deleted() {
     let (_folder, path) = folder();
     let store = open(&path);
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -39,7 +39,7 @@ fn nobody_changes_or_deletes_an_event() {
 }
 
 #[test]
-fn the_schema_refuses_what_the_domain_cannot_say() {
+fn schema_refuses_values_that_the_domain_does_not_allow() {
     let (_folder, path) = folder();
     let store = open(&path);
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -79,7 +79,7 @@ async fn damaged(sql: &str) -> (TempDir, SqliteStore) {
 }
 
 #[tokio::test]
-async fn names_table_column_and_key_of_what_it_cannot_read() {
+async fn read_error_names_table_column_and_key() {
     for (sql, expected) in [
         (
             "UPDATE orders SET state = 'LOST' WHERE order_id = '2'",
@@ -102,7 +102,7 @@ async fn names_table_column_and_key_of_what_it_cannot_read() {
             assert_eq!(error.kind(), ErrorKind::Inconsistent, "{sql}");
             assert!(error.to_string().starts_with(expected), "{sql}: {error}");
         }
-        // Nobody else's order suffers.
+        // Other orders are not affected.
         assert!(store.order(&id("1")).await.unwrap().is_some());
         let third = accepted("3", 0);
         write(&store, moving(&third, &[issued(&third, 1)])).await.unwrap();
@@ -113,7 +113,7 @@ async fn names_table_column_and_key_of_what_it_cannot_read() {
 }
 
 #[tokio::test]
-async fn names_the_column_of_a_text_that_is_not_utf_8() {
+async fn read_error_names_the_column_with_invalid_utf_8() {
     let sql = "UPDATE orders SET customer_id = CAST(x'ff00' AS TEXT) WHERE order_id = '2'";
     let (_folder, store) = damaged(sql).await;
     let expected = "orders: Error deserializing field 'customer_id'";
@@ -133,7 +133,7 @@ const UNGUARDED: &str =
     "DROP TRIGGER order_events_are_never_changed; DROP TRIGGER order_events_are_never_deleted;";
 
 #[tokio::test]
-async fn the_audit_finds_damaged_events() {
+async fn audit_finds_damaged_events() {
     for (sql, expected) in [
         ("UPDATE order_events SET body = x'ffff' WHERE order_id = '2'", "body cannot be decoded"),
         ("UPDATE order_events SET body = x'' WHERE order_id = '2'", "body.state has the unknown value 0"),
@@ -162,7 +162,7 @@ async fn the_audit_finds_damaged_events() {
 }
 
 #[tokio::test]
-async fn the_audit_finds_ids_with_only_a_row_or_only_events() {
+async fn audit_finds_ids_with_only_a_row_or_only_events() {
     let (_folder, store) = damaged("DELETE FROM orders WHERE order_id = '2'").await;
     let audited = store.audit(Some(&id("1")), 1).await.unwrap();
     assert_eq!(audited[0].order_id, id("2"));
@@ -178,18 +178,18 @@ async fn the_audit_finds_ids_with_only_a_row_or_only_events() {
 }
 
 #[tokio::test]
-async fn the_oldest_position_follows_the_archive() {
+async fn oldest_position_follows_the_archive() {
     let (_folder, store) = damaged(&format!("{UNGUARDED}DELETE FROM order_events WHERE position < 3")).await;
     assert_eq!(store.oldest().await.unwrap(), Position(2));
     let (_folder, store) = damaged(&format!("{UNGUARDED}DELETE FROM order_events")).await;
     assert_eq!(store.oldest().await.unwrap(), Position(3));
     assert_eq!(store.head().await.unwrap(), Position(3));
     write(&store, accepting(&[accepted("4", 0)])).await.unwrap();
-    assert_eq!(store.head().await.unwrap(), Position(4), "a position is never given twice");
+    assert_eq!(store.head().await.unwrap(), Position(4), "a position is never reused");
 }
 
 #[tokio::test]
-async fn a_damaged_record_costs_its_own_key_only() {
+async fn damaged_record_affects_only_its_key() {
     let (_folder, path) = folder();
     let store = open(&path);
     let records = ["1", "2"].map(|name| (key(name), record(answer(&accepted(name, 0)), 0))).into();
@@ -197,7 +197,7 @@ async fn a_damaged_record_costs_its_own_key_only() {
     damage(&path, "UPDATE idempotency SET answer = x'08' WHERE request_id = '2'");
     let batch = |name| Batch { idempotency_keys: [key(name)].into(), ..Batch::default() };
     assert_eq!(load(&store, batch("1")).await.records.len(), 1);
-    let nothing = given::decide(|_| pvz::ports::BatchDecision::default());
+    let nothing = fixtures::decide(|_| pvz::ports::BatchDecision::default());
     let error = store.transact(batch("2"), nothing).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Inconsistent);
     assert!(error.to_string().starts_with("idempotency \"/2\": answer cannot be decoded"), "{error}");

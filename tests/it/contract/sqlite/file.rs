@@ -1,4 +1,4 @@
-//! Opening, closing, locking, filling the file.
+//! Tests of the file: opening, closing, locking, a full disk.
 
 use std::error::Error as _;
 
@@ -10,7 +10,7 @@ use pvz::ports::{
 };
 
 use super::{all, folder, open, options, shell};
-use crate::contract::given::{
+use crate::contract::fixtures::{
     self, accepted, accepting, answer, at, event, id, issued, key, load, moving, record, write,
 };
 
@@ -19,7 +19,7 @@ fn text_of(error: &PortError) -> String {
 }
 
 #[tokio::test]
-async fn keeps_everything_across_a_restart() {
+async fn keeps_all_data_across_a_restart() {
     let (_folder, path) = folder();
     let order = accepted("1", 0);
     let kept = (key("key"), record(answer(&order), 0));
@@ -39,8 +39,8 @@ async fn keeps_everything_across_a_restart() {
     assert_eq!(store.head().await.unwrap(), Position(2));
 }
 
-/// The previous release knows no `later_hashes`: it demands one hash for each
-/// field of the first release, and inserts rows without the column.
+/// The previous release has no column `later_hashes`. It requires one hash for each field of the first
+/// release, and inserts rows without the column.
 #[tokio::test]
 async fn shares_idempotency_records_with_the_previous_release() {
     let (_folder, path) = folder();
@@ -68,7 +68,7 @@ async fn two_stores_have_two_secrets() {
 }
 
 #[tokio::test]
-async fn opens_a_path_that_means_something_in_a_uri() {
+async fn opens_a_path_with_uri_syntax() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a b%3f#заказы?mode=ro&x.db");
     write(&open(&path), accepting(&[accepted("1", 0)])).await.unwrap();
@@ -90,21 +90,21 @@ fn refuses_a_file_that_another_server_has_open() {
 }
 
 #[tokio::test]
-async fn the_lock_outlives_the_store_while_an_operation_runs() {
+async fn lock_is_held_until_a_running_operation_ends() {
     let (_folder, path) = folder();
     let (started, has_started) = tokio::sync::oneshot::channel();
     let (finish, may_finish) = std::sync::mpsc::channel::<()>();
     let signals = std::sync::Mutex::new(Some((started, may_finish)));
     let store = open(&path);
-    let waits = given::decide(move |_| {
+    let blocking = fixtures::decide(move |_| {
         let (started, may_finish) = signals.lock().unwrap().take().unwrap();
         started.send(()).unwrap();
         may_finish.recv().unwrap();
         pvz::ports::BatchDecision { writes: accepting(&[accepted("1", 0)]), ..Default::default() }
     });
-    let running = tokio::spawn(async move { store.transact(Batch::default(), waits).await });
+    let running = tokio::spawn(async move { store.transact(Batch::default(), blocking).await });
     has_started.await.unwrap();
-    // The caller goes away, and the store with it.
+    // Cancels the caller, which drops the store.
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
     assert!(matches!(SqliteStore::open(&path, &options()), Err(OpenError::InUse { .. })));
@@ -116,7 +116,7 @@ async fn the_lock_outlives_the_store_while_an_operation_runs() {
             Err(error) => panic!("{error:?}"),
         }
     };
-    assert!(reopened.order(&id("1")).await.unwrap().is_some(), "what had begun came to its end");
+    assert!(reopened.order(&id("1")).await.unwrap().is_some(), "the running operation was completed");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn refuses_a_file_of_a_newer_release() {
 }
 
 #[test]
-fn refuses_what_is_not_a_store() {
+fn refuses_a_file_that_is_not_a_store() {
     let (folder, path) = folder();
     std::fs::write(&path, "a shopping list, long enough not to look like an empty file".repeat(100)).unwrap();
     let error = SqliteStore::open(&path, &options()).unwrap_err();
@@ -152,7 +152,7 @@ fn refuses_what_is_not_a_store() {
 }
 
 #[test]
-fn leaves_the_database_of_another_program_as_it_was() {
+fn database_of_another_program_is_not_changed() {
     let (_folder, path) = folder();
     shell(&path).batch_execute("CREATE TABLE recipes (name TEXT)").unwrap();
     let before = std::fs::read(&path).unwrap();
@@ -167,7 +167,7 @@ fn leaves_the_database_of_another_program_as_it_was() {
 }
 
 #[test]
-fn an_empty_file_is_no_store_yet() {
+fn empty_file_is_initialized_only_by_a_writer() {
     let (_folder, path) = folder();
     std::fs::write(&path, "").unwrap();
     let error = SqliteStore::open_read_only(&path, &options()).unwrap_err();
@@ -177,7 +177,7 @@ fn an_empty_file_is_no_store_yet() {
 }
 
 #[tokio::test]
-async fn reads_beside_a_server_and_takes_no_commands() {
+async fn read_only_store_reads_while_a_server_writes() {
     let (_folder, path) = folder();
     let server = open(&path);
     let order = accepted("1", 0);
@@ -185,7 +185,7 @@ async fn reads_beside_a_server_and_takes_no_commands() {
     let reader = SqliteStore::open_read_only(&path, &options()).unwrap();
     assert_eq!(reader.order(&id("1")).await.unwrap(), Some(order.clone()));
     assert_eq!(reader.secret().await.unwrap(), server.secret().await.unwrap());
-    // It sees what is written later.
+    // The reader sees later writes.
     write(&server, moving(&order, &[issued(&order, 1)])).await.unwrap();
     assert_eq!(reader.audit(None, 10).await.unwrap()[0].events.as_ref().unwrap().len(), 2);
     let error = write(&reader, accepting(&[accepted("2", 0)])).await.unwrap_err();
@@ -195,7 +195,7 @@ async fn reads_beside_a_server_and_takes_no_commands() {
 }
 
 #[tokio::test]
-async fn works_again_when_another_program_lets_go_of_the_file() {
+async fn works_again_after_another_program_releases_its_lock() {
     let (_folder, path) = folder();
     let store = open(&path);
     let mut shell = shell(&path);
@@ -204,14 +204,14 @@ async fn works_again_when_another_program_lets_go_of_the_file() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", text_of(&error));
     assert!(text_of(&error).contains("locked"), "{}", text_of(&error));
     assert_eq!(store.ping().await.unwrap_err().kind(), ErrorKind::Unavailable);
-    assert!(store.orders(&OrderFilter::default(), &all()).await.unwrap().is_empty(), "reads go on");
+    assert!(store.orders(&OrderFilter::default(), &all()).await.unwrap().is_empty(), "reads still work");
     shell.batch_execute("ROLLBACK").unwrap();
     store.ping().await.unwrap();
     write(&store, accepting(&[accepted("1", 0)])).await.unwrap();
 }
 
-/// Fills the file with idempotency records until no more fits, and answers how
-/// many batches it took.
+/// Writes orders and idempotency records until the file is full. Returns the number of batches written,
+/// and the error of the next one.
 async fn fill(store: &SqliteStore) -> (i64, PortError) {
     for n in 0..10_000 {
         let order = accepted(&format!("filler-{n}"), n);
@@ -222,10 +222,10 @@ async fn fill(store: &SqliteStore) -> (i64, PortError) {
             return (n, error);
         }
     }
-    panic!("the file has no bound")
+    panic!("the file is not limited")
 }
 
-async fn everything_is_whole(store: &SqliteStore, orders: i64) {
+async fn assert_consistent(store: &SqliteStore, orders: i64) {
     let audited = store.audit(None, usize::MAX).await.unwrap();
     assert_eq!(i64::try_from(audited.len()).unwrap(), orders);
     for AuditedOrder { order_id, row, events, .. } in audited {
@@ -235,29 +235,29 @@ async fn everything_is_whole(store: &SqliteStore, orders: i64) {
 }
 
 #[tokio::test]
-async fn writes_nothing_when_the_disk_is_full_and_works_again_when_it_is_not() {
+async fn full_disk_refuses_writes_until_space_is_free() {
     let (_folder, path) = folder();
     let store = SqliteStore::open(&path, &SqliteOptions { max_pages: Some(200), ..options() }).unwrap();
     let (batches, error) = fill(&store).await;
     assert!(batches > 10);
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", text_of(&error));
     assert!(text_of(&error).contains("full"), "{}", text_of(&error));
-    everything_is_whole(&store, batches).await;
+    assert_consistent(&store, batches).await;
     let refused =
         Batch { idempotency_keys: [key(&format!("key-{batches:05}-00"))].into(), ..Batch::default() };
-    assert!(load(&store, refused).await.records.is_empty(), "no record without its effect");
+    assert!(load(&store, refused).await.records.is_empty(), "the refused batch left no record");
 
-    // Space comes back, and the same store takes the same batch.
+    // After space is freed, the same store accepts the same batch.
     assert!(store.expire_idempotency_records(at(batches), 1_000_000).await.unwrap() > 0);
     write(&store, accepting(&[accepted(&format!("filler-{batches}"), batches)])).await.unwrap();
-    everything_is_whole(&store, batches + 1).await;
+    assert_consistent(&store, batches + 1).await;
     drop(store);
     let larger = open(&path);
     write(&larger, accepting(&[accepted("later", 0)])).await.unwrap();
 }
 
 #[tokio::test]
-async fn keeps_the_first_and_the_last_instant_there_are() {
+async fn keeps_the_first_and_the_last_instant() {
     let (_folder, path) = folder();
     let store = open(&path);
     let first = Timestamp::from_parts(-62_135_596_800, 0).unwrap();

@@ -1,4 +1,4 @@
-//! What the SQLite store must do beyond the ports: live through its file.
+//! Tests of the SQLite store beyond its ports: its file, and damaged data.
 
 mod damage;
 mod file;
@@ -17,7 +17,7 @@ fn folder() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// Waits for no lock, so that a test of a locked file does not.
+/// Returns options without a lock timeout, so that tests of a locked file do not wait.
 fn options() -> SqliteOptions {
     SqliteOptions { busy_timeout: Duration::ZERO, ..SqliteOptions::default() }
 }
@@ -26,7 +26,7 @@ fn open(path: &Path) -> SqliteStore {
     SqliteStore::open(path, &options()).unwrap()
 }
 
-/// A connection past the store, as somebody with a SQL shell has it.
+/// Opens a connection that bypasses the store, like a SQL shell.
 fn shell(path: &Path) -> SqliteConnection {
     SqliteConnection::establish(path.to_str().unwrap()).unwrap()
 }

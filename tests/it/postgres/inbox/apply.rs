@@ -4,7 +4,7 @@ use pvz::domain::{Currency, Day, DayStatistics, Money, Order, Timestamp, receive
 use pvz::ports::{ErrorKind, Gap, Inbox as _, Offset, StatisticsFilter, StatisticsPage};
 
 use super::{alone, applied, apply, ids, inbox, inbox_batch, lives, model, statistics};
-use crate::contract::given::{accepted, event, id, point};
+use crate::contract::fixtures::{accepted, event, id, point};
 
 fn named(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("order-{number}")).collect()

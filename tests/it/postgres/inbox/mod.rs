@@ -15,7 +15,7 @@ use pvz::domain::{
 use pvz::ports::{Applied, Assignment, Inbox, InboxBatch, Offset, StatisticsFilter, StatisticsPage};
 
 use super::cluster::{Database, store};
-use crate::contract::given::{accepted, event, handed_over, issued, returned};
+use crate::contract::fixtures::{accepted, event, handed_over, issued, returned};
 
 pub const SOURCE: &str = "kafka:events";
 /// Longer than any test.

@@ -11,7 +11,7 @@ use pvz::domain::{Event, assign_partitions, receive_events};
 use pvz::ports::{Applied, Inbox as _, Offset};
 
 use super::{SOURCE, applied, ids, inbox, inbox_batch, lives, model, shares, statistics};
-use crate::contract::given::point;
+use crate::contract::fixtures::point;
 
 const PARTITIONS: u32 = 4;
 

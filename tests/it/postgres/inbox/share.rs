@@ -6,7 +6,7 @@ use pvz::domain::{assign_partitions, receive_events};
 use pvz::ports::{Applied, Assignment, Inbox as _, Offset};
 
 use super::{LONG, SOURCE, alone, applied, apply, ids, inbox, inbox_batch, lives, model, shares, statistics};
-use crate::contract::given::point;
+use crate::contract::fixtures::point;
 
 fn numbers(shares: &[Assignment]) -> Vec<u32> {
     shares.iter().map(|share| share.partition).collect()

@@ -1,5 +1,4 @@
-//! What the suites say things with: orders, events, batches, and the stores to
-//! say them to.
+//! Fixtures of the contract suites: stores, and builders of orders, events, records and batches.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,17 +15,17 @@ use pvz::ports::{
     OrderStore, Outbox, Outcome, PortError, Writes,
 };
 
-/// An adapter under test, and what must live as long as it does.
+/// Test fixture: the store adapters under test, and the resources that they need.
 #[derive(Clone)]
-pub struct Given {
+pub struct StoreFixture {
     pub orders: Arc<dyn OrderStore>,
     pub events: Arc<dyn EventLog>,
     pub outbox: Arc<dyn Outbox>,
     inbox: Arc<dyn Inbox>,
-    _place: Arc<dyn std::any::Any + Send + Sync>,
+    _resources: Arc<dyn std::any::Any + Send + Sync>,
 }
 
-impl Given {
+impl StoreFixture {
     pub fn outbox(&self) -> Arc<dyn Outbox> {
         self.outbox.clone()
     }
@@ -36,56 +35,55 @@ impl Given {
     }
 }
 
-pub fn memory() -> Given {
+pub fn memory() -> StoreFixture {
     let store = Arc::new(MemoryStore::new([7; 32]));
-    Given {
+    StoreFixture {
         orders: store.clone(),
         events: store.clone(),
         outbox: store.clone(),
         inbox: store,
-        _place: Arc::new(()),
+        _resources: Arc::new(()),
     }
 }
 
-pub fn sqlite() -> Given {
+pub fn sqlite() -> StoreFixture {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("orders.db");
     let store = Arc::new(SqliteStore::open(&path, &SqliteOptions::default()).unwrap());
-    Given {
+    StoreFixture {
         orders: store.clone(),
         events: store.clone(),
         outbox: store.clone(),
         inbox: store,
-        _place: Arc::new(folder),
+        _resources: Arc::new(folder),
     }
 }
 
-pub async fn postgres() -> Given {
+pub async fn postgres() -> StoreFixture {
     let (store, database): (Arc<PostgresStore>, _) = crate::postgres::cluster::store().await;
-    Given {
+    StoreFixture {
         orders: store.clone(),
         events: store.clone(),
         outbox: store.clone(),
         inbox: store,
-        _place: Arc::new(database),
+        _resources: Arc::new(database),
     }
 }
 
-/// Runs each case of a suite on every adapter of the order store, the log and
-/// the outbox.
+/// Runs each case of a suite on every adapter of the store ports.
 macro_rules! on_every_store {
     ($($case:ident,)*) => {
         mod memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() { super::$case(crate::contract::given::memory()).await; })*
+            async fn $case() { super::$case(crate::contract::fixtures::memory()).await; })*
         }
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() { super::$case(crate::contract::given::sqlite()).await; })*
+            async fn $case() { super::$case(crate::contract::fixtures::sqlite()).await; })*
         }
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() { super::$case(crate::contract::given::postgres().await).await; })*
+            async fn $case() { super::$case(crate::contract::fixtures::postgres().await).await; })*
         }
     };
 }
@@ -103,12 +101,12 @@ pub fn point(text: &str) -> PickupPointId {
     PickupPointId::parse(text).unwrap()
 }
 
-/// An instant, that many microseconds into the tests' day.
+/// Returns the instant `micros` µs after the start of the tests' day.
 pub fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(1_790_000_000_000_000 + micros).unwrap()
 }
 
-/// An order just accepted, stored until 1,000 µs into the day.
+/// Returns an accepted order, stored until 1,000 µs after the start of the day.
 pub fn accepted(order_id: &str, accepted_at: i64) -> Order {
     Order {
         order_id: id(order_id),
@@ -147,7 +145,7 @@ fn next(order: &Order, state: OrderState) -> Order {
     Order { state, version: order.version + 1, ..order.clone() }
 }
 
-/// The event that made the order what it is.
+/// Returns the last event of the order.
 pub fn event(order: &Order) -> Event {
     let event_type = match order.state {
         OrderState::Stored => EventType::Accepted,
@@ -162,18 +160,18 @@ pub fn event(order: &Order) -> Event {
         occurred_at: order.changed_at(),
         actor: Actor::anonymous(),
         request_id: RequestId::parse("a-request").ok(),
-        // Every store keeps it, and keeps that there is none.
+        // Only odd versions have one: stores must keep its absence too.
         traceparent: (order.version % 2 == 1).then(traceparent),
         order: order.clone(),
     }
 }
 
-/// A trace.
+/// Returns a valid `traceparent`.
 pub fn traceparent() -> Traceparent {
     Traceparent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap()
 }
 
-/// Unique for each event of each order: FNV-1a of both.
+/// Returns an id unique to an order and version: the FNV-1a hash of both.
 fn event_id(order_id: &str, version: i64) -> EventId {
     let bytes = order_id.bytes().chain(version.to_be_bytes());
     let hash = bytes.fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128, |hash, byte| {
@@ -192,19 +190,19 @@ pub fn record(answer: CommandResult, created_at: i64) -> IdempotencyRecord {
     IdempotencyRecord { method, hashes, later_hashes: BTreeMap::new(), answer, created_at: at(created_at) }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "an answer as a record keeps it")]
+#[expect(clippy::unnecessary_wraps, reason = "the type of answers in records")]
 pub fn answer(order: &Order) -> CommandResult {
     Ok(Answer::Order(order.clone().at(order.accepted_at)))
 }
 
-/// The writes of accepting orders.
+/// Returns the writes that accept orders.
 pub fn accepting(orders: &[Order]) -> Writes {
     let mut inserted = orders.to_vec();
     inserted.sort_by(|one, other| one.order_id.cmp(&other.order_id));
     Writes { inserted, events: orders.iter().map(event).collect(), ..Writes::default() }
 }
 
-/// The writes of moving an order from one version to later ones.
+/// Returns the writes that move an order through later versions.
 pub fn moving(from: &Order, through: &[Order]) -> Writes {
     let last = through.last().unwrap().clone();
     Writes {
@@ -214,19 +212,20 @@ pub fn moving(from: &Order, through: &[Order]) -> Writes {
     }
 }
 
-struct Says<F>(F);
+/// A decision by a closure.
+struct DecideFn<F>(F);
 
-impl<F: Fn(Loaded) -> BatchDecision + Send + Sync> Decide for Says<F> {
+impl<F: Fn(Loaded) -> BatchDecision + Send + Sync> Decide for DecideFn<F> {
     fn decide(&self, loaded: Loaded) -> BatchDecision {
         (self.0)(loaded)
     }
 }
 
-pub fn decide(says: impl Fn(Loaded) -> BatchDecision + Send + Sync + 'static) -> Arc<dyn Decide> {
-    Arc::new(Says(says))
+pub fn decide(function: impl Fn(Loaded) -> BatchDecision + Send + Sync + 'static) -> Arc<dyn Decide> {
+    Arc::new(DecideFn(function))
 }
 
-/// Names everything that the writes touch.
+/// Returns a batch that names every order and idempotency key of the writes.
 pub fn batch_of(writes: &Writes) -> Batch {
     let inserted = writes.inserted.iter();
     let orders = inserted.chain(writes.updated.iter().map(|(_, order)| order));
@@ -244,14 +243,14 @@ pub async fn write(store: &dyn OrderStore, writes: Writes) -> Result<Vec<Outcome
         .await
 }
 
-/// What a batch sees of these.
+/// Returns the orders and records that the store loads for a batch.
 pub async fn load(store: &dyn OrderStore, batch: Batch) -> Loaded {
-    let seen = Arc::new(std::sync::Mutex::new(Loaded::default()));
-    let view = Arc::clone(&seen);
-    let look = decide(move |loaded| {
+    let captured = Arc::new(std::sync::Mutex::new(Loaded::default()));
+    let view = Arc::clone(&captured);
+    let capture = decide(move |loaded| {
         *view.lock().unwrap() = loaded;
         BatchDecision::default()
     });
-    store.transact(batch, look).await.unwrap();
-    std::mem::take(&mut *seen.lock().unwrap())
+    store.transact(batch, capture).await.unwrap();
+    std::mem::take(&mut *captured.lock().unwrap())
 }
