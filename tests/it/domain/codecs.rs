@@ -1,5 +1,4 @@
-//! Every value that is read from text or written as one: what comes out goes
-//! in again, and what is not of the form is refused.
+//! Tests of the text forms of domain values: they round-trip, and malformed text is refused.
 
 use chrono::{DateTime, SecondsFormat};
 use proptest::prelude::*;
@@ -30,28 +29,28 @@ fn nanos() -> impl Strategy<Value = i32> {
 }
 
 #[test]
-fn instants_are_written_as_chrono_writes_them_and_cut_to_the_microsecond() {
-    let test = "domain::codecs::instants_are_written_as_chrono_writes_them_and_cut_to_the_microsecond";
+fn timestamps_are_formatted_like_chrono_and_truncated_to_microseconds() {
+    let test = "domain::codecs::timestamps_are_formatted_like_chrono_and_truncated_to_microseconds";
     property::check(test, 20_000, &(second(), nanos()), |(second, nanos)| {
         let instant = Timestamp::from_parts(second, nanos).expect("in range");
-        let cut = nanos / 1_000 * 1_000;
-        assert_eq!(instant.parts(), (second, cut));
+        let truncated = nanos / 1_000 * 1_000;
+        assert_eq!(instant.parts(), (second, truncated));
         assert_eq!(Timestamp::from_micros(instant.micros()), Some(instant));
-        let chrono = DateTime::from_timestamp(second, u32::try_from(cut).unwrap()).unwrap();
+        let chrono = DateTime::from_timestamp(second, u32::try_from(truncated).unwrap()).unwrap();
         assert_eq!(instant.to_string(), chrono.to_rfc3339_opts(SecondsFormat::AutoSi, true));
         assert_eq!(instant.micros(), chrono.timestamp_micros());
 
         let wire = proto::Timestamp { seconds: second, nanos };
         let json = serde_json::to_string(&wire).unwrap();
         assert_eq!(serde_json::from_str::<proto::Timestamp>(&json).unwrap(), wire);
-        if nanos == cut {
-            assert_eq!(json, format!("\"{instant}\""), "JSON and metadata agree");
+        if nanos == truncated {
+            assert_eq!(json, format!("\"{instant}\""), "JSON and metadata have the same form");
         }
     });
 }
 
 #[test]
-fn instants_end_with_the_years_1_to_9999() {
+fn timestamps_cover_the_years_1_to_9999() {
     for second in [*SECONDS.start() - 1, *SECONDS.end() + 1, i64::MIN, i64::MAX] {
         assert_eq!(Timestamp::from_parts(second, 0), None);
         assert!(serde_json::to_string(&proto::Timestamp { seconds: second, nanos: 0 }).is_err());
@@ -67,7 +66,7 @@ fn instants_end_with_the_years_1_to_9999() {
 }
 
 #[test]
-fn an_instant_without_an_offset_is_refused() {
+fn timestamp_without_an_offset_is_refused() {
     for text in ["2026-12-31", "2026-12-31T10:00:00", "2026-12-31T10:00:00 MSK", "", "now", "1793491200"] {
         assert!(proto::Timestamp::parse_rfc3339(text).is_err(), "{text:?}");
     }
@@ -76,15 +75,15 @@ fn an_instant_without_an_offset_is_refused() {
     assert_eq!(Timestamp::from_parts(moscow.seconds, moscow.nanos).unwrap().parts().1, 123_456_000);
 }
 
-/// The form of a key, once more.
-fn is_key(text: &str) -> bool {
+/// Returns true for a valid id, independently of the implementation.
+fn is_valid_id(text: &str) -> bool {
     let mut characters = text.chars();
     characters.next().is_some_and(|first| first.is_ascii_alphanumeric())
         && characters.all(|character| character.is_ascii_alphanumeric() || "._-".contains(character))
         && text.chars().count() <= 64
 }
 
-fn almost_keys() -> impl Strategy<Value = String> {
+fn id_like_texts() -> impl Strategy<Value = String> {
     prop_oneof![
         "[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
         "[A-Za-z0-9._-]{0,66}",
@@ -94,42 +93,42 @@ fn almost_keys() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn a_key_has_the_form_of_keys_and_is_kept_byte_by_byte() {
-    let test = "domain::codecs::a_key_has_the_form_of_keys_and_is_kept_byte_by_byte";
-    property::check(test, 20_000, &almost_keys(), |text| {
-        let fits = is_key(&text);
-        assert_eq!(OrderId::parse(&text).is_ok(), fits, "{text:?}");
-        assert_eq!(CustomerId::parse(&text).is_ok(), fits, "{text:?}");
-        assert_eq!(PickupPointId::parse(&text).is_ok(), fits, "{text:?}");
-        if let Ok(key) = OrderId::parse(&text) {
-            assert_eq!((key.as_str(), key.to_string().as_str()), (text.as_str(), text.as_str()));
+fn ids_are_validated_and_kept_byte_for_byte() {
+    let test = "domain::codecs::ids_are_validated_and_kept_byte_for_byte";
+    property::check(test, 20_000, &id_like_texts(), |text| {
+        let valid = is_valid_id(&text);
+        assert_eq!(OrderId::parse(&text).is_ok(), valid, "{text:?}");
+        assert_eq!(CustomerId::parse(&text).is_ok(), valid, "{text:?}");
+        assert_eq!(PickupPointId::parse(&text).is_ok(), valid, "{text:?}");
+        if let Ok(id) = OrderId::parse(&text) {
+            assert_eq!((id.as_str(), id.to_string().as_str()), (text.as_str(), text.as_str()));
         }
     });
     assert!(OrderId::parse("a").unwrap() != OrderId::parse("A").unwrap());
 }
 
 #[test]
-fn a_request_id_is_visible_ascii() {
-    let test = "domain::codecs::a_request_id_is_visible_ascii";
+fn request_id_is_1_to_128_visible_ascii_characters() {
+    let test = "domain::codecs::request_id_is_1_to_128_visible_ascii_characters";
     let texts = prop_oneof!["[!-~]{0,130}", "[ -~]{0,8}", any::<String>()];
     property::check(test, 20_000, &texts, |text| {
-        let fits = (1..=128).contains(&text.len()) && text.chars().all(|c| ('!'..='~').contains(&c));
-        assert_eq!(RequestId::parse(&text).is_ok(), fits, "{text:?}");
+        let valid = (1..=128).contains(&text.len()) && text.chars().all(|c| ('!'..='~').contains(&c));
+        assert_eq!(RequestId::parse(&text).is_ok(), valid, "{text:?}");
     });
 }
 
 #[test]
-fn an_actor_is_a_kind_and_a_key() {
-    let test = "domain::codecs::an_actor_is_a_kind_and_a_key";
+fn actor_is_a_kind_and_an_id() {
+    let test = "domain::codecs::actor_is_a_kind_and_an_id";
     let kinds = prop_oneof!["courier|operator|customer|system", "[a-zA-Z]{0,9}"];
-    let texts = (kinds, prop_oneof![Just(":"), Just(""), Just("::")], almost_keys());
+    let texts = (kinds, prop_oneof![Just(":"), Just(""), Just("::")], id_like_texts());
     property::check(test, 20_000, &texts, |(kind, colon, id)| {
         let actor = format!("{kind}{colon}{id}");
         let known = |kind: &str| ActorKind::ALL.iter().any(|known| known.name() == kind);
-        let fits = actor.split_once(':').is_some_and(|(kind, id)| known(kind) && is_key(id));
+        let valid = actor.split_once(':').is_some_and(|(kind, id)| known(kind) && is_valid_id(id));
         let parsed = Actor::parse(&actor).ok();
         let written = parsed.map(|actor| format!("{}:{}", actor.kind.name(), actor.id));
-        assert_eq!(written, fits.then_some(actor));
+        assert_eq!(written, valid.then_some(actor));
     });
     assert_eq!(Actor::parse("operator:anonymous"), Ok(Actor::anonymous()));
     for text in ["operator", ":x", "operator:", "Operator:x", "operator:x:y", " operator:x", "operator::x"] {
@@ -138,15 +137,15 @@ fn an_actor_is_a_kind_and_a_key() {
 }
 
 #[test]
-fn event_ids_are_written_as_uuids() {
-    let test = "domain::codecs::event_ids_are_written_as_uuids";
+fn event_ids_are_formatted_as_uuids() {
+    let test = "domain::codecs::event_ids_are_formatted_as_uuids";
     property::check(test, 5_000, &any::<u128>(), |id| {
         assert_eq!(EventId(id).to_string(), uuid::Uuid::from_u128(id).to_string());
     });
 }
 
 #[test]
-fn names_are_read_as_they_are_written() {
+fn names_round_trip() {
     for reason in Reason::ALL {
         assert_eq!(Reason::parse(reason.name()), Some(*reason));
     }

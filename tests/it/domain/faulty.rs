@@ -1,6 +1,5 @@
-//! T4: the store does what it is asked and then says that it failed, or fails
-//! before, one time in twenty. Who asks again with the same key is answered as
-//! the model says all the same, and nothing is lost or doubled.
+//! T4: one call in twenty fails, before it is executed or after. A retry with the same key is answered as
+//! the model says; nothing is lost or duplicated.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
@@ -21,20 +20,20 @@ use crate::support::commands::{accept, issue, parcel};
 use crate::support::property;
 use crate::support::runtime::{block_on, enter_runtime};
 
-/// What a call is answered with.
+/// The fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// It is done, and whether it is cannot be found out.
+    /// The call is executed, and returns an in-doubt error.
     ExecutedInDoubt,
-    /// It is not done.
+    /// The call is not executed, and returns an error.
     NotExecuted,
-    /// Planted: it is done, and said not to be.
+    /// Planted bug: the call is executed, and returns an error that says that it was not.
     ExecutedAndDenied,
-    /// Planted: it is said to be done, and is not.
+    /// Planted bug: the call is not executed, and returns success.
     Forgotten,
 }
 
-/// A store that fails now and then, when it changes something.
+/// A store whose writes fail at random.
 struct FaultyStore {
     inner: Arc<dyn OrderStore>,
     faults: &'static [Fault],
@@ -45,13 +44,13 @@ struct FaultyStore {
 
 impl FaultyStore {
     fn fault(&self) -> Option<Fault> {
-        let mut dice = DefaultHasher::new();
-        (self.seed, self.calls.fetch_add(1, Ordering::Relaxed)).hash(&mut dice);
-        let thrown = dice.finish();
-        // One in twenty; the rest of the dice says which.
-        let fault = thrown
+        let mut hasher = DefaultHasher::new();
+        (self.seed, self.calls.fetch_add(1, Ordering::Relaxed)).hash(&mut hasher);
+        let random = hasher.finish();
+        // One call in twenty fails. The remaining bits select the fault.
+        let fault = random
             .is_multiple_of(20)
-            .then(|| self.faults[usize::try_from(thrown / 20 % 64).unwrap() % self.faults.len()]);
+            .then(|| self.faults[usize::try_from(random / 20 % 64).unwrap() % self.faults.len()]);
         self.failed.fetch_add(usize::from(fault.is_some()), Ordering::Relaxed);
         fault
     }
@@ -60,7 +59,7 @@ impl FaultyStore {
 #[async_trait]
 impl OrderStore for FaultyStore {
     async fn transact(&self, batch: Batch, decide: Arc<dyn Decide>) -> Result<Vec<Outcome>, PortError> {
-        // A batch without an order looks at records, and is the test's own.
+        // The test itself reads records with a batch without orders.
         let fault = if batch.order_ids.is_empty() { None } else { self.fault() };
         match fault {
             None => self.inner.transact(batch, decide).await,
@@ -71,7 +70,7 @@ impl OrderStore for FaultyStore {
             }
             Some(Fault::ExecutedAndDenied) => {
                 self.inner.transact(batch, decide).await?;
-                Err(PortError::unavailable("nothing was done", "planted"))
+                Err(PortError::unavailable("the call was not executed", "planted"))
             }
             Some(Fault::Forgotten) => Ok(decide.decide(pvz::ports::Loaded::default()).outcomes),
         }
@@ -106,24 +105,24 @@ impl OrderStore for FaultyStore {
     }
 }
 
-const HONEST: &[Fault] = &[Fault::ExecutedInDoubt, Fault::NotExecuted];
+const CORRECT_STORE_FAULTS: &[Fault] = &[Fault::ExecutedInDoubt, Fault::NotExecuted];
 
-/// Plays scripts on stores that fail so; `on_store` makes a fresh one and
-/// cleans up behind it. Tells how often they failed.
-fn plays(
+/// Runs scripts on failing stores. `on_store` runs a script on an empty store. Returns the number of
+/// failures.
+fn count_failures(
     test: &str,
     sequences: u32,
     faults: &'static [Fault],
     on_store: impl Fn(&dyn Fn(Arc<dyn OrderStore>)),
 ) -> usize {
     let failed = Arc::new(AtomicUsize::new(0));
-    property::check(test, sequences, &(script(), proptest::prelude::any::<u64>()), |(turns, seed)| {
+    property::check(test, sequences, &(script(), proptest::prelude::any::<u64>()), |(steps, seed)| {
         on_store(&|inner| {
             let (calls, failed) = (AtomicUsize::new(0), failed.clone());
             let mut machine =
                 Machine::new(Arc::new(FaultyStore { inner, faults, seed, calls, failed }), true);
-            for turn in &turns {
-                machine.play(turn);
+            for step in &steps {
+                machine.run_step(step);
             }
         });
     });
@@ -135,15 +134,15 @@ fn in_memory(script: &dyn Fn(Arc<dyn OrderStore>)) {
 }
 
 #[test]
-fn who_asks_again_is_answered_as_if_nothing_had_failed() {
-    let test = "domain::faulty::who_asks_again_is_answered_as_if_nothing_had_failed";
-    assert!(plays(test, 2_000, HONEST, in_memory) > 100);
+fn retried_commands_on_memory_agree_with_the_model() {
+    let test = "domain::faulty::retried_commands_on_memory_agree_with_the_model";
+    assert!(count_failures(test, 2_000, CORRECT_STORE_FAULTS, in_memory) > 100);
 }
 
 #[test]
-fn the_same_on_sqlite() {
-    let test = "domain::faulty::the_same_on_sqlite";
-    let failed = plays(test, 150, HONEST, |script| {
+fn retried_commands_on_sqlite_agree_with_the_model() {
+    let test = "domain::faulty::retried_commands_on_sqlite_agree_with_the_model";
+    let failed = count_failures(test, 150, CORRECT_STORE_FAULTS, |script| {
         let folder = tempfile::tempdir().unwrap();
         let _runtime = enter_runtime();
         let path = folder.path().join("orders.db");
@@ -152,63 +151,60 @@ fn the_same_on_sqlite() {
     assert!(failed > 10, "{failed}");
 }
 
-/// The database itself fails: statements with every error that is worth another
-/// try, commits as well, and sessions that end.
-const MISCHIEF: &str = "
-    CREATE SEQUENCE mischief;
-    CREATE FUNCTION mischief() RETURNS trigger LANGUAGE plpgsql AS $$
+/// Makes statements and commits of the database fail with every retryable error, and ends sessions.
+const DATABASE_FAULTS: &str = "
+    CREATE SEQUENCE fault;
+    CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE
-        dice float := random();
+        draw float := random();
         codes text[] := ARRAY['40001', '40P01', '55P03', '57014', '53100', '53200', '08006'];
     BEGIN
-        IF dice < 0.05 THEN
-            PERFORM nextval('mischief');
+        IF draw < 0.05 THEN
+            PERFORM nextval('fault');
         END IF;
-        IF dice < 0.01 THEN
+        IF draw < 0.01 THEN
             PERFORM pg_terminate_backend(pg_backend_pid());
-        ELSIF dice < 0.05 THEN
+        ELSIF draw < 0.05 THEN
             RAISE EXCEPTION 'planted' USING ERRCODE = codes[1 + floor(random() * 7)::int];
         END IF;
         RETURN NULL;
     END
     $$;
-    CREATE TRIGGER mischief BEFORE INSERT ON order_events FOR EACH STATEMENT EXECUTE FUNCTION mischief();
-    CREATE CONSTRAINT TRIGGER mischief AFTER INSERT OR UPDATE ON orders
-        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION mischief()";
+    CREATE TRIGGER fault BEFORE INSERT ON order_events FOR EACH STATEMENT EXECUTE FUNCTION fault();
+    CREATE CONSTRAINT TRIGGER fault AFTER INSERT OR UPDATE ON orders
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fault()";
 
 #[test]
-fn the_same_on_postgres_which_fails_by_itself_too() {
-    let test = "domain::faulty::the_same_on_postgres_which_fails_by_itself_too";
+fn retried_commands_on_postgres_with_database_faults_agree_with_the_model() {
+    let test = "domain::faulty::retried_commands_on_postgres_with_database_faults_agree_with_the_model";
     let (store, database) = block_on(crate::postgres::cluster::store());
     let shell = block_on(database.shell());
-    block_on(shell.batch_execute(MISCHIEF)).unwrap();
+    block_on(shell.batch_execute(DATABASE_FAULTS)).unwrap();
     let clear = "SET session_replication_role = replica;
         TRUNCATE orders, order_events, idempotency RESTART IDENTITY";
-    let failed = plays(test, 150, HONEST, |script| {
+    let failed = count_failures(test, 150, CORRECT_STORE_FAULTS, |script| {
         block_on(shell.batch_execute(clear)).unwrap();
         script(store.clone());
     });
-    let planted = block_on(shell.query_one("SELECT last_value FROM mischief", &[])).unwrap();
+    let planted = block_on(shell.query_one("SELECT last_value FROM fault", &[])).unwrap();
     let planted: i64 = planted.get(0);
     assert!(failed > 10 && planted > 10, "{failed} {planted}");
 }
 
-/// Stores that lie are noticed.
 #[test]
-fn a_change_that_is_forgotten_is_noticed() {
-    let test = "domain::faulty::a_change_that_is_forgotten_is_noticed";
-    let play = AssertUnwindSafe(|| plays(test, 500, &[Fault::Forgotten], in_memory));
-    assert!(catch_unwind(play).is_err());
+fn lost_write_is_detected() {
+    let test = "domain::faulty::lost_write_is_detected";
+    let checked = AssertUnwindSafe(|| count_failures(test, 500, &[Fault::Forgotten], in_memory));
+    assert!(catch_unwind(checked).is_err());
 }
 
-/// What is said not to be done may be asked again without a key; so it had
-/// better not be done.
+/// A call that reports that it was not executed may be retried without a key.
 #[test]
-fn a_change_that_is_denied_is_noticed() {
-    let asked_twice = |faults| {
+fn executed_call_that_reports_failure_is_detected() {
+    let retry_without_key = |faults| {
         let inner: Arc<dyn OrderStore> = Arc::new(MemoryStore::new([7; 32]));
         let (calls, failed) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
-        let world = CommandRunner::new(Arc::new(FaultyStore {
+        let runner = CommandRunner::new(Arc::new(FaultyStore {
             inner,
             faults,
             seed: 7,
@@ -218,8 +214,8 @@ fn a_change_that_is_denied_is_noticed() {
         let mut refused = 0;
         for number in 0..500 {
             let id = format!("order-{number}");
-            for ask in [accept(parcel(&id)), issue(&[&id], BatchMode::Atomic)] {
-                let (outcomes, _) = world.run_with_retries(&[ask]);
+            for command in [accept(parcel(&id)), issue(&[&id], BatchMode::Atomic)] {
+                let (outcomes, _) = runner.run_with_retries(&[command]);
                 let reason = outcomes[0].answer.as_ref().err().map(|refusal| refusal.reason);
                 let again = matches!(reason, Some(Reason::OrderAlreadyExists | Reason::OrderAlreadyIssued));
                 assert!(again || reason.is_none(), "{reason:?}");
@@ -228,9 +224,9 @@ fn a_change_that_is_denied_is_noticed() {
         }
         (refused, failed.load(Ordering::Relaxed))
     };
-    let (refused, failed) = asked_twice(&[Fault::NotExecuted]);
+    let (refused, failed) = retry_without_key(&[Fault::NotExecuted]);
     assert!(refused == 0 && failed > 10, "{refused} {failed}");
-    let (refused, failed) = asked_twice(&[Fault::ExecutedAndDenied]);
-    // The same call may be harmed twice.
+    let (refused, failed) = retry_without_key(&[Fault::ExecutedAndDenied]);
+    // One command may fail more than once.
     assert!(refused > 10 && refused <= failed, "{refused} {failed}");
 }

@@ -1,5 +1,5 @@
-//! T14: what changes with time changes at the microsecond, and a clock that
-//! runs backwards never makes a history do so.
+//! T14: time limits are exact to the microsecond, and a history never runs backwards, even if the clock
+//! does.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,16 +17,15 @@ use crate::support::property;
 use crate::support::runtime::block_on;
 use crate::support::time::{DAY, HOUR, START, at};
 
-/// How many microseconds before or after an edge.
-fn beside() -> impl Strategy<Value = i64> {
+/// Returns an offset from a time limit in microseconds.
+fn offset() -> impl Strategy<Value = i64> {
     prop_oneof![4 => -1..=1_i64, 1 => -HOUR..HOUR, 1 => -400 * DAY..400 * DAY]
 }
 
-/// A clock as bad as clocks get: the instants at which an order is accepted,
-/// issued, brought back and given to a courier, each relative to the edge
-/// that the step has.
+/// The instants at which an order is accepted, issued, returned and handed to the courier, each relative
+/// to the time limit of the transition. They may run backwards.
 #[derive(Debug, Clone)]
-struct Days {
+struct Timing {
     accepted: i64,
     stored_for: i64,
     issued: Option<i64>,
@@ -35,12 +34,12 @@ struct Days {
     window: i64,
 }
 
-fn days() -> impl Strategy<Value = Days> {
+fn timing() -> impl Strategy<Value = Timing> {
     let stored_for = prop_oneof![Just(1), 1..365 * DAY, Just(365 * DAY)];
     let window = prop_oneof![Just(48 * HOUR), 0..100 * DAY];
-    let beside_maybe = || prop::option::weighted(0.8, beside());
-    (0..DAY, stored_for, beside_maybe(), beside_maybe(), beside(), window).prop_map(
-        |(accepted, stored_for, issued, returned, to_courier, window)| Days {
+    let optional_offset = || prop::option::weighted(0.8, offset());
+    (0..DAY, stored_for, optional_offset(), optional_offset(), offset(), window).prop_map(
+        |(accepted, stored_for, issued, returned, to_courier, window)| Timing {
             accepted: START + accepted,
             stored_for,
             issued,
@@ -52,27 +51,27 @@ fn days() -> impl Strategy<Value = Days> {
 }
 
 /// One order and its events, decided without a store.
-struct Life {
+struct OrderHistory {
     policy: Policy,
     orders: Orders,
     events: Vec<Event>,
 }
 
-impl Life {
+impl OrderHistory {
     fn new(window: i64) -> Self {
         let return_window = Duration::from_micros(u64::try_from(window).unwrap());
         let policy = Policy { return_window, ..Policy::standard(point("main")) };
         Self { policy, orders: HashMap::new(), events: Vec::new() }
     }
 
-    /// Decides a command; true if it took effect, the reason if not.
-    fn ask(&mut self, command: &Command, now: i64) -> Result<Order, &'static str> {
+    /// Decides a command. Returns the order, or the reason of the refusal.
+    fn decide(&mut self, command: &Command, now: i64) -> Result<Order, &'static str> {
         let decision = decide(command, &self.orders, at(now), &self.policy);
         let decision = decision.map_err(|refusal: Refusal| refusal.reason.name())?;
         let [Change { event_type, order }] = &decision.changes[..] else { panic!("{decision:?}") };
         let before: Option<&Order> = self.orders.get(&order.order_id);
         let latest = before.map_or(now, |before| now.max(before.changed_at().micros()));
-        assert_eq!(order.changed_at().micros(), latest, "history never runs backwards");
+        assert_eq!(order.changed_at().micros(), latest, "a history never runs backwards");
         let event = Event {
             event_id: EventId(1),
             event_type: *event_type,
@@ -83,7 +82,7 @@ impl Life {
             traceparent: None,
             order: order.clone(),
         };
-        assert_eq!(evolve(before, &event).as_ref(), Ok(order), "the fold agrees");
+        assert_eq!(evolve(before, &event).as_ref(), Ok(order), "the fold of the event is the order");
         match decision.answer {
             Answer::Order(view) => assert_eq!(view, order.clone().at(at(now))),
             Answer::Results(results) => assert_eq!(results[0].outcome, Ok(order.clone().at(at(now)))),
@@ -95,26 +94,27 @@ impl Life {
     }
 }
 
-fn live(days: &Days) {
-    let mut life = Life::new(days.window);
-    let until = days.accepted + days.stored_for;
-    let row = Accept { storage_until: at(until), ..parcel("o1") };
-    let accepted = life.ask(&accept(row).command, days.accepted).expect("accepted");
-    assert!(!accepted.is_expired(at(until - 1)) && accepted.is_expired(at(until)));
+fn check_timing(timing: &Timing) {
+    let mut history = OrderHistory::new(timing.window);
+    let storage_until = timing.accepted + timing.stored_for;
+    let order = Accept { storage_until: at(storage_until), ..parcel("o1") };
+    let accepted = history.decide(&accept(order).command, timing.accepted).expect("accepted");
+    assert!(!accepted.is_expired(at(storage_until - 1)) && accepted.is_expired(at(storage_until)));
     let mut issued_at = None;
-    if let Some(beside) = days.issued {
-        let now = until + beside;
-        let issued = life.ask(&issue(&["o1"], BatchMode::Atomic).command, now);
+    if let Some(offset) = timing.issued {
+        let now = storage_until + offset;
+        let issued = history.decide(&issue(&["o1"], BatchMode::Atomic).command, now);
         let issued = issued.map(|order| order.issued_at().unwrap().micros());
-        let expected = if now < until { Ok(now.max(days.accepted)) } else { Err("STORAGE_EXPIRED") };
+        let expected =
+            if now < storage_until { Ok(now.max(timing.accepted)) } else { Err("STORAGE_EXPIRED") };
         assert_eq!(issued, expected);
         issued_at = issued.ok();
     }
     let mut returned_at = None;
-    if let Some(beside) = days.returned {
-        let closes = issued_at.map(|issued_at| issued_at + days.window);
-        let now = closes.unwrap_or(until) + beside;
-        let returned = life.ask(&accept_return("o1", "c1", None).command, now);
+    if let Some(offset) = timing.returned {
+        let closes = issued_at.map(|issued_at| issued_at + timing.window);
+        let now = closes.unwrap_or(storage_until) + offset;
+        let returned = history.decide(&accept_return("o1", "c1", None).command, now);
         let returned = returned.map(|order| order.returned_at().unwrap().micros());
         let expected = match (issued_at, closes) {
             (Some(issued_at), Some(closes)) if now < closes => Ok(now.max(issued_at)),
@@ -124,28 +124,28 @@ fn live(days: &Days) {
         assert_eq!(returned, expected);
         returned_at = returned.ok();
     }
-    let now = until + days.to_courier;
-    let gone = life.ask(&to_courier(&["o1"], None, BatchMode::Atomic).command, now);
-    let gone = gone.map(|order| order.handed_to_courier_at().unwrap().micros());
+    let now = storage_until + timing.to_courier;
+    let handed_over = history.decide(&to_courier(&["o1"], None, BatchMode::Atomic).command, now);
+    let handed_over = handed_over.map(|order| order.handed_to_courier_at().unwrap().micros());
     let expected = match (issued_at, returned_at) {
         (_, Some(returned_at)) => Ok(now.max(returned_at)),
         (Some(_), None) => Err("ORDER_ALREADY_ISSUED"),
-        (None, None) if now >= until => Ok(now),
+        (None, None) if now >= storage_until => Ok(now),
         (None, None) => Err("STORAGE_NOT_EXPIRED"),
     };
-    assert_eq!(gone, expected);
-    assert!(life.events.is_sorted_by_key(|event| event.occurred_at));
+    assert_eq!(handed_over, expected);
+    assert!(history.events.is_sorted_by_key(|event| event.occurred_at));
 }
 
 #[test]
-fn every_edge_is_at_its_microsecond_whatever_the_clock_does() {
-    let test = "domain::instants::every_edge_is_at_its_microsecond_whatever_the_clock_does";
-    property::check(test, 100_000, &days(), |days| live(&days));
+fn time_limits_are_exact_for_any_clock() {
+    let test = "domain::instants::time_limits_are_exact_for_any_clock";
+    property::check(test, 100_000, &timing(), |timing| check_timing(&timing));
 }
 
 #[test]
-fn a_deadline_is_later_than_now_and_at_most_a_year_ahead() {
-    let mut life = Life::new(0);
+fn storage_deadline_is_later_than_now_and_at_most_a_year_ahead() {
+    let mut history = OrderHistory::new(0);
     for (ahead, accepted) in [
         (-1, false),
         (0, false),
@@ -154,49 +154,49 @@ fn a_deadline_is_later_than_now_and_at_most_a_year_ahead() {
         (365 * DAY + 1, false),
         (i64::MAX / 100, false),
     ] {
-        let until = Timestamp::from_micros(START + ahead).unwrap_or(Timestamp::MAX);
-        let row = Accept { storage_until: until, ..parcel(&format!("o{ahead}").replace('-', "m")) };
-        let answer = life.ask(&accept(row).command, START);
+        let storage_until = Timestamp::from_micros(START + ahead).unwrap_or(Timestamp::MAX);
+        let order = Accept { storage_until, ..parcel(&format!("o{ahead}").replace('-', "m")) };
+        let answer = history.decide(&accept(order).command, START);
         assert_eq!(answer.map(|_| ()), if accepted { Ok(()) } else { Err("VALIDATION_FAILED") }, "{ahead}");
     }
 }
 
 #[test]
-fn a_stored_answer_counts_for_exactly_its_retention() {
+fn answer_is_replayed_for_exactly_the_retention() {
     for (age, replayed) in
         [(0, true), (7 * DAY - 1, true), (7 * DAY, true), (7 * DAY + 1, false), (-DAY, true)]
     {
-        let world = orders_in_every_situation();
-        let ask = || to_courier(&["gone1"], None, BatchMode::Partial).key("key-1");
-        let first = world.run_one(ask());
+        let runner = orders_in_every_situation();
+        let command = || to_courier(&["gone1"], None, BatchMode::Partial).key("key-1");
+        let first = runner.run_one(command());
         assert!(!first.replayed && first.answer.is_ok());
-        world.clock.advance(age);
-        let again = world.run_one(ask());
+        runner.clock.advance(age);
+        let again = runner.run_one(command());
         assert_eq!((again.replayed, &again.answer), (replayed, &first.answer), "{age} µs old");
-        let reused = world.run_one(to_courier(&["gone2"], None, BatchMode::Partial).key("key-1"));
-        assert!(reused.answer.is_err(), "the record, old or new, is of gone1");
+        let reused = runner.run_one(to_courier(&["gone2"], None, BatchMode::Partial).key("key-1"));
+        assert!(reused.answer.is_err(), "the record, old or new, belongs to gone1");
     }
 }
 
 #[test]
-fn housekeeping_removes_no_answer_that_still_counts() {
+fn maintenance_removes_only_expired_records() {
     for (age, removed) in [(0, 0), (7 * DAY, 0), (7 * DAY + 1, 1), (-DAY, 0)] {
-        let world = orders_in_every_situation();
-        world.run_one(to_courier(&["gone1"], None, BatchMode::Partial).key("key-1"));
-        world.clock.advance(age);
-        let (store, clock, policy) = (world.store.clone(), world.clock.clone(), world.policy.clone());
+        let runner = orders_in_every_situation();
+        runner.run_one(to_courier(&["gone1"], None, BatchMode::Partial).key("key-1"));
+        runner.clock.advance(age);
+        let (store, clock, policy) = (runner.store.clone(), runner.clock.clone(), runner.policy.clone());
         let maintenance = Maintenance::new(store, clock, policy);
         assert_eq!(block_on(maintenance.expire_idempotency_records(10)).unwrap(), removed, "{age} µs old");
     }
 }
 
 #[test]
-fn an_order_is_expired_from_its_deadline_on_and_only_while_it_is_stored() {
-    let world = orders_in_every_situation();
-    let dump = world.dump();
-    let row = |order: &OrderId| dump[order].row.clone().unwrap().unwrap();
+fn only_a_stored_order_is_expired_from_its_deadline_on() {
+    let runner = orders_in_every_situation();
+    let dump = runner.dump();
+    let order = |order: &OrderId| dump[order].row.clone().unwrap().unwrap();
     for order in dump.keys() {
-        let order = row(order);
+        let order = order(order);
         let far = at(START + 3_000 * DAY);
         let stored = matches!(order.order_id.as_str(), "stored1" | "expired1");
         assert_eq!(order.is_expired(far), stored, "{order:?}");

@@ -1,11 +1,11 @@
-//! The rules of the contract, proven: against a model (T1), also while the store
-//! fails (T4), state by state (T2), instant by instant (T14), and every value's text form.
+//! Tests of the domain rules: against a model (T1), with a failing store (T4), for every state (T2),
+//! at every time limit (T14), and of the text form of every value.
 
 mod codecs;
 mod compare;
 mod faulty;
+mod idempotency;
 mod instants;
-mod keys;
 mod machine;
 mod model;
 mod packaging;

@@ -1,6 +1,6 @@
-//! The rules of the contract a second time, in another style than the product:
-//! a parcel is the list of what happened to it, the states are a table, the
-//! policy is written out. Where the two disagree, one of them has a bug.
+//! A simple model of the rules, independent of the implementation: an order is the list of its
+//! transitions, the states are a table, the policy is constants. A difference from the service is a bug
+//! in one of the two.
 
 use std::collections::BTreeMap;
 
@@ -9,58 +9,58 @@ use pvz::domain::{Accept, BatchMode, Command, Grams, ImportRow, OrderId};
 use crate::support::time::{DAY, HOUR, at};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum Transition {
     Accepted,
     Issued,
     Returned,
-    Handed,
+    HandedToCourier,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parcel {
+pub struct ModelOrder {
     pub customer: String,
     pub point: String,
-    pub until: i64,
+    pub storage_until: i64,
     pub weight: Option<i64>,
     pub price: i64,
     pub surcharge: i64,
     pub packaging: Vec<String>,
-    pub life: Vec<(Step, i64)>,
+    pub history: Vec<(Transition, i64)>,
 }
 
-/// An order as an answer shows it: its id, itself, whether it is expired.
-pub type View = (String, Parcel, bool);
+/// An order in an answer: its id, the order, and whether it is expired.
+pub type ModelView = (String, ModelOrder, bool);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct No {
+pub struct ModelRefusal {
     pub reason: &'static str,
-    /// The metadata that the contract names.
-    pub facts: Vec<(&'static str, String)>,
+    /// The metadata entries that the documentation of the reason names.
+    pub metadata: Vec<(&'static str, String)>,
     /// The refused orders of an ATOMIC batch.
-    pub orders: Vec<(String, No)>,
+    pub refused_orders: Vec<(String, ModelRefusal)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Yes {
-    Order(View),
-    AlreadyThere(View),
-    Each(Vec<(String, Result<View, No>)>),
+pub enum ModelAnswer {
+    Order(ModelView),
+    AlreadyExisted(ModelView),
+    Results(Vec<(String, Result<ModelView, ModelRefusal>)>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Memory {
+pub struct ModelRecord {
     pub content: Vec<(&'static str, String)>,
-    pub answer: Result<Yes, No>,
-    pub at: i64,
+    pub answer: Result<ModelAnswer, ModelRefusal>,
+    pub created_at: i64,
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct Model {
-    pub parcels: BTreeMap<String, Parcel>,
-    pub memories: BTreeMap<String, Memory>,
+    pub orders: BTreeMap<String, ModelOrder>,
+    pub records: BTreeMap<String, ModelRecord>,
 }
 
-/// The packaging there is: the weight that must be below, the surcharge.
+/// Every valid packaging, its exclusive weight limit, and its surcharge.
 const PACKAGING: [(&[&str], i64, i64); 6] = [
     (&[], i64::MAX, 0),
     (&["bag"], 10_000, 500),
@@ -70,9 +70,9 @@ const PACKAGING: [(&[&str], i64, i64); 6] = [
     (&["box", "film"], 30_000, 2_100),
 ];
 
-/// What answers an order's own state; empty: it moves on. Columns: issue,
-/// accept return, return to courier.
-const STATES: [[&str; 3]; 6] = [
+/// The refusals by state and command; empty if the command is allowed. Columns: issue, accept return,
+/// return to courier.
+const REFUSALS: [[&str; 3]; 6] = [
     /* stored        */ ["", "ORDER_NOT_ISSUED", "STORAGE_NOT_EXPIRED"],
     /* expired       */ ["STORAGE_EXPIRED", "ORDER_NOT_ISSUED", ""],
     /* issued        */ ["ORDER_ALREADY_ISSUED", "", "ORDER_ALREADY_ISSUED"],
@@ -81,179 +81,206 @@ const STATES: [[&str; 3]; 6] = [
     /* handed over   */ ["ORDER_HANDED_TO_COURIER"; 3],
 ];
 
-fn no(reason: &'static str, facts: &[(&'static str, &str)]) -> No {
-    let facts = facts.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-    No { reason, facts, orders: Vec::new() }
+fn refusal(reason: &'static str, metadata: &[(&'static str, &str)]) -> ModelRefusal {
+    let metadata = metadata.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+    ModelRefusal { reason, metadata, refused_orders: Vec::new() }
 }
 
-fn text(value: Option<impl ToString>) -> String {
+fn optional_text(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
-impl Parcel {
-    fn row(&self, now: i64) -> usize {
-        match self.life[self.life.len() - 1] {
-            (Step::Accepted, _) => usize::from(now >= self.until),
-            (Step::Issued, since) => 2 + usize::from(now >= since + 48 * HOUR),
-            (Step::Returned, _) => 4,
-            (Step::Handed, _) => 5,
+impl ModelOrder {
+    /// Returns the row of the order in [`REFUSALS`].
+    fn state(&self, now: i64) -> usize {
+        match self.history[self.history.len() - 1] {
+            (Transition::Accepted, _) => usize::from(now >= self.storage_until),
+            (Transition::Issued, since) => 2 + usize::from(now >= since + 48 * HOUR),
+            (Transition::Returned, _) => 4,
+            (Transition::HandedToCourier, _) => 5,
         }
     }
 
-    pub fn view(&self, id: &str, now: i64) -> View {
-        (id.to_owned(), self.clone(), self.row(now) == 1)
+    pub fn view(&self, id: &str, now: i64) -> ModelView {
+        (id.to_owned(), self.clone(), self.state(now) == 1)
     }
 }
 
 impl Model {
-    /// What the service answers, and whether it is a stored answer.
-    pub fn hear(&mut self, command: &Command, key: Option<&str>, now: i64) -> (Result<Yes, No>, bool) {
+    /// Executes a command. Returns the expected answer, and whether it is a replayed one.
+    pub fn execute(
+        &mut self,
+        command: &Command,
+        key: Option<&str>,
+        now: i64,
+    ) -> (Result<ModelAnswer, ModelRefusal>, bool) {
         let content = content(command);
-        if let Some(memory) = key.and_then(|key| self.memories.get(key))
-            && now - memory.at <= 7 * DAY
+        if let Some(record) = key.and_then(|key| self.records.get(key))
+            && now - record.created_at <= 7 * DAY
         {
-            let differing = memory.content.iter().zip(&content).find(|(then, now)| then != now);
+            let differing = record.content.iter().zip(&content).find(|(then, now)| then != now);
             return match differing {
-                None => (memory.answer.clone(), true),
-                Some(((field, _), _)) => (Err(no("IDEMPOTENCY_KEY_REUSED", &[("field", field)])), false),
+                None => (record.answer.clone(), true),
+                Some(((field, _), _)) => (Err(refusal("IDEMPOTENCY_KEY_REUSED", &[("field", field)])), false),
             };
         }
         let answer = match command {
-            Command::Accept(accept) => self.accept(accept, now).map(Yes::Order),
+            Command::Accept(accept) => self.accept(accept, now).map(ModelAnswer::Order),
             Command::Import(ImportRow(accept)) => match self.accept(accept, now) {
-                Err(no) if no.facts.contains(&("identical", "true".to_owned())) => {
+                Err(refusal) if refusal.metadata.contains(&("identical", "true".to_owned())) => {
                     let id = accept.order_id.as_str();
-                    Ok(Yes::AlreadyThere(self.parcels[id].view(id, now)))
+                    Ok(ModelAnswer::AlreadyExisted(self.orders[id].view(id, now)))
                 }
-                answer => answer.map(Yes::Order),
+                answer => answer.map(ModelAnswer::Order),
             },
             Command::Issue(issue) => {
                 let ids: Vec<&str> = issue.order_ids.as_slice().iter().map(OrderId::as_str).collect();
                 let first =
-                    ids.iter().find_map(|id| self.parcels.get(*id)).map(|parcel| parcel.customer.clone());
-                let whose = issue.customer_id.as_ref().map(ToString::to_string).or(first).unwrap_or_default();
-                let point = text(issue.pickup_point_id.as_ref());
-                self.batch(&ids, issue.mode, |model, id| model.step(0, id, Some(&whose), &point, now))
+                    ids.iter().find_map(|id| self.orders.get(*id)).map(|order| order.customer.clone());
+                let customer_id =
+                    issue.customer_id.as_ref().map(ToString::to_string).or(first).unwrap_or_default();
+                let point = optional_text(issue.pickup_point_id.as_ref());
+                self.batch(&ids, issue.mode, |model, id| {
+                    model.transition(0, id, Some(&customer_id), &point, now)
+                })
             }
-            Command::AcceptReturn(back) => {
-                let (whose, point) = (back.customer_id.as_str(), text(back.pickup_point_id.as_ref()));
-                self.step(1, back.order_id.as_str(), Some(whose), &point, now).map(Yes::Order)
+            Command::AcceptReturn(accept_return) => {
+                let point = optional_text(accept_return.pickup_point_id.as_ref());
+                let (id, customer_id) = (&accept_return.order_id, &accept_return.customer_id);
+                let view = self.transition(1, id.as_str(), Some(customer_id.as_str()), &point, now);
+                view.map(ModelAnswer::Order)
             }
-            Command::ReturnToCourier(away) => {
-                let ids: Vec<&str> = away.order_ids.as_slice().iter().map(OrderId::as_str).collect();
-                let point = text(away.pickup_point_id.as_ref());
-                self.batch(&ids, away.mode, |model, id| model.step(2, id, None, &point, now))
+            Command::ReturnToCourier(return_to_courier) => {
+                let ids: Vec<&str> =
+                    return_to_courier.order_ids.as_slice().iter().map(OrderId::as_str).collect();
+                let point = optional_text(return_to_courier.pickup_point_id.as_ref());
+                self.batch(&ids, return_to_courier.mode, |model, id| {
+                    model.transition(2, id, None, &point, now)
+                })
             }
         };
-        let fleeting = ["VALIDATION_FAILED", "INVALID_PACKAGING", "WEIGHT_TOO_HEAVY"];
+        let not_recorded = ["VALIDATION_FAILED", "INVALID_PACKAGING", "WEIGHT_TOO_HEAVY"];
         if let Some(key) = key
-            && !answer.as_ref().is_err_and(|no| fleeting.contains(&no.reason))
+            && !answer.as_ref().is_err_and(|refusal| not_recorded.contains(&refusal.reason))
         {
-            self.memories.insert(key.to_owned(), Memory { content, answer: answer.clone(), at: now });
+            self.records
+                .insert(key.to_owned(), ModelRecord { content, answer: answer.clone(), created_at: now });
         }
         (answer, false)
     }
 
-    fn accept(&mut self, accept: &Accept, now: i64) -> Result<View, No> {
+    fn accept(&mut self, accept: &Accept, now: i64) -> Result<ModelView, ModelRefusal> {
         let id = accept.order_id.as_str();
         let packaging = packaging(accept);
-        let kind = PACKAGING.iter().find(|kind| kind.0 == packaging);
-        let wish = Parcel {
+        let rule = PACKAGING.iter().find(|rule| rule.0 == packaging);
+        let new = ModelOrder {
             customer: accept.customer_id.to_string(),
             point: accept.pickup_point_id.as_ref().map_or_else(|| "main".to_owned(), ToString::to_string),
-            until: accept.storage_until.micros(),
+            storage_until: accept.storage_until.micros(),
             weight: accept.weight.map(Grams::get),
             price: accept.price.minor(),
-            surcharge: kind.map_or(0, |kind| kind.2),
+            surcharge: rule.map_or(0, |rule| rule.2),
             packaging,
-            life: vec![(Step::Accepted, now)],
+            history: vec![(Transition::Accepted, now)],
         };
-        if let Some(there) = self.parcels.get(id) {
+        if let Some(stored) = self.orders.get(id) {
             let same = [
-                ("customer_id", there.customer == wish.customer),
-                ("pickup_point_id", there.point == wish.point),
-                ("storage_until", there.until == wish.until),
-                ("weight_grams", there.weight == wish.weight),
-                ("price_minor", there.price == wish.price),
-                ("packaging", there.packaging == wish.packaging),
+                ("customer_id", stored.customer == new.customer),
+                ("pickup_point_id", stored.point == new.point),
+                ("storage_until", stored.storage_until == new.storage_until),
+                ("weight_grams", stored.weight == new.weight),
+                ("price_minor", stored.price == new.price),
+                ("packaging", stored.packaging == new.packaging),
             ];
-            let fact = same
+            let entry = same
                 .iter()
                 .find(|(_, same)| !same)
                 .map_or(("identical", "true"), |(name, _)| ("field", name));
-            return Err(no("ORDER_ALREADY_EXISTS", &[("order_id", id), fact]));
+            return Err(refusal("ORDER_ALREADY_EXISTS", &[("order_id", id), entry]));
         }
-        let limit = kind.ok_or_else(|| no("INVALID_PACKAGING", &[]))?.1;
-        match wish.weight {
-            None if limit < i64::MAX => return Err(no("VALIDATION_FAILED", &[("field", "weight_grams")])),
-            Some(weight) if weight >= limit => return Err(no("WEIGHT_TOO_HEAVY", &[])),
-            _ if wish.until <= now || wish.until > now + 365 * DAY => {
-                return Err(no("VALIDATION_FAILED", &[("field", "storage_until")]));
+        let limit = rule.ok_or_else(|| refusal("INVALID_PACKAGING", &[]))?.1;
+        match new.weight {
+            None if limit < i64::MAX => {
+                return Err(refusal("VALIDATION_FAILED", &[("field", "weight_grams")]));
+            }
+            Some(weight) if weight >= limit => return Err(refusal("WEIGHT_TOO_HEAVY", &[])),
+            _ if new.storage_until <= now || new.storage_until > now + 365 * DAY => {
+                return Err(refusal("VALIDATION_FAILED", &[("field", "storage_until")]));
             }
             _ => {}
         }
-        self.parcels.insert(id.to_owned(), wish);
-        Ok(self.parcels[id].view(id, now))
+        self.orders.insert(id.to_owned(), new);
+        Ok(self.orders[id].view(id, now))
     }
 
-    /// Moves an order on, by the column of the table of states.
-    fn step(
+    /// Applies the command of a column of [`REFUSALS`] to an order.
+    fn transition(
         &mut self,
         column: usize,
         id: &str,
-        whose: Option<&str>,
+        customer_id: Option<&str>,
         point: &str,
         now: i64,
-    ) -> Result<View, No> {
-        let there = self.parcels.get_mut(id).ok_or_else(|| no("ORDER_NOT_FOUND", &[("order_id", id)]))?;
-        if there.point != if point.is_empty() { "main" } else { point } {
-            return Err(no("WRONG_PICKUP_POINT", &[("order_id", id), ("pickup_point_id", &there.point)]));
+    ) -> Result<ModelView, ModelRefusal> {
+        let stored =
+            self.orders.get_mut(id).ok_or_else(|| refusal("ORDER_NOT_FOUND", &[("order_id", id)]))?;
+        if stored.point != if point.is_empty() { "main" } else { point } {
+            return Err(refusal(
+                "WRONG_PICKUP_POINT",
+                &[("order_id", id), ("pickup_point_id", &stored.point)],
+            ));
         }
-        if whose.is_some_and(|whose| whose != there.customer) {
-            return Err(no("WRONG_CUSTOMER", &[("order_id", id)]));
+        if customer_id.is_some_and(|customer_id| customer_id != stored.customer) {
+            return Err(refusal("WRONG_CUSTOMER", &[("order_id", id)]));
         }
-        match STATES[there.row(now)][column] {
+        match REFUSALS[stored.state(now)][column] {
             "" => {}
             reason @ ("STORAGE_EXPIRED" | "STORAGE_NOT_EXPIRED") => {
-                let (until, now) = (at(there.until).to_string(), at(now).to_string());
-                return Err(no(reason, &[("order_id", id), ("storage_until", &until), ("now", &now)]));
+                let (storage_until, now) = (at(stored.storage_until).to_string(), at(now).to_string());
+                return Err(refusal(
+                    reason,
+                    &[("order_id", id), ("storage_until", &storage_until), ("now", &now)],
+                ));
             }
-            reason => return Err(no(reason, &[("order_id", id)])),
+            reason => return Err(refusal(reason, &[("order_id", id)])),
         }
-        let last = there.life[there.life.len() - 1].1;
-        there.life.push(([Step::Issued, Step::Returned, Step::Handed][column], now.max(last)));
-        Ok(there.view(id, now))
+        let last = stored.history[stored.history.len() - 1].1;
+        stored.history.push((
+            [Transition::Issued, Transition::Returned, Transition::HandedToCourier][column],
+            now.max(last),
+        ));
+        Ok(stored.view(id, now))
     }
 
     fn batch(
         &mut self,
         ids: &[&str],
         mode: BatchMode,
-        step: impl Fn(&mut Self, &str) -> Result<View, No>,
-    ) -> Result<Yes, No> {
-        let before = self.parcels.clone();
-        let each: Vec<_> = ids.iter().map(|id| ((*id).to_owned(), step(self, id))).collect();
+        transition: impl Fn(&mut Self, &str) -> Result<ModelView, ModelRefusal>,
+    ) -> Result<ModelAnswer, ModelRefusal> {
+        let before = self.orders.clone();
+        let each: Vec<_> = ids.iter().map(|id| ((*id).to_owned(), transition(self, id))).collect();
         let refused =
             each.iter().filter_map(|(id, result)| Some((id.clone(), result.as_ref().err()?.clone())));
-        let refused: Vec<(String, No)> = refused.collect();
+        let refused: Vec<(String, ModelRefusal)> = refused.collect();
         match refused.first() {
             Some((_, first)) if mode == BatchMode::Atomic => {
-                self.parcels = before;
-                Err(No { orders: refused.clone(), ..first.clone() })
+                self.orders = before;
+                Err(ModelRefusal { refused_orders: refused.clone(), ..first.clone() })
             }
-            _ => Ok(Yes::Each(each)),
+            _ => Ok(ModelAnswer::Results(each)),
         }
     }
 }
 
-/// The packaging, the container first.
+/// Returns the packaging codes, the container first.
 fn packaging(accept: &Accept) -> Vec<String> {
     let mut codes: Vec<String> = accept.packaging.iter().map(ToString::to_string).collect();
     codes.sort_by_key(|code| code != "bag" && code != "box");
     codes
 }
 
-/// What makes two requests the same, in message order.
+/// Returns the fields that identify a request, in message order.
 fn content(command: &Command) -> Vec<(&'static str, String)> {
     let accept = |method: &str, accept: &Accept| {
         vec![
@@ -261,10 +288,10 @@ fn content(command: &Command) -> Vec<(&'static str, String)> {
             ("order_id", accept.order_id.to_string()),
             ("customer_id", accept.customer_id.to_string()),
             ("storage_until", accept.storage_until.to_string()),
-            ("weight_grams", text(accept.weight)),
+            ("weight_grams", optional_text(accept.weight)),
             ("price_minor", accept.price.minor().to_string()),
             ("packaging", format!("{:?}", packaging(accept))),
-            ("pickup_point_id", text(accept.pickup_point_id.as_ref())),
+            ("pickup_point_id", optional_text(accept.pickup_point_id.as_ref())),
         ]
     };
     match command {
@@ -273,21 +300,21 @@ fn content(command: &Command) -> Vec<(&'static str, String)> {
         Command::Issue(issue) => vec![
             ("method", "IssueOrders".to_owned()),
             ("order_ids", format!("{:?}", issue.order_ids)),
-            ("customer_id", text(issue.customer_id.as_ref())),
-            ("pickup_point_id", text(issue.pickup_point_id.as_ref())),
+            ("customer_id", optional_text(issue.customer_id.as_ref())),
+            ("pickup_point_id", optional_text(issue.pickup_point_id.as_ref())),
             ("mode", format!("{:?}", issue.mode)),
         ],
-        Command::AcceptReturn(back) => vec![
+        Command::AcceptReturn(accept_return) => vec![
             ("method", "AcceptReturn".to_owned()),
-            ("order_id", back.order_id.to_string()),
-            ("customer_id", back.customer_id.to_string()),
-            ("pickup_point_id", text(back.pickup_point_id.as_ref())),
+            ("order_id", accept_return.order_id.to_string()),
+            ("customer_id", accept_return.customer_id.to_string()),
+            ("pickup_point_id", optional_text(accept_return.pickup_point_id.as_ref())),
         ],
-        Command::ReturnToCourier(away) => vec![
+        Command::ReturnToCourier(return_to_courier) => vec![
             ("method", "ReturnToCourier".to_owned()),
-            ("order_ids", format!("{:?}", away.order_ids)),
-            ("pickup_point_id", text(away.pickup_point_id.as_ref())),
-            ("mode", format!("{:?}", away.mode)),
+            ("order_ids", format!("{:?}", return_to_courier.order_ids)),
+            ("pickup_point_id", optional_text(return_to_courier.pickup_point_id.as_ref())),
+            ("mode", format!("{:?}", return_to_courier.mode)),
         ],
     }
 }

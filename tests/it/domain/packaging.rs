@@ -1,12 +1,12 @@
-//! The packaging table, and the bounds of weight and price.
+//! Tests of the packaging catalogue, and of the bounds of weight, price and batch size.
 
 use pvz::domain::{Accept, Answer, Form, Grams, MAX_BATCH, Money, OrderIds, PackagingCode};
 
 use crate::support::commands::{accept, codes};
 use crate::support::order_situations::{accepted, orders_in_every_situation};
 
-/// Packaging, the first weight that is too much, the surcharge.
-const OFFER: [(&[&str], Option<i64>, i64); 6] = [
+/// Every valid packaging, its exclusive weight limit, and its surcharge.
+const VALID_PACKAGING: [(&[&str], Option<i64>, i64); 6] = [
     (&[], None, 0),
     (&["bag"], Some(10_000), 500),
     (&["box"], Some(30_000), 2_000),
@@ -15,9 +15,8 @@ const OFFER: [(&[&str], Option<i64>, i64); 6] = [
     (&["box", "film"], Some(30_000), 2_100),
 ];
 
-/// Accepts an order of that packaging and weight: its surcharge and packaging,
-/// or the reason.
-fn pack(packaging: &[&str], weight: Option<i64>) -> Result<(i64, Vec<String>), String> {
+/// Accepts an order. Returns its surcharge and packaging, or the reason and the field of the refusal.
+fn accept_packaged(packaging: &[&str], weight: Option<i64>) -> Result<(i64, Vec<String>), String> {
     let weight = weight.map(|grams| Grams::new(grams).unwrap());
     let price = Money::price(19_990).unwrap();
     let row = Accept { packaging: codes(packaging), weight, price, ..accepted("none1") };
@@ -37,29 +36,32 @@ fn pack(packaging: &[&str], weight: Option<i64>) -> Result<(i64, Vec<String>), S
 }
 
 #[test]
-fn limits_are_strict_and_surcharges_add_up() {
-    for (packaging, too_heavy, surcharge) in OFFER {
-        let kept = Ok((surcharge, packaging.iter().map(ToString::to_string).collect()));
+fn weight_limits_are_exclusive_and_surcharges_add_up() {
+    for (packaging, too_heavy, surcharge) in VALID_PACKAGING {
+        let accepted_as = Ok((surcharge, packaging.iter().map(ToString::to_string).collect()));
         let reversed: Vec<&str> = packaging.iter().rev().copied().collect();
-        assert_eq!(pack(packaging, Some(1)), kept);
-        assert_eq!(pack(&reversed, Some(1)), kept, "the container first");
+        assert_eq!(accept_packaged(packaging, Some(1)), accepted_as);
+        assert_eq!(accept_packaged(&reversed, Some(1)), accepted_as, "the container first");
         match too_heavy {
             None => {
-                assert_eq!(pack(packaging, None), kept);
-                assert_eq!(pack(packaging, Some(100_000)), kept);
+                assert_eq!(accept_packaged(packaging, None), accepted_as);
+                assert_eq!(accept_packaged(packaging, Some(100_000)), accepted_as);
             }
             Some(grams) => {
-                assert_eq!(pack(packaging, Some(grams - 1)), kept);
-                assert_eq!(pack(packaging, Some(grams)), Err("WEIGHT_TOO_HEAVY".to_owned()));
-                assert_eq!(pack(packaging, Some(grams + 1)), Err("WEIGHT_TOO_HEAVY".to_owned()));
-                assert_eq!(pack(packaging, None), Err("VALIDATION_FAILED weight_grams".to_owned()));
+                assert_eq!(accept_packaged(packaging, Some(grams - 1)), accepted_as);
+                assert_eq!(accept_packaged(packaging, Some(grams)), Err("WEIGHT_TOO_HEAVY".to_owned()));
+                assert_eq!(accept_packaged(packaging, Some(grams + 1)), Err("WEIGHT_TOO_HEAVY".to_owned()));
+                assert_eq!(
+                    accept_packaged(packaging, None),
+                    Err("VALIDATION_FAILED weight_grams".to_owned())
+                );
             }
         }
     }
 }
 
 #[test]
-fn every_list_of_up_to_three_codes_is_on_offer_or_invalid() {
+fn every_list_of_up_to_three_codes_is_valid_or_refused() {
     const CODES: [&str; 7] = ["bag", "box", "film", "", "Bag", "box ", "silk"];
     let mut lists: Vec<Vec<&str>> = vec![Vec::new()];
     let mut longer = lists.clone();
@@ -70,34 +72,34 @@ fn every_list_of_up_to_three_codes_is_on_offer_or_invalid() {
     }
     for list in lists {
         let mut sorted = list.clone();
-        // By the alphabet a container happens to stand before the film.
+        // In alphabetical order, the container is before the film.
         sorted.sort_unstable();
-        let offered = OFFER.iter().find(|(packaging, ..)| *packaging == sorted);
-        match (offered, pack(&list, Some(1))) {
+        let valid = VALID_PACKAGING.iter().find(|(packaging, ..)| *packaging == sorted);
+        match (valid, accept_packaged(&list, Some(1))) {
             (Some((_, _, surcharge)), Ok(packed)) => {
                 assert_eq!(packed, (*surcharge, sorted.iter().map(ToString::to_string).collect()));
             }
             (None, Err(reason)) => assert_eq!(reason, "INVALID_PACKAGING", "{list:?}"),
-            (_, packed) => panic!("{list:?} is {packed:?}"),
+            (_, packed) => panic!("{list:?}: {packed:?}"),
         }
     }
 }
 
 #[test]
 fn weights_and_prices_have_bounds() {
-    for (grams, fits) in [(i64::MIN, false), (-1, false), (0, false), (1, true), (100_000, true)] {
-        assert_eq!(Grams::new(grams).is_ok(), fits, "{grams}");
+    for (grams, valid) in [(i64::MIN, false), (-1, false), (0, false), (1, true), (100_000, true)] {
+        assert_eq!(Grams::new(grams).is_ok(), valid, "{grams}");
     }
     assert!(Grams::new(100_001).is_err() && Grams::new(i64::MAX).is_err());
     let most = 1_000_000_000_000;
-    for (minor, fits) in [(i64::MIN, false), (-1, false), (0, true), (most, true), (most + 1, false)] {
-        assert_eq!(Money::price(minor).is_ok(), fits, "{minor}");
-        assert_eq!(Money::from_minor(minor).is_some(), fits, "{minor}");
+    for (minor, valid) in [(i64::MIN, false), (-1, false), (0, true), (most, true), (most + 1, false)] {
+        assert_eq!(Money::price(minor).is_ok(), valid, "{minor}");
+        assert_eq!(Money::from_minor(minor).is_some(), valid, "{minor}");
     }
 }
 
-/// The fields at fault in a list of order ids.
-fn faults(ids: &[&str]) -> Vec<String> {
+/// Returns the invalid fields of a list of order ids.
+fn invalid_fields(ids: &[&str]) -> Vec<String> {
     let mut form = Form::default();
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let parsed = OrderIds::parse(&mut form, &ids);
@@ -114,15 +116,15 @@ fn faults(ids: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_batch_names_one_to_a_hundred_orders_each_once() {
+fn batch_has_1_to_100_unique_order_ids() {
     let many: Vec<String> = (0..=MAX_BATCH).map(|index| format!("order-{index}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(MAX_BATCH, 100);
-    assert_eq!(faults(&many[..100]), [""; 0]);
-    assert_eq!(faults(&many), ["order_ids"]);
-    assert_eq!(faults(&[]), ["order_ids"]);
+    assert_eq!(invalid_fields(&many[..100]), [""; 0]);
+    assert_eq!(invalid_fields(&many), ["order_ids"]);
+    assert_eq!(invalid_fields(&[]), ["order_ids"]);
     assert_eq!(
-        faults(&["a", "", "b", "b", "-c", "a", "b"]),
+        invalid_fields(&["a", "", "b", "b", "-c", "a", "b"]),
         ["order_ids[1]", "order_ids[3]", "order_ids[4]", "order_ids[5]", "order_ids[6]"]
     );
 }

@@ -1,4 +1,4 @@
-//! Page tokens: good for the list that gave them, and for nothing else.
+//! Tests of page tokens: a token is valid only for the list that returned it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,22 +16,23 @@ use crate::support::property;
 use crate::support::runtime::block_on;
 use crate::support::time::{DAY, START, at};
 
-/// A reader of a town with nine more orders, under a secret.
-fn reader(world: &CommandRunner, secret: [u8; 32]) -> ReadOrders {
-    ReadOrders::new(world.store.clone(), world.clock.clone(), PageTokens::new(secret))
+/// Returns a reader that signs page tokens with a secret.
+fn reader(runner: &CommandRunner, secret: [u8; 32]) -> ReadOrders {
+    ReadOrders::new(runner.store.clone(), runner.clock.clone(), PageTokens::new(secret))
 }
 
-fn crowded() -> CommandRunner {
-    let world = orders_in_every_situation();
-    // All accepted in one instant, so that only the ids order them.
+/// Returns a runner with nine more orders in its store.
+fn runner_with_many_orders() -> CommandRunner {
+    let runner = orders_in_every_situation();
+    // All are accepted at one instant, so that their order depends on their ids.
     let arrivals: Vec<_> = (1..10)
         .map(|n| accept(Accept { storage_until: at(START + 30 * DAY), ..parcel(&format!("more{n}")) }))
         .collect();
-    world.run(&arrivals);
-    world
+    runner.run(&arrivals);
+    runner
 }
 
-fn all(limit: usize, token: &str) -> ListOrders {
+fn all_orders(limit: usize, token: &str) -> ListOrders {
     ListOrders {
         customer_id: None,
         pickup_point_id: None,
@@ -45,26 +46,26 @@ fn list(reader: &ReadOrders, request: &ListOrders) -> Result<OrderPage, Refusal>
     block_on(reader.list(request))
 }
 
-fn refused(answer: Result<OrderPage, Refusal>) {
-    let refusal = answer.expect_err("a token that this list did not give out");
+fn assert_refused(answer: Result<OrderPage, Refusal>) {
+    let refusal = answer.expect_err("an invalid token is refused");
     assert_eq!(refusal.reason, Reason::ValidationFailed);
     assert_eq!(refusal.violations[0].field, "page_token");
 }
 
 #[test]
-fn pages_of_any_size_show_each_order_once_newest_first() {
-    let world = crowded();
-    let reader = reader(&world, [7; 32]);
-    let whole = list(&reader, &all(1_000, "")).unwrap();
+fn pages_of_any_size_list_each_order_once_newest_first() {
+    let runner = runner_with_many_orders();
+    let reader = reader(&runner, [7; 32]);
+    let whole = list(&reader, &all_orders(1_000, "")).unwrap();
     assert_eq!((whole.orders.len(), whole.next_page_token.as_str()), (16, ""));
     assert!(whole.orders.is_sorted_by_key(|view| {
         std::cmp::Reverse((view.order.accepted_at, view.order.order_id.clone()))
     }));
-    let test = "domain::page_tokens::pages_of_any_size_show_each_order_once_newest_first";
+    let test = "domain::page_tokens::pages_of_any_size_list_each_order_once_newest_first";
     property::check(test, 200, &prop::collection::vec(1..20_usize, 16), |sizes| {
         let (mut seen, mut token) = (Vec::new(), String::new());
         for (page, limit) in sizes.into_iter().enumerate() {
-            let answer = list(&reader, &all(limit, &token)).unwrap();
+            let answer = list(&reader, &all_orders(limit, &token)).unwrap();
             seen.extend(answer.orders);
             token = answer.next_page_token;
             if token.is_empty() {
@@ -77,82 +78,82 @@ fn pages_of_any_size_show_each_order_once_newest_first() {
 }
 
 #[test]
-fn now_is_the_first_pages_throughout() {
-    let world = crowded();
-    let reader = reader(&world, [7; 32]);
-    let expired = |limit, token: &str| ListOrders { expired: Some(false), ..all(limit, token) };
+fn all_pages_use_the_instant_of_the_first_page() {
+    let runner = runner_with_many_orders();
+    let reader = reader(&runner, [7; 32]);
+    let expired = |limit, token: &str| ListOrders { expired: Some(false), ..all_orders(limit, token) };
     let whole = list(&reader, &expired(1_000, "")).unwrap();
     let first = list(&reader, &expired(3, "")).unwrap();
-    world.clock.advance(40 * DAY);
+    runner.clock.advance(40 * DAY);
     let rest = list(&reader, &expired(1_000, &first.next_page_token)).unwrap();
     assert_eq!([first.orders, rest.orders].concat(), whole.orders);
 }
 
 #[test]
-fn a_token_with_any_bit_changed_is_refused() {
-    let world = crowded();
-    let reader = reader(&world, [7; 32]);
-    let token = list(&reader, &all(3, "")).unwrap().next_page_token;
+fn token_with_any_changed_bit_is_refused() {
+    let runner = runner_with_many_orders();
+    let reader = reader(&runner, [7; 32]);
+    let token = list(&reader, &all_orders(3, "")).unwrap().next_page_token;
     let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
     for bit in 0..bytes.len() * 8 {
         let mut changed = bytes.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
-        refused(list(&reader, &all(3, &URL_SAFE_NO_PAD.encode(changed))));
+        assert_refused(list(&reader, &all_orders(3, &URL_SAFE_NO_PAD.encode(changed))));
     }
     for length in 1..bytes.len() {
-        refused(list(&reader, &all(3, &URL_SAFE_NO_PAD.encode(&bytes[..length]))));
-        refused(list(&reader, &all(3, &token[..length])));
+        assert_refused(list(&reader, &all_orders(3, &URL_SAFE_NO_PAD.encode(&bytes[..length]))));
+        assert_refused(list(&reader, &all_orders(3, &token[..length])));
     }
     for character in 0..token.len() {
         for other in ["A", "B", "_", "=", "*", " "] {
             let mut changed = token.clone();
             changed.replace_range(character..=character, other);
             if changed != token {
-                refused(list(&reader, &all(3, &changed)));
+                assert_refused(list(&reader, &all_orders(3, &changed)));
             }
         }
     }
 }
 
 #[test]
-fn any_text_that_is_no_token_is_refused() {
-    let world = crowded();
-    let reader = reader(&world, [7; 32]);
-    let test = "domain::page_tokens::any_text_that_is_no_token_is_refused";
+fn text_that_is_not_a_token_is_refused() {
+    let runner = runner_with_many_orders();
+    let reader = reader(&runner, [7; 32]);
+    let test = "domain::page_tokens::text_that_is_not_a_token_is_refused";
     let texts = prop_oneof!["[A-Za-z0-9_-]{1,100}", any::<String>()];
     property::check(test, 2_000, &texts, |text| {
         if !text.is_empty() {
-            refused(list(&reader, &all(3, &text)));
+            assert_refused(list(&reader, &all_orders(3, &text)));
         }
     });
 }
 
 #[test]
-fn a_token_is_bound_to_its_filter_its_list_and_its_secret() {
-    let world = crowded();
-    let reader = reader(&world, [7; 32]);
-    let token = list(&reader, &all(3, "")).unwrap().next_page_token;
-    let same = all(3, &token);
+fn token_is_valid_only_for_its_filter_list_and_secret() {
+    let runner = runner_with_many_orders();
+    let reader = reader(&runner, [7; 32]);
+    let token = list(&reader, &all_orders(3, "")).unwrap().next_page_token;
+    let same = all_orders(3, &token);
     assert!(list(&reader, &same).is_ok());
-    let whose = Some(customer("c1"));
-    let counter = Some(point("main"));
-    refused(list(&reader, &ListOrders { customer_id: whose.clone(), ..same.clone() }));
-    refused(list(&reader, &ListOrders { pickup_point_id: counter.clone(), ..same.clone() }));
-    refused(list(&reader, &ListOrders { expired: Some(true), ..same.clone() }));
-    refused(list(&reader, &ListOrders { expired: Some(false), ..same.clone() }));
+    let customer_id = Some(customer("c1"));
+    let pickup_point_id = Some(point("main"));
+    assert_refused(list(&reader, &ListOrders { customer_id: customer_id.clone(), ..same.clone() }));
+    assert_refused(list(&reader, &ListOrders { pickup_point_id: pickup_point_id.clone(), ..same.clone() }));
+    assert_refused(list(&reader, &ListOrders { expired: Some(true), ..same.clone() }));
+    assert_refused(list(&reader, &ListOrders { expired: Some(false), ..same.clone() }));
     for state in StateName::ALL {
-        refused(list(&reader, &ListOrders { states: [state].into(), ..same.clone() }));
+        assert_refused(list(&reader, &ListOrders { states: [state].into(), ..same.clone() }));
     }
-    // A customer's name in the place of a point's.
-    let of_c1 = list(&reader, &ListOrders { customer_id: whose, ..all(3, "") }).unwrap().next_page_token;
-    let at_c1 = ListOrders { pickup_point_id: Some(point("c1")), ..all(3, &of_c1) };
-    refused(list(&reader, &at_c1));
+    // The same id as a pickup point instead of a customer.
+    let of_c1 = list(&reader, &ListOrders { customer_id, ..all_orders(3, "") }).unwrap().next_page_token;
+    let at_c1 = ListOrders { pickup_point_id: Some(point("c1")), ..all_orders(3, &of_c1) };
+    assert_refused(list(&reader, &at_c1));
     let returns = ListReturns { pickup_point_id: None, page: same.page.clone() };
-    refused(block_on(reader.returns(&returns)));
-    refused(list(&self::reader(&world, [8; 32]), &same));
-    // Another replica of the same store, later.
-    world.clock.advance(DAY);
-    assert!(list(&self::reader(&world, [7; 32]), &same).is_ok());
+    assert_refused(block_on(reader.returns(&returns)));
+    assert_refused(list(&self::reader(&runner, [8; 32]), &same));
+    // A later request to another replica of the same store.
+    runner.clock.advance(DAY);
+    assert!(list(&self::reader(&runner, [7; 32]), &same).is_ok());
 }
 
 #[test]
@@ -164,12 +165,12 @@ fn page_sizes_are_50_by_default_and_1000_at_most() {
 }
 
 #[test]
-fn the_last_n_are_one_page() {
-    let world = crowded();
-    let reader = Arc::new(reader(&world, [7; 32]));
-    let whole = list(&reader, &all(1_000, "")).unwrap();
+fn last_n_orders_are_one_page() {
+    let runner = runner_with_many_orders();
+    let reader = Arc::new(reader(&runner, [7; 32]));
+    let whole = list(&reader, &all_orders(1_000, "")).unwrap();
     for n in [1, 5, 16, 1_000] {
-        let last = list(&reader, &ListOrders { page: PageSpec::LastN(n), ..all(1, "") }).unwrap();
+        let last = list(&reader, &ListOrders { page: PageSpec::LastN(n), ..all_orders(1, "") }).unwrap();
         assert_eq!(last.next_page_token, "");
         assert_eq!(last.orders, whole.orders[..n.min(16)]);
     }

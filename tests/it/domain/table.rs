@@ -1,5 +1,5 @@
-//! T2: the contract's table, exhaustively: every situation, command and guard,
-//! and every two of what a batch can hold.
+//! T2: the table of transitions, exhaustively: every situation, command and guard, and every batch of two
+//! orders.
 
 use pvz::domain::{Accept, Answer, BatchMode, Grams, ImportRow, Money, OrderView, Refusal};
 use pvz::domain::{Command, OrderResult};
@@ -19,8 +19,7 @@ const ISSUED: &str = "ORDER_ALREADY_ISSUED";
 const RETURNED: &str = "ORDER_RETURNED";
 const GONE: &str = "ORDER_HANDED_TO_COURIER";
 
-/// Rows: the situations; columns: accept, issue, accept return, return to
-/// courier.
+/// Rows: the situations. Columns: accept, issue, accept return, return to courier.
 const TABLE: [[&str; 4]; 8] = [
     [DONE, UNKNOWN, UNKNOWN, UNKNOWN],
     [EXISTS, DONE, "ORDER_NOT_ISSUED", "STORAGE_NOT_EXPIRED"],
@@ -38,7 +37,7 @@ fn reason(refusal: &Refusal) -> &'static str {
     refusal.reason.name()
 }
 
-/// What a command on one order answered: the order, or the reason.
+/// Returns the order or the reason in the answer of a command on one order.
 fn single(answer: &CommandResult) -> Result<OrderView, &'static str> {
     match answer {
         Ok(Answer::Order(order)) => Ok(order.clone()),
@@ -48,28 +47,28 @@ fn single(answer: &CommandResult) -> Result<OrderView, &'static str> {
     }
 }
 
-/// Asks, and panics unless the answer is `expected` and the store is as that
-/// says: one event more of that order alone, or byte for byte as before.
-fn expect(world: &CommandRunner, ask: TestCommand, expected: &str) {
-    let order_id = ask.command.order_ids()[0].clone();
-    let before = world.dump();
-    let asked = format!("{:?}", ask.command);
-    let answer = world.run_one(ask).answer;
-    let mut after = world.dump();
+/// Runs a command on one order, and asserts its answer. A success appends one event to that order alone; a
+/// refusal leaves the store unchanged.
+fn expect(runner: &CommandRunner, command: TestCommand, expected: &str) {
+    let order_id = command.command.order_ids()[0].clone();
+    let before = runner.dump();
+    let description = format!("{:?}", command.command);
+    let answer = runner.run_one(command).answer;
+    let mut after = runner.dump();
     match single(&answer) {
         Err(reason) => {
-            assert_eq!(reason, expected, "{asked}");
-            assert_eq!(after, before, "a refusal changes nothing: {asked}");
+            assert_eq!(reason, expected, "{description}");
+            assert_eq!(after, before, "a refusal changes nothing: {description}");
         }
         Ok(view) => {
-            assert_eq!(DONE, expected, "{asked}");
+            assert_eq!(DONE, expected, "{description}");
             let found = after.remove(&order_id).expect("the order");
             let events = found.events.unwrap();
             assert_eq!(found.row.unwrap(), Some(view.order.clone()), "the answer is what is stored");
             assert_eq!(view.order.version, i64::try_from(events.len()).unwrap());
             let mut others = before;
             let earlier = others.remove(&order_id).map_or_else(Vec::new, |found| found.events.unwrap());
-            assert_eq!(events.len(), earlier.len() + 1, "an arrow appends one event");
+            assert_eq!(events.len(), earlier.len() + 1, "a transition appends one event");
             assert_eq!(events[..earlier.len()], earlier);
             assert_eq!(after, others, "other orders are as before");
         }
@@ -77,7 +76,7 @@ fn expect(world: &CommandRunner, ask: TestCommand, expected: &str) {
 }
 
 #[test]
-fn every_state_answers_every_command_as_the_table_says() {
+fn every_state_answers_every_command_as_in_the_table() {
     for (order, row) in SITUATIONS.into_iter().zip(TABLE) {
         let [on_accept, on_issue, on_return, on_courier] = row;
         expect(&orders_in_every_situation(), accept(accepted(order)), on_accept);
@@ -96,29 +95,29 @@ fn every_state_answers_every_command_as_the_table_says() {
 }
 
 #[test]
-fn the_point_and_the_customer_are_checked_before_the_state() {
-    let world = orders_in_every_situation();
+fn pickup_point_and_customer_are_checked_before_the_state() {
+    let runner = orders_in_every_situation();
     for order in SITUATIONS {
         let known = |reason| if order == "none1" { UNKNOWN } else { reason };
-        for (whose, counter, reason) in [
+        for (customer_id, point_id, reason) in [
             ("c1", Some("north1"), "WRONG_PICKUP_POINT"),
             ("c2", Some("north1"), "WRONG_PICKUP_POINT"),
             ("c2", None, "WRONG_CUSTOMER"),
         ] {
-            expect(&world, accept_return(order, whose, counter), known(reason));
+            expect(&runner, accept_return(order, customer_id, point_id), known(reason));
             for mode in MODES {
-                expect(&world, issue_for(&[order], Some(whose), counter, mode), known(reason));
+                expect(&runner, issue_for(&[order], Some(customer_id), point_id, mode), known(reason));
             }
         }
         for mode in MODES {
-            expect(&world, issue_for(&[order], None, Some("north1"), mode), known("WRONG_PICKUP_POINT"));
-            expect(&world, to_courier(&[order], Some("north1"), mode), known("WRONG_PICKUP_POINT"));
+            expect(&runner, issue_for(&[order], None, Some("north1"), mode), known("WRONG_PICKUP_POINT"));
+            expect(&runner, to_courier(&[order], Some("north1"), mode), known("WRONG_PICKUP_POINT"));
         }
     }
 }
 
 #[test]
-fn the_answer_names_the_right_point_and_never_the_customer() {
+fn refusal_contains_the_correct_pickup_point_and_not_the_customer() {
     let wrong = orders_in_every_situation()
         .run_one(issue_for(&["stored1"], None, Some("north1"), BatchMode::Atomic))
         .answer;
@@ -126,15 +125,14 @@ fn the_answer_names_the_right_point_and_never_the_customer() {
     assert_eq!(wrong.metadata["pickup_point_id"], "main");
     assert_eq!(wrong.metadata["order_id"], "stored1");
     let wrong = orders_in_every_situation().run_one(accept_return("issued1", "c2", None)).answer.unwrap_err();
-    assert!(!format!("{wrong:?}").contains("c1"), "whose it is, is nobody else's business: {wrong:?}");
+    assert!(!format!("{wrong:?}").contains("c1"), "the refusal does not contain the customer: {wrong:?}");
 }
 
-/// Makes an accept different.
-type Change = fn(&mut Accept);
+/// A change of an accept.
+type Edit = fn(&mut Accept);
 
-/// The fields of an accept that are compared, in the order in which the first
-/// that differs is named.
-fn differing() -> [(&'static str, Change); 6] {
+/// Returns the compared fields of an accept in order of comparison, each with a change of its value.
+fn field_edits() -> [(&'static str, Edit); 6] {
     [
         ("customer_id", |row| row.customer_id = customer("c2")),
         ("pickup_point_id", |row| row.pickup_point_id = Some(point("north1"))),
@@ -146,19 +144,19 @@ fn differing() -> [(&'static str, Change); 6] {
 }
 
 #[test]
-fn an_accept_of_what_is_there_names_the_first_field_that_differs() {
-    let world = orders_in_every_situation();
+fn accept_of_an_existing_order_is_refused_with_the_first_different_field() {
+    let runner = orders_in_every_situation();
     for order in &SITUATIONS[1..] {
-        for (index, (field, change)) in differing().into_iter().enumerate() {
-            for (_, another) in &differing()[index..] {
+        for (index, (field, edit)) in field_edits().into_iter().enumerate() {
+            for (_, other_edit) in &field_edits()[index..] {
                 let mut row = accepted(order);
-                another(&mut row);
-                change(&mut row);
-                for ask in [accept(row.clone()), import(row)] {
-                    let refusal = world.run_one(ask.clone()).answer.unwrap_err();
+                other_edit(&mut row);
+                edit(&mut row);
+                for command in [accept(row.clone()), import(row)] {
+                    let refusal = runner.run_one(command.clone()).answer.unwrap_err();
                     assert_eq!((reason(&refusal), refusal.metadata["field"].as_str()), (EXISTS, field));
                     assert!(!refusal.metadata.contains_key("identical"));
-                    expect(&world, ask, EXISTS);
+                    expect(&runner, command, EXISTS);
                 }
             }
         }
@@ -166,30 +164,30 @@ fn an_accept_of_what_is_there_names_the_first_field_that_differs() {
 }
 
 #[test]
-fn an_identical_accept_says_so_and_an_identical_row_is_no_refusal() {
-    let world = orders_in_every_situation();
+fn identical_accept_is_refused_as_identical_and_identical_import_succeeds() {
+    let runner = orders_in_every_situation();
     for order in &SITUATIONS[1..] {
         let default_filled_in = Accept { pickup_point_id: Some(point("main")), ..accepted(order) };
         for row in [accepted(order), default_filled_in] {
-            let refusal = world.run_one(accept(row.clone())).answer.unwrap_err();
+            let refusal = runner.run_one(accept(row.clone())).answer.unwrap_err();
             assert_eq!((reason(&refusal), refusal.metadata["identical"].as_str()), (EXISTS, "true"));
             assert!(!refusal.metadata.contains_key("field"));
 
-            let before = world.dump();
-            let answer = world.run_one(import(row.clone())).answer;
+            let before = runner.dump();
+            let answer = runner.run_one(import(row.clone())).answer;
             let Ok(Answer::AlreadyExisted(view)) = answer else { panic!("{answer:?}") };
             let stored = before[&row.order_id].row.clone().unwrap().unwrap();
-            assert_eq!(view, stored.at(world.now()), "the order as it is now");
-            assert_eq!(world.dump(), before);
+            assert_eq!(view, stored.at(runner.now()), "the order as it is now");
+            assert_eq!(runner.dump(), before);
         }
     }
 }
 
-/// What a batch of two must answer, from the table.
-fn expect_pair(ask: &TestCommand, orders: [&str; 2], expected: [&str; 2], mode: BatchMode) {
-    let world = orders_in_every_situation();
-    let before = world.dump();
-    let answer = world.run_one(ask.clone()).answer;
+/// Runs a batch of two orders, and asserts its answer and its effect.
+fn expect_pair(command: &TestCommand, orders: [&str; 2], expected: [&str; 2], mode: BatchMode) {
+    let runner = orders_in_every_situation();
+    let before = runner.dump();
+    let answer = runner.run_one(command.clone()).answer;
     let results = |results: &[OrderResult]| -> Vec<(String, &'static str)> {
         let result = |result: &OrderResult| {
             let answered = result.outcome.as_ref().map_or_else(reason, |_| DONE);
@@ -201,8 +199,8 @@ fn expect_pair(ask: &TestCommand, orders: [&str; 2], expected: [&str; 2], mode: 
     let refused: Vec<_> = each.iter().filter(|(_, reason)| *reason != DONE).cloned().collect();
     match answer {
         Ok(Answer::Results(found)) => {
-            assert!(mode == BatchMode::Partial || refused.is_empty(), "{ask:?}");
-            assert_eq!(results(&found), each, "{ask:?}");
+            assert!(mode == BatchMode::Partial || refused.is_empty(), "{command:?}");
+            assert_eq!(results(&found), each, "{command:?}");
         }
         Err(refusal) => {
             assert_eq!(mode, BatchMode::Atomic);
@@ -214,19 +212,19 @@ fn expect_pair(ask: &TestCommand, orders: [&str; 2], expected: [&str; 2], mode: 
                 first,
                 "a batch answers as its first refused order"
             );
-            assert_eq!(world.dump(), before, "all or none");
+            assert_eq!(runner.dump(), before, "a refused ATOMIC batch changes nothing");
             return;
         }
         Ok(answer) => panic!("{answer:?}"),
     }
     for (order, answered) in orders.into_iter().zip(expected) {
         let order = crate::support::commands::order(order);
-        assert_eq!(world.dump().get(&order) == before.get(&order), answered != DONE, "{order}");
+        assert_eq!(runner.dump().get(&order) == before.get(&order), answered != DONE, "{order}");
     }
 }
 
 #[test]
-fn a_batch_of_any_two_is_all_or_none_or_what_can_be() {
+fn batch_of_any_two_orders_is_atomic_or_partial() {
     for (i, one) in SITUATIONS.into_iter().enumerate() {
         for (j, two) in SITUATIONS.into_iter().enumerate().filter(|(j, _)| *j != i) {
             for mode in MODES {
@@ -239,17 +237,17 @@ fn a_batch_of_any_two_is_all_or_none_or_what_can_be() {
 }
 
 #[test]
-fn without_a_customer_the_first_order_that_exists_says_whose_the_batch_is() {
-    let strangers = Accept { customer_id: customer("c2"), ..accepted("strange1") };
+fn first_existing_order_determines_the_customer_of_a_batch() {
+    let other_customers = Accept { customer_id: customer("c2"), ..accepted("other1") };
     for (orders, expected) in [
-        (["stored1", "strange1"], [DONE, "WRONG_CUSTOMER"]),
-        (["strange1", "stored1"], [DONE, "WRONG_CUSTOMER"]),
-        (["none1", "strange1"], [UNKNOWN, DONE]),
-        (["gone1", "strange1"], [GONE, "WRONG_CUSTOMER"]),
+        (["stored1", "other1"], [DONE, "WRONG_CUSTOMER"]),
+        (["other1", "stored1"], [DONE, "WRONG_CUSTOMER"]),
+        (["none1", "other1"], [UNKNOWN, DONE]),
+        (["gone1", "other1"], [GONE, "WRONG_CUSTOMER"]),
     ] {
-        let world = orders_in_every_situation();
-        world.run_one(accept(strangers.clone())).answer.unwrap();
-        let answer = world.run_one(issue(&orders, BatchMode::Partial)).answer;
+        let runner = orders_in_every_situation();
+        runner.run_one(accept(other_customers.clone())).answer.unwrap();
+        let answer = runner.run_one(issue(&orders, BatchMode::Partial)).answer;
         let Ok(Answer::Results(results)) = answer else { panic!("{answer:?}") };
         let found: Vec<&str> =
             results.iter().map(|result| result.outcome.as_ref().map_or_else(reason, |_| DONE)).collect();
@@ -257,9 +255,9 @@ fn without_a_customer_the_first_order_that_exists_says_whose_the_batch_is() {
     }
 }
 
-/// Faults of an accept, the one that answers first before the others; those
-/// of one number exclude each other.
-fn faults() -> [(u8, &'static str, Change); 7] {
+/// Returns faults of an accept with their rank in the order of checks and the expected refusal. Faults of
+/// one rank exclude each other.
+fn faults() -> [(u8, &'static str, Edit); 7] {
     fn deadline(row: &mut Accept, from_now: i64) {
         row.storage_until = at(crate::support::order_situations::NOW + from_now);
     }
@@ -276,25 +274,25 @@ fn faults() -> [(u8, &'static str, Change); 7] {
 }
 
 #[test]
-fn of_two_faults_of_an_accept_the_earlier_check_answers() {
-    let world = orders_in_every_situation();
+fn accept_with_two_faults_is_refused_by_the_earlier_check() {
+    let runner = orders_in_every_situation();
     for (rank, expected, fault) in faults() {
-        for (_, _, another) in faults().into_iter().filter(|(other, ..)| *other > rank) {
+        for (_, _, other_edit) in faults().into_iter().filter(|(other, ..)| *other > rank) {
             let mut row = accepted("none1");
             fault(&mut row);
-            another(&mut row);
+            other_edit(&mut row);
             for command in [Command::Accept(row.clone()), Command::Import(ImportRow(row.clone()))] {
-                let before = world.dump();
-                let refusal = world.run_one(command.into()).answer.unwrap_err();
+                let before = runner.dump();
+                let refusal = runner.run_one(command.into()).answer.unwrap_err();
                 let field =
                     refusal.violations.first().map_or(String::new(), |fault| format!(" {}", fault.field));
                 assert_eq!(format!("{}{field}", reason(&refusal)), expected, "{row:?}");
-                assert_eq!(world.dump(), before);
+                assert_eq!(runner.dump(), before);
             }
         }
         let mut row = accepted("none1");
         fault(&mut row);
-        let refusal = world.run_one(accept(row)).answer.unwrap_err();
+        let refusal = runner.run_one(accept(row)).answer.unwrap_err();
         assert!(expected.starts_with(reason(&refusal)), "{refusal:?}");
     }
 }

@@ -1,5 +1,4 @@
-//! Saying it twice: what makes two requests the same, which answers are kept,
-//! and what a key used for another request is told.
+//! Tests of idempotency keys: request equality, recorded answers, and reused keys.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,13 +16,13 @@ use crate::support::time::{DAY, at};
 
 type Change = fn(&mut Command);
 
-/// The fields of an RPC that count, in message order, each with another value.
+/// Returns the compared fields of an RPC in message order, each with a change of its value.
 fn fields(method: Method) -> Vec<(&'static str, Change)> {
     fn row(command: &mut Command, change: fn(&mut Accept)) {
         match command {
             Command::Accept(row) => change(row),
             Command::Import(row) => change(&mut row.0),
-            other => panic!("{other:?} brings nothing"),
+            other => panic!("{other:?} accepts no order"),
         }
     }
     fn ids(command: &mut Command, ids: &[&str]) {
@@ -31,35 +30,35 @@ fn fields(method: Method) -> Vec<(&'static str, Change)> {
         let parsed = OrderIds::parse(&mut Form::default(), &ids).unwrap();
         match command {
             Command::Issue(issue) => issue.order_ids = parsed,
-            Command::ReturnToCourier(away) => away.order_ids = parsed,
-            other => panic!("{other:?} is of one order"),
+            Command::ReturnToCourier(return_to_courier) => return_to_courier.order_ids = parsed,
+            other => panic!("{other:?} has no list of orders"),
         }
     }
-    fn elsewhere(command: &mut Command) {
+    fn another_point(command: &mut Command) {
         let north = Some(point("north1"));
         match command {
             Command::Accept(row) => row.pickup_point_id = north,
             Command::Import(row) => row.0.pickup_point_id = north,
             Command::Issue(issue) => issue.pickup_point_id = north,
-            Command::AcceptReturn(back) => back.pickup_point_id = north,
-            Command::ReturnToCourier(away) => away.pickup_point_id = north,
+            Command::AcceptReturn(accept_return) => accept_return.pickup_point_id = north,
+            Command::ReturnToCourier(return_to_courier) => return_to_courier.pickup_point_id = north,
         }
     }
     fn partial(command: &mut Command) {
         match command {
             Command::Issue(issue) => issue.mode = BatchMode::Partial,
-            Command::ReturnToCourier(away) => away.mode = BatchMode::Partial,
+            Command::ReturnToCourier(return_to_courier) => return_to_courier.mode = BatchMode::Partial,
             other => panic!("{other:?} has no mode"),
         }
     }
     fn another_customer(command: &mut Command) {
         match command {
             Command::Issue(issue) => issue.customer_id = Some(customer("c2")),
-            Command::AcceptReturn(back) => back.customer_id = customer("c2"),
+            Command::AcceptReturn(accept_return) => accept_return.customer_id = customer("c2"),
             command => row(command, |row| row.customer_id = customer("c2")),
         }
     }
-    let point: (&'static str, Change) = ("pickup_point_id", elsewhere);
+    let point: (&'static str, Change) = ("pickup_point_id", another_point);
     let order_ids: (&'static str, Change) = ("order_ids", |command| ids(command, &["gone1", "stored1"]));
     match method {
         Method::AcceptOrder | Method::ImportOrders => vec![
@@ -78,8 +77,8 @@ fn fields(method: Method) -> Vec<(&'static str, Change)> {
         }
         Method::AcceptReturn => vec![
             ("order_id", |command| {
-                let Command::AcceptReturn(back) = command else { panic!("{command:?}") };
-                back.order_id = order("closed1");
+                let Command::AcceptReturn(accept_return) = command else { panic!("{command:?}") };
+                accept_return.order_id = order("closed1");
             }),
             ("customer_id", another_customer),
             point,
@@ -88,7 +87,7 @@ fn fields(method: Method) -> Vec<(&'static str, Change)> {
     }
 }
 
-/// A command of an RPC whose answer is kept.
+/// Returns a command of an RPC whose answer is recorded.
 fn command(method: Method) -> Command {
     match method {
         Method::AcceptOrder => accept(accepted("none1")).command,
@@ -99,49 +98,49 @@ fn command(method: Method) -> Command {
     }
 }
 
-fn keyed(command: Command) -> TestCommand {
+fn with_key(command: Command) -> TestCommand {
     TestCommand::from(command).key("key-1")
 }
 
 #[test]
-fn a_reused_key_is_told_the_first_field_that_differs_in_message_order() {
+fn reused_key_is_refused_with_the_first_different_field() {
     for method in Method::ALL {
-        let world = orders_in_every_situation();
+        let runner = orders_in_every_situation();
         let fields = fields(method);
         let named: Vec<&str> = fields.iter().map(|(field, _)| *field).collect();
         assert_eq!(
             named,
             [method.fields(), method.later_fields()].concat(),
-            "every field that counts is tried"
+            "every compared field is tested"
         );
-        let first = world.run_one(keyed(command(method)));
+        let first = runner.run_one(with_key(command(method)));
         for (index, (field, change)) in fields.iter().enumerate() {
             for (_, another) in &fields[index..] {
                 let mut other = command(method);
                 another(&mut other);
                 change(&mut other);
-                let before = world.dump();
-                let outcome = world.run_one(keyed(other));
+                let before = runner.dump();
+                let outcome = runner.run_one(with_key(other));
                 let refusal = outcome.answer.unwrap_err();
                 assert_eq!(refusal.reason, Reason::IdempotencyKeyReused);
                 assert_eq!(refusal.metadata["field"], *field, "{method:?}");
-                assert!(!outcome.replayed, "that answer was not stored");
-                assert_eq!(world.dump(), before);
+                assert!(!outcome.replayed, "the refusal is not a replayed answer");
+                assert_eq!(runner.dump(), before);
             }
         }
-        let again = world.run_one(keyed(command(method)));
+        let again = runner.run_one(with_key(command(method)));
         assert!(again.replayed);
-        assert_eq!(again.answer, first.answer, "the first answer stays");
+        assert_eq!(again.answer, first.answer, "the first answer is replayed");
     }
 }
 
 #[test]
-fn a_key_used_for_another_rpc_is_told_so() {
+fn key_reused_for_another_rpc_is_refused_with_the_field_method() {
     for first in Method::ALL {
-        let world = orders_in_every_situation();
-        world.run_one(keyed(command(first)));
+        let runner = orders_in_every_situation();
+        runner.run_one(with_key(command(first)));
         for other in Method::ALL.into_iter().filter(|other| *other != first) {
-            let refusal = world.run_one(keyed(command(other))).answer.unwrap_err();
+            let refusal = runner.run_one(with_key(command(other))).answer.unwrap_err();
             assert_eq!(
                 (refusal.reason, refusal.metadata["field"].as_str()),
                 (Reason::IdempotencyKeyReused, "method")
@@ -151,32 +150,32 @@ fn a_key_used_for_another_rpc_is_told_so() {
 }
 
 #[test]
-fn the_actor_and_the_order_of_packaging_do_not_count_and_the_first_actor_stays() {
-    let world = orders_in_every_situation();
+fn actor_and_packaging_order_are_not_compared() {
+    let runner = orders_in_every_situation();
     let row = |packaging: &[&str]| Accept { packaging: codes(packaging), ..accepted("none1") };
-    let first = world.run_one(accept(row(&["film", "bag"])).key("key-1"));
+    let first = runner.run_one(accept(row(&["film", "bag"])).key("key-1"));
     assert!(first.answer.is_ok());
     let courier = Actor { kind: ActorKind::Courier, id: ActorId::parse("courier1").unwrap() };
-    let again = world.run_one(TestCommand { actor: courier, ..accept(row(&["bag", "film"])).key("key-1") });
+    let again = runner.run_one(TestCommand { actor: courier, ..accept(row(&["bag", "film"])).key("key-1") });
     assert_eq!((again.replayed, again.answer), (true, first.answer));
-    let dump = world.dump();
+    let dump = runner.dump();
     let events = dump[&order("none1")].events.as_ref().unwrap();
     let actors: Vec<&Actor> = events.iter().map(|event| &event.actor).collect();
-    assert_eq!(actors, [&Actor::anonymous()]);
+    assert_eq!(actors, [&Actor::anonymous()], "the event has the first actor");
     assert_eq!(events[0].request_id.as_ref().map(pvz::domain::RequestId::as_str), Some("key-1"));
 }
 
 #[test]
-fn a_configured_default_does_not_count_but_naming_it_does() {
-    let world = orders_in_every_situation();
-    world.run_one(keyed(accept(accepted("none1")).command)).answer.unwrap();
+fn explicit_default_pickup_point_differs_from_an_absent_one() {
+    let runner = orders_in_every_situation();
+    runner.run_one(with_key(accept(accepted("none1")).command)).answer.unwrap();
     let named = Accept { pickup_point_id: Some(point("main")), ..accepted("none1") };
-    let refusal = world.run_one(keyed(accept(named).command)).answer.unwrap_err();
-    assert_eq!(refusal.metadata["field"], "pickup_point_id", "the content is the fields as sent");
+    let refusal = runner.run_one(with_key(accept(named).command)).answer.unwrap_err();
+    assert_eq!(refusal.metadata["field"], "pickup_point_id", "the fields are compared as sent");
 }
 
 #[test]
-fn different_contents_are_never_written_the_same() {
+fn different_contents_have_different_encodings() {
     let catalogue = pvz::domain::Catalogue::standard();
     let of = |packaging: &[&str]| {
         let row = Command::Accept(Accept { packaging: codes(packaging), ..accepted("none1") });
@@ -190,8 +189,8 @@ fn different_contents_are_never_written_the_same() {
     }
 }
 
-/// A command, whether it succeeds, and whether its answer is kept.
-fn kept() -> Vec<(TestCommand, bool)> {
+/// Returns commands, and whether their answers are recorded.
+fn recorded_answers() -> Vec<(TestCommand, bool)> {
     let row = || accepted("none1");
     let wrong = |change: fn(&mut Accept)| {
         let mut row = row();
@@ -221,37 +220,37 @@ fn kept() -> Vec<(TestCommand, bool)> {
 }
 
 #[test]
-fn facts_are_kept_and_what_a_corrected_request_would_change_is_not() {
-    for (ask, kept) in kept() {
-        let world = orders_in_every_situation();
-        let first = world.run_one(ask.clone().key("key-1"));
-        world.clock.advance(DAY);
-        let again = world.run_one(ask.clone().key("key-1"));
-        assert_eq!(again.replayed, kept, "{ask:?}");
-        if kept {
-            assert_eq!(again.answer, first.answer, "as it was then, whatever is now");
+fn answers_are_recorded_except_refusals_of_invalid_input() {
+    for (command, recorded) in recorded_answers() {
+        let runner = orders_in_every_situation();
+        let first = runner.run_one(command.clone().key("key-1"));
+        runner.clock.advance(DAY);
+        let again = runner.run_one(command.clone().key("key-1"));
+        assert_eq!(again.replayed, recorded, "{command:?}");
+        if recorded {
+            assert_eq!(again.answer, first.answer, "the first answer is replayed");
         } else {
-            let corrected = Accept { storage_until: at(world.clock.micros() + DAY), ..accepted("none1") };
-            let outcome = world.run_one(accept(corrected).key("key-1"));
-            assert!(matches!(outcome.answer, Ok(Answer::Order(_))), "the key may be used again: {outcome:?}");
+            let corrected = Accept { storage_until: at(runner.clock.micros() + DAY), ..accepted("none1") };
+            let outcome = runner.run_one(accept(corrected).key("key-1"));
+            assert!(matches!(outcome.answer, Ok(Answer::Order(_))), "the key can be used again: {outcome:?}");
         }
     }
 }
 
 #[test]
-fn keys_of_different_scopes_do_not_meet() {
+fn keys_of_different_scopes_are_independent() {
     use pvz::app::{BatchDecider, Entry};
     use pvz::domain::RequestId;
 
-    let world = orders_in_every_situation();
+    let runner = orders_in_every_situation();
     let outcome = |scope: &str, command: Command| {
         let key = RequestId::parse("key-1").ok();
-        let entry = Entry::new(command, Actor::anonymous(), scope, key, &world.policy);
+        let entry = Entry::new(command, Actor::anonymous(), scope, key, &runner.policy);
         let ids = std::sync::Arc::new(crate::support::time::SequentialIds::default());
         let decider =
-            BatchDecider::new(vec![Arc::new(entry)], world.policy.clone(), world.clock.clone(), ids);
+            BatchDecider::new(vec![Arc::new(entry)], runner.policy.clone(), runner.clock.clone(), ids);
         let (batch, decider) = (decider.batch(), std::sync::Arc::new(decider));
-        crate::support::runtime::block_on(world.store.transact(batch, decider)).unwrap().pop().unwrap()
+        crate::support::runtime::block_on(runner.store.transact(batch, decider)).unwrap().pop().unwrap()
     };
     assert!(outcome("one", accept(accepted("none1")).command).answer.is_ok());
     assert!(outcome("two", accept(accepted("none2")).command).answer.is_ok());
