@@ -194,9 +194,9 @@ fn maintenance_removes_only_expired_records() {
 fn only_a_stored_order_is_expired_from_its_deadline_on() {
     let runner = orders_in_every_situation();
     let dump = runner.dump();
-    let order = |order: &OrderId| dump[order].row.clone().unwrap().unwrap();
+    let stored_order = |id: &OrderId| dump[id].row.clone().unwrap().unwrap();
     for order in dump.keys() {
-        let order = order(order);
+        let order = stored_order(order);
         let far = at(START + 3_000 * DAY);
         let stored = matches!(order.order_id.as_str(), "stored1" | "expired1");
         assert_eq!(order.is_expired(far), stored, "{order:?}");

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use pvz::adapters::record::MemoryStore;
+use pvz::adapters::memory::MemoryStore;
 use pvz::adapters::sqlite::{SqliteOptions, SqliteStore};
 use pvz::domain::{Event, EventType, OrderId, RequestId};
 use pvz::ports::{IdempotencyKey, OrderStore, Outcome};
