@@ -146,7 +146,7 @@ async fn a_full_database_disk_loses_no_reply() {
         .await;
     let _ = std::fs::remove_file(&full);
     assert!(times_full > 5, "the disk was full {times_full} times");
-    let refused = fixture.cluster.said().matches("No space left on device").count();
+    let refused = fixture.cluster.log().matches("No space left on device").count();
     assert!(refused > 5, "only {refused} writes met a full disk");
     fixture.assert_recovered(&exchanges).await;
 }

@@ -18,7 +18,7 @@ use super::broker::Broker;
 use super::{connection, options, topic};
 use crate::contract::fixtures::point;
 use crate::postgres::cluster::{Database, cluster};
-use crate::postgres::inbox::{applied, ids, lives, model, statistics};
+use crate::postgres::inbox::{applied_events, event_keys, expected_statistics, lifecycles, statistics};
 use crate::process::{Server, eventually, pvz};
 use crate::support::runtime::block_on;
 
@@ -106,7 +106,7 @@ fn what_the_server_did_is_what_the_consumers_have_whatever_else_is_in_the_topic(
     let sqlite = SqliteStore::open(&dir.path().join("inbox.db"), &SqliteOptions::default()).unwrap();
     assert_eq!(block_on(statistics(&sqlite)), days);
     let ids: BTreeSet<(String, i64)> = found.into_keys().collect();
-    assert_eq!(block_on(applied(&database)), Vec::from_iter(ids));
+    assert_eq!(block_on(applied_events(&database)), Vec::from_iter(ids));
     // Put aside each time that it was read, by both: four times.
     let letters = block_on(topic::read(&address, "consumed.dlq"));
     let places: BTreeMap<(String, String), usize> =
@@ -167,7 +167,7 @@ fn consumers_come_and_die_the_broker_restarts_and_nothing_is_lost_or_doubled() {
     let connection = KafkaConnection { timeout: Duration::from_secs(5), ..connection(address.clone()) };
     let options = KafkaOptions { connection, partitions: 8, ..options("killed") };
     let orders = std::env::var("PVZ_TEST_CONSUMED_ORDERS").map_or(1_200, |orders| orders.parse().unwrap());
-    let events = lives((0..orders).map(|number| format!("order-{number}")), &point("main"));
+    let events = lifecycles((0..orders).map(|number| format!("order-{number}")), &point("main"));
     let mut parts = events.chunks(events.len().div_ceil(4));
     let mut publish_next = || publish(&options, parts.next().unwrap());
     let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
@@ -191,13 +191,13 @@ fn consumers_come_and_die_the_broker_restarts_and_nothing_is_lost_or_doubled() {
     broker.kill();
     broker.start();
     publish_next();
-    eventually("everything is read", || block_on(applied(&database)).len() >= events.len());
+    eventually("everything is read", || block_on(applied_events(&database)).len() >= events.len());
     // Nobody reads what was done already as new.
     second.stop();
     third.stop();
-    assert_eq!(block_on(applied(&database)), ids(&events));
+    assert_eq!(block_on(applied_events(&database)), event_keys(&events));
     let days = block_on(async { statistics(&database.open().await).await });
-    assert_eq!(days, model(&events));
+    assert_eq!(days, expected_statistics(&events));
     let gaps = block_on(async { database.open().await.gaps(1).await.unwrap() });
     assert_eq!(gaps.orders, 0);
     let (readers, _) = readers(&database, "kafka:killed");

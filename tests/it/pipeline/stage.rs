@@ -67,7 +67,7 @@ impl Cell {
     pub fn start(stage: &mut Stage, relays: usize) -> Self {
         stage.cells += 1;
         let name = format!("cell_{}", stage.cells);
-        stage.cluster.create(&name);
+        stage.cluster.create_database(&name);
         let dir = tempfile::tempdir().unwrap();
         let store = format!("postgres://pvz@127.0.0.1:{}/{name}", stage.cluster.port);
         let topic = name;

@@ -1,5 +1,5 @@
-//! What docs/cdc.md says of reading `order_events` by logical decoding, on the
-//! publication that it prints.
+//! Tests docs/cdc.md: reads `order_events` by logical decoding, through the publication
+//! on that page.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::cluster::Cluster;
 use super::run;
 use crate::support::commands::{accept, issue, parcel};
 
-/// The first SQL of the page.
+/// Returns the first SQL block of the page.
 fn publication() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cdc.md");
     let page = std::fs::read_to_string(path).unwrap();
@@ -20,8 +20,9 @@ fn publication() -> String {
     sql.split_once("```").unwrap().0.to_owned()
 }
 
-/// Order, sequence and position of each inserted row, from the messages of
-/// `pgoutput`, version 1. All are said to be of the root.
+/// Reads the new changes from the slot (`pgoutput`, version 1). Returns order id,
+/// sequence and position of each inserted row. Asserts that every change names the
+/// root table, not a partition.
 async fn decode(shell: &Client) -> Vec<(String, i64, i64)> {
     let messages = shell
         .query(
@@ -36,7 +37,7 @@ async fn decode(shell: &Client) -> Vec<(String, i64, i64)> {
         let message: Vec<u8> = message.get(0);
         match message[0] {
             b'B' | b'C' => {}
-            // A relation: its number, its schema, its name.
+            // A relation: OID, schema, name.
             b'R' => {
                 let mut names = message[5..].split(|byte| *byte == 0);
                 assert_eq!(names.next().unwrap(), b"public");
@@ -46,13 +47,13 @@ async fn decode(shell: &Client) -> Vec<(String, i64, i64)> {
                 assert_eq!(tables[&message[1..5]], b"order_events");
                 rows.push(inserted(&message));
             }
-            other => panic!("a message {:?}", char::from(other)),
+            other => panic!("unexpected message {:?}", char::from(other)),
         }
     }
     rows
 }
 
-/// A row: the relation's number, `N`, how many columns, and each as a text.
+/// Decodes an insert: relation OID, `N`, number of columns, and each column as text.
 fn inserted(message: &[u8]) -> (String, i64, i64) {
     let (mut rest, mut columns) = (&message[8..], Vec::new());
     while let [kind, more @ ..] = rest {
@@ -66,11 +67,11 @@ fn inserted(message: &[u8]) -> (String, i64, i64) {
             columns.push(String::new());
         }
     }
-    assert_eq!(columns.len(), 11, "the page names the columns: {columns:?}");
+    assert_eq!(columns.len(), 11, "the publication lists 11 columns: {columns:?}");
     (columns[2].clone(), columns[3].parse().unwrap(), columns[0].parse().unwrap())
 }
 
-/// Adds an event by hand, in whatever transaction is open.
+/// Inserts an event, in the open transaction if there is one.
 async fn insert(shell: &Client, order_id: &str) {
     let sql = "INSERT INTO order_events
             (event_id, order_id, sequence, type, actor_kind, actor_id, occurred_at, body)
@@ -79,7 +80,7 @@ async fn insert(shell: &Client, order_id: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn logical_decoding_gives_what_the_page_says() {
+async fn logical_decoding_matches_the_documentation() {
     let cluster = Cluster::start();
     let database = cluster.database(false).await;
     migrate(&database.options()).await.unwrap();
@@ -94,7 +95,7 @@ async fn logical_decoding_gives_what_the_page_says() {
     shell.batch_execute(&publication()).await.unwrap();
     shell.batch_execute("SELECT pg_create_logical_replication_slot('pvz_events', 'pgoutput')").await.unwrap();
 
-    // The service itself: in sequence.
+    // The service writes the events of an order in sequence.
     let store: PostgresStore = database.open().await;
     run(&store, &[accept(parcel("one")), accept(parcel("two"))]).await.unwrap();
     run(&store, &[issue(&["two", "one"], BatchMode::Atomic)]).await.unwrap();
@@ -103,7 +104,8 @@ async fn logical_decoding_gives_what_the_page_says() {
     assert_eq!(ids[..2], [("one", 1), ("two", 1)]);
     assert_eq!(ids.len(), 4);
 
-    // Commits decide, positions do not; what was rolled back leaves a gap.
+    // Changes arrive in commit order, not in the order of positions. A rollback leaves
+    // a gap.
     let (early, late) = (database.shell().await, database.shell().await);
     early.batch_execute("BEGIN").await.unwrap();
     insert(&early, "early").await;
@@ -115,9 +117,9 @@ async fn logical_decoding_gives_what_the_page_says() {
     let rows = decode(&shell).await;
     assert_eq!(rows, [("late".to_owned(), 1, 7), ("early".to_owned(), 1, 5)]);
 
-    // The next partition is published too, also one that is attached later.
-    let move_on = "SELECT setval('order_events_position_seq', 40000000), order_events_make_room(2)";
-    shell.batch_execute(move_on).await.unwrap();
-    insert(&shell, "far").await;
-    assert_eq!(decode(&shell).await, [("far".to_owned(), 1, 40_000_001)]);
+    // Partitions attached later are published too.
+    let next_partition = "SELECT setval('order_events_position_seq', 40000000), order_events_make_room(2)";
+    shell.batch_execute(next_partition).await.unwrap();
+    insert(&shell, "later").await;
+    assert_eq!(decode(&shell).await, [("later".to_owned(), 1, 40_000_001)]);
 }

@@ -1,9 +1,10 @@
-//! A PostgreSQL of our own: started with the first test that needs one, on a
-//! free port of the loopback, in a folder of its own, and gone with the test
-//! process, however that ends. Each test has a database made from one template.
+//! PostgreSQL servers for tests, on free loopback ports and in temporary folders.
+//! The first test that needs a database starts the shared server, which the kernel
+//! stops when the test process ends. Each test has its own database, a copy of one
+//! template.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -14,25 +15,27 @@ use crate::process::eventually;
 use crate::support::ports::free_port;
 
 const TEMPLATE: &str = "pvz_template";
-const FOLDER: &str = "pvz-postgres-";
+const FOLDER_PREFIX: &str = "pvz-postgres-";
 
-/// The server of this test process.
+/// A PostgreSQL server.
 pub struct Cluster {
     pub port: u16,
-    bin: PathBuf,
+    programs: PathBuf,
     folder: PathBuf,
-    /// What the server's process has in its environment.
-    variables: Vec<(String, String)>,
-    made: Mutex<Databases>,
+    /// Additional environment variables of the server process.
+    environment: Vec<(String, String)>,
+    databases: Mutex<Databases>,
 }
 
 #[derive(Default)]
 struct Databases {
-    next: usize,
-    dropped: Vec<String>,
+    created: usize,
+    /// The databases to remove before the next one is created.
+    unused: Vec<String>,
 }
 
-/// A database of a test. Dropped, it goes when the next one is made.
+/// A database of one test. The cluster removes it after it was dropped, when the
+/// next database is created.
 pub struct Database {
     pub name: String,
     pub port: u16,
@@ -40,30 +43,31 @@ pub struct Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        cluster().made.lock().unwrap().dropped.push(std::mem::take(&mut self.name));
+        cluster().databases.lock().unwrap().unused.push(std::mem::take(&mut self.name));
     }
 }
 
+/// Returns the server that the tests of this process share.
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
         let cluster = Cluster::start();
-        cluster.make_template();
+        cluster.create_template();
         cluster
     })
 }
 
 impl Cluster {
-    /// A server that nobody else uses, for a test that stops it.
+    /// Starts a server for one test, which may stop it.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// The same, with those variables in its environment.
-    pub fn start_with(variables: &[(String, String)]) -> Self {
-        let cluster = Self { variables: variables.to_vec(), ..Self::prepare() };
-        // Nothing here outlives the machine, so nothing waits for its disks.
-        succeed(
+    /// Starts a server with additional environment variables.
+    pub fn start_with(environment: &[(String, String)]) -> Self {
+        let cluster = Self { environment: environment.to_vec(), ..Self::prepare() };
+        // Test data need not survive a crash of the machine, so nothing is synced.
+        run_checked(
             cluster
                 .command("initdb")
                 .args(["--username=pvz", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"])
@@ -74,10 +78,10 @@ impl Cluster {
         cluster
     }
 
-    /// A standby that follows this server.
+    /// Starts a streaming standby of this server.
     pub fn standby(&self) -> Self {
         let standby = Self::prepare();
-        succeed(
+        run_checked(
             standby
                 .command("pg_basebackup")
                 .args(["--host=127.0.0.1", "--username=pvz", "--checkpoint=fast", "--no-sync"])
@@ -88,25 +92,25 @@ impl Cluster {
         standby
     }
 
+    /// Creates the folder of a server and selects its port.
     fn prepare() -> Self {
         static STARTED: Mutex<usize> = Mutex::new(0);
         remove_leftovers();
-        let bin = bin();
+        let programs = find_programs();
         let number = {
             let mut started = STARTED.lock().unwrap();
             *started += 1;
             *started
         };
-        let folder = std::env::temp_dir().join(format!("{FOLDER}{}-{number}", std::process::id()));
-        let made = Command::new("install").args(["-d", "-m", "700"]).args(owner()).arg(&folder).status();
-        assert!(made.unwrap().success(), "cannot make {}", folder.display());
-        Self { port: free_port(), bin, folder, variables: Vec::new(), made: Mutex::default() }
+        let folder = std::env::temp_dir().join(format!("{FOLDER_PREFIX}{}-{number}", std::process::id()));
+        run_checked(Command::new("install").args(["-d", "-m", "700"]).args(owner_arguments()).arg(&folder));
+        Self { port: free_port(), programs, folder, environment: Vec::new(), databases: Mutex::default() }
     }
 
-    /// Starts the server's process, and waits until it answers.
+    /// Starts the server process and waits until it accepts connections.
     pub fn run(&self) {
         let mut server = self.command("postgres");
-        server.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        server.envs(self.environment.iter().map(|(name, value)| (name, value)));
         server.arg("-D").arg(self.data()).arg(format!("--port={}", self.port));
         for setting in [
             "listen_addresses=127.0.0.1",
@@ -118,76 +122,77 @@ impl Cluster {
         ] {
             server.arg("-c").arg(setting);
         }
-        // What the server says of its troubles is of the tests' making.
-        let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
+        // The tests cause many errors, so the log goes to a file.
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
         server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let (told, running) = mpsc::channel();
-        // The server gets its signal when the thread that started it ends, so
-        // that is a thread which never does.
+        let (sender, started) = mpsc::channel();
+        // The kernel signals the server when the thread that started it ends
+        // (`--pdeathsig`), so that thread parks until the process exits.
         std::thread::spawn(move || {
             let mut child = server.spawn().unwrap();
-            told.send(()).unwrap();
+            sender.send(()).unwrap();
             let _ = child.wait();
             loop {
                 std::thread::park();
             }
         });
-        running.recv().unwrap();
-        let ready = |output: Output| output.status.success();
-        eventually("PostgreSQL answers", || {
-            let mut asked = Command::new(self.bin.join("pg_isready"));
-            ready(asked.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]).output().unwrap())
+        started.recv().unwrap();
+        eventually("PostgreSQL accepts connections", || {
+            let mut ready = Command::new(self.programs.join("pg_isready"));
+            ready.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]).status().unwrap().success()
         });
     }
 
-    /// Stops it as a crash would; [`Cluster::run`] starts it again.
+    /// Stops the server without a shutdown checkpoint, as a crash does.
+    /// [`Cluster::run`] restarts it.
     pub fn crash(&self) {
-        succeed(self.command("pg_ctl").args(["stop", "-m", "immediate", "-D"]).arg(self.data()));
+        run_checked(self.command("pg_ctl").args(["stop", "-m", "immediate", "-D"]).arg(self.data()));
     }
 
-    /// Stops it as an administrator does: sessions are ended, nothing is lost.
+    /// Stops the server in fast mode: it terminates sessions and writes a checkpoint.
     pub fn stop(&self) {
-        succeed(self.command("pg_ctl").args(["stop", "-m", "fast", "-D"]).arg(self.data()));
+        run_checked(self.command("pg_ctl").args(["stop", "-m", "fast", "-D"]).arg(self.data()));
     }
 
-    /// Makes an empty database of that name.
-    pub fn create(&self, name: &str) {
+    /// Creates an empty database.
+    pub fn create_database(&self, name: &str) {
         let config = options_of(self.port, "postgres").server.config;
         let create = format!("CREATE DATABASE {name}");
-        on_a_thread(async move { connect(config).await.batch_execute(&create).await.unwrap() });
+        block_on_new_thread(async move { connect(config).await.batch_execute(&create).await.unwrap() });
     }
 
-    /// Puts a file among the server's, as the server wants its keys kept.
-    pub fn install(&self, name: &str, text: &str) {
+    /// Writes a file to the data directory with the owner and mode that the server
+    /// requires of keys.
+    pub fn install_file(&self, name: &str, text: &str) {
         let draft = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&draft, text).unwrap();
         let mut install = Command::new("install");
-        install.args(["-m", "600"]).args(owner()).arg(draft.path()).arg(self.data().join(name));
-        succeed(&mut install);
+        install.args(["-m", "600"]).args(owner_arguments()).arg(draft.path()).arg(self.data().join(name));
+        run_checked(&mut install);
     }
 
-    /// How a store reads from this server too, which follows the database's.
-    pub fn read_by(&self, database: &Database) -> PostgresOptions {
+    /// Returns the options of a store on `database` that reads from this standby.
+    pub fn standby_options(&self, database: &Database) -> PostgresOptions {
         let standby = options_of(self.port, &database.name).server;
         PostgresOptions { standby: Some(standby), ..database.options() }
     }
 
-    /// A connection to the server, past any test's database.
+    /// Returns a connection to the database `postgres`.
     pub async fn shell(&self) -> Client {
         self.shell_in("postgres").await
     }
 
-    /// A connection to that database.
+    /// Returns a connection to a database.
     pub async fn shell_in(&self, database: &str) -> Client {
         connect(options_of(self.port, database).server.config).await
     }
 
-    /// All that the server has said.
-    pub fn said(&self) -> String {
-        std::fs::read_to_string(self.log()).unwrap()
+    /// Returns the server's log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap()
     }
 
-    fn log(&self) -> PathBuf {
+    fn log_path(&self) -> PathBuf {
         self.folder.join("log")
     }
 
@@ -195,8 +200,8 @@ impl Cluster {
         self.folder.join("data")
     }
 
-    /// A program of PostgreSQL, as a user that it accepts, which ends when this
-    /// process does.
+    /// Returns a command that runs a PostgreSQL program as a user other than root, and
+    /// interrupts it when this process ends.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "INT"]);
@@ -204,16 +209,16 @@ impl Cluster {
             command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
         }
         command
-            .arg(self.bin.join(program))
+            .arg(self.programs.join(program))
             .current_dir("/")
             .env_remove("PGDATABASE")
             .env("LC_ALL", "C.UTF-8");
         command
     }
 
-    fn make_template(&self) {
+    fn create_template(&self) {
         let options = options_of(self.port, TEMPLATE);
-        on_a_thread(async move {
+        block_on_new_thread(async move {
             let admin = connect(options.server.config.clone().dbname("postgres")).await;
             admin.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
             migrate(&options).await.unwrap();
@@ -221,21 +226,21 @@ impl Cluster {
         });
     }
 
-    /// A database with the schema in it, or an empty one.
+    /// Creates a database with the schema, or an empty one.
     pub async fn database(&self, with_schema: bool) -> Database {
-        self.made_of(if with_schema { TEMPLATE } else { "template1" }).await
+        self.copy_of(if with_schema { TEMPLATE } else { "template1" }).await
     }
 
-    /// A copy of that database, which nobody may use meanwhile.
-    pub async fn made_of(&self, template: &str) -> Database {
-        let (name, dropped) = {
-            let mut made = self.made.lock().unwrap();
-            made.next += 1;
-            // No other server of this process has a database of that name.
-            (format!("test_{}_{}", self.port, made.next), std::mem::take(&mut made.dropped))
+    /// Creates a copy of a database, which must have no connections.
+    pub async fn copy_of(&self, template: &str) -> Database {
+        let (name, unused) = {
+            let mut databases = self.databases.lock().unwrap();
+            databases.created += 1;
+            // The port makes the name unique over all servers of this process.
+            (format!("test_{}_{}", self.port, databases.created), std::mem::take(&mut databases.unused))
         };
         let admin = connect(options_of(self.port, "postgres").server.config).await;
-        for old in dropped {
+        for old in unused {
             admin.batch_execute(&format!("DROP DATABASE IF EXISTS {old} WITH (FORCE)")).await.unwrap();
         }
         admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await.unwrap();
@@ -252,13 +257,13 @@ impl Database {
         PostgresStore::open(&self.options()).await.unwrap()
     }
 
-    /// A connection past the store, as somebody with a SQL shell has it.
+    /// Returns a connection that bypasses the store.
     pub async fn shell(&self) -> Client {
         connect(self.options().server.config).await
     }
 }
 
-/// A store on a database of its own.
+/// Returns a store on a new database.
 pub async fn store() -> (Arc<PostgresStore>, Database) {
     let database = cluster().database(true).await;
     (Arc::new(database.open().await), database)
@@ -282,8 +287,8 @@ async fn connect(config: impl std::borrow::Borrow<tokio_postgres::Config>) -> Cl
     client
 }
 
-/// Runs to the end on a runtime of its own, from within a test's or from none.
-fn on_a_thread(work: impl Future<Output = ()> + Send + 'static) {
+/// Runs a future on a runtime in a new thread. Works inside and outside a runtime.
+fn block_on_new_thread(work: impl Future<Output = ()> + Send + 'static) {
     let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
     std::thread::spawn(run).join().unwrap();
 }
@@ -292,33 +297,35 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn owner() -> Vec<&'static str> {
+/// Returns the arguments of `install` that set the owner of the server's files.
+fn owner_arguments() -> Vec<&'static str> {
     if is_root() { vec!["-o", "postgres", "-g", "postgres"] } else { Vec::new() }
 }
 
-/// Where the programs are: Debian keeps the server's out of the PATH.
-fn bin() -> PathBuf {
+/// Returns the folder of PostgreSQL's programs. Debian keeps the server's out of PATH.
+fn find_programs() -> PathBuf {
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = debian.map(|version| version.path().join("bin")).collect();
     found.sort();
-    let asked = Command::new("pg_config").arg("--bindir").output();
-    found.extend(asked.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())));
-    let has_server = |bin: &PathBuf| bin.join("initdb").exists() && bin.join("postgres").exists();
+    let pg_config = Command::new("pg_config").arg("--bindir").output();
+    found.extend(pg_config.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())));
+    let has_server = |path: &PathBuf| path.join("initdb").exists() && path.join("postgres").exists();
     found.into_iter().rev().find(has_server).expect("PostgreSQL is not installed: apt-get install postgresql")
 }
 
-fn succeed(command: &mut Command) {
+/// Runs a command and asserts that it succeeds.
+fn run_checked(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Folders of test processes that are no more.
+/// Removes the folders of test processes that have ended.
 fn remove_leftovers() {
     for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let process = name.strip_prefix(FOLDER).and_then(|rest| rest.split('-').next());
+        let process = name.strip_prefix(FOLDER_PREFIX).and_then(|rest| rest.split('-').next());
         if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
-            // Its server may still be ending; then the next run gets it.
+            // The server may still be stopping; the next test run retries.
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }

@@ -1,7 +1,6 @@
-//! The plans that PostgreSQL runs the store's statements by, on a million
-//! orders, as the server itself writes them down (`auto_explain`): those that
-//! were made while the tables were empty and are kept, and those that were made
-//! since. And the statements, word by word.
+//! The store's statements, and the plans that the server executes for them on a
+//! million orders (`auto_explain`): plans cached while the tables were empty, and new
+//! ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,45 +8,44 @@ use pvz::adapters::postgres::migrate;
 use serde_json::Value;
 
 use super::cluster::Cluster;
-use super::plans::{FILL, everything};
+use super::plans::{FILL, run_every_statement};
 
 const ORDERS: &str = "1000000";
-/// A page of a list, a batch of the rounds, and some room: what a node of a plan
-/// may handle, however many orders there are.
-const MOST_ROWS: f64 = 400.0;
+/// The maximum number of rows in a plan node: a list page and a batch, with a margin.
+const MAX_ROWS: f64 = 400.0;
 
-/// A node of a plan, and those below it.
+/// Collects a plan node and its descendants.
 fn nodes<'p>(plan: &'p Value, found: &mut Vec<&'p Value>) {
     found.push(plan);
-    for below in plan["Plans"].as_array().into_iter().flatten() {
-        nodes(below, found);
+    for child in plan["Plans"].as_array().into_iter().flatten() {
+        nodes(child, found);
     }
 }
 
-/// What is wrong with a plan, a line each.
-fn faults(plan: &Value) -> Vec<String> {
+/// Returns the sequential scans and the oversized nodes of a plan.
+fn problems(plan: &Value) -> Vec<String> {
     let mut found = Vec::new();
     nodes(&plan["Plan"], &mut found);
-    let mut faults = Vec::new();
+    let mut problems = Vec::new();
     for node in found {
         let text = |field: &str| node[field].as_str().unwrap_or_default();
         let number = |field: &str| node[field].as_f64().unwrap_or_default();
         let (kind, table) = (text("Node Type"), text("Relation Name"));
         let grows = table == "orders" || table == "idempotency" || table.starts_with("order_events");
-        // A sequence is a table of one row.
+        // A sequence is a relation with one row.
         let grows = grows && !table.ends_with("_seq");
         if kind == "Seq Scan" && grows {
-            faults.push(format!("walks through {table}"));
+            problems.push(format!("sequential scan of {table}"));
         }
         let rows = number("Actual Rows") * number("Actual Loops").max(1.0);
-        if rows > MOST_ROWS || number("Rows Removed by Filter") > MOST_ROWS {
-            faults.push(format!("{kind} on {table:?} handles {rows} rows"));
+        if rows > MAX_ROWS || number("Rows Removed by Filter") > MAX_ROWS {
+            problems.push(format!("{kind} on {table:?} handles {rows} rows"));
         }
     }
-    faults
+    problems
 }
 
-/// The plans in the server's log: each a line, and those below it indented.
+/// Parses the plans in the server's log. Tabs indent their lines.
 fn plans(log: &str) -> Vec<Value> {
     let entries = log.split("  plan:\n").skip(1);
     let json =
@@ -55,15 +53,15 @@ fn plans(log: &str) -> Vec<Value> {
     entries.map(|entry| serde_json::from_str(&json(entry)).unwrap()).collect()
 }
 
-/// A statement on one line.
-fn flat(plan: &Value) -> String {
+/// Returns the statement of a plan on one line.
+fn statement(plan: &Value) -> String {
     plan["Query Text"].as_str().unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_million_orders_are_neither_walked_through_nor_sorted() {
-    let own = Cluster::start();
-    let database = own.database(false).await;
+async fn statements_do_not_scan_or_sort_a_million_orders() {
+    let cluster = Cluster::start();
+    let database = cluster.database(false).await;
     migrate(&database.options()).await.unwrap();
     let shell = database.shell().await;
     for setting in [
@@ -77,52 +75,52 @@ async fn a_million_orders_are_neither_walked_through_nor_sorted() {
         shell.batch_execute(&format!("ALTER DATABASE {name} SET {setting}")).await.unwrap();
     }
     let early = database.open().await;
-    // So often that the server keeps a plan for each statement.
+    // Often enough that the server caches a generic plan for each statement.
     for round in 0..8 {
-        everything(&early, round).await;
+        run_every_statement(&early, round).await;
     }
-    let before = own.said().len();
-    // This session has none of the settings.
+    let before = cluster.log().len();
+    // This session began before the settings, so it logs no plans.
     shell.batch_execute(&FILL.replace("60000", ORDERS)).await.unwrap();
     let late = database.open().await;
     for round in 8..11 {
-        everything(&early, round).await;
-        everything(&late, round + 100).await;
+        run_every_statement(&early, round).await;
+        run_every_statement(&late, round + 100).await;
     }
     drop((early, late));
 
-    let log = own.said();
+    let log = cluster.log();
     let plans = plans(&log[before..]);
     let mut statements = BTreeSet::new();
-    let mut wrong: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for plan in &plans {
-        statements.insert(flat(plan));
-        wrong.entry(flat(plan)).or_default().extend(faults(plan));
+        statements.insert(statement(plan));
+        found.entry(statement(plan)).or_default().extend(problems(plan));
     }
-    wrong.retain(|_, faults| !faults.is_empty());
-    assert!(wrong.is_empty(), "{wrong:#?}");
-    // The reads, the write the long way, and the write without looking first.
+    found.retain(|_, problems| !problems.is_empty());
+    assert!(found.is_empty(), "{found:#?}");
+    // The reads, the locking write and the optimistic insert.
     assert!(plans.len() > 300, "{} plans", plans.len());
     let statements: Vec<String> = statements.into_iter().collect();
     insta::assert_snapshot!("statements", statements.join("\n\n"));
-    own.crash();
+    cluster.crash();
 }
 
 #[test]
-fn a_walk_and_a_sort_are_found() {
+fn scans_sorts_and_filters_are_found() {
     let plan = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     let sort = plan(
         r#"{"Plan": {"Node Type": "Limit", "Actual Rows": 5, "Plans": [
             {"Node Type": "Sort", "Actual Rows": 5, "Plans": [
                 {"Node Type": "Index Scan", "Relation Name": "orders", "Actual Rows": 10000, "Actual Loops": 1}]}]}}"#,
     );
-    assert_eq!(faults(&sort), ["Index Scan on \"orders\" handles 10000 rows"]);
-    let walk =
+    assert_eq!(problems(&sort), ["Index Scan on \"orders\" handles 10000 rows"]);
+    let scan =
         plan(r#"{"Plan": {"Node Type": "Seq Scan", "Relation Name": "order_events_1", "Actual Rows": 1}}"#);
-    assert_eq!(faults(&walk), ["walks through order_events_1"]);
+    assert_eq!(problems(&scan), ["sequential scan of order_events_1"]);
     let filter = plan(
         r#"{"Plan": {"Node Type": "Index Scan", "Relation Name": "orders", "Actual Rows": 1, "Actual Loops": 1,
             "Rows Removed by Filter": 5000}}"#,
     );
-    assert_eq!(faults(&filter).len(), 1);
+    assert_eq!(problems(&filter).len(), 1);
 }

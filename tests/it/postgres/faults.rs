@@ -1,4 +1,4 @@
-//! A database that fails under load.
+//! Database faults under load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,40 +10,37 @@ use pvz::ports::{ErrorKind, OrderStore as _};
 use tokio::task::JoinSet;
 
 use super::cluster::{Cluster, cluster};
-use super::{check, reason, run};
+use super::{reason, run, verified_counts};
 use crate::process::TIMEOUT;
 use crate::support::commands::{accept, order, parcel};
 
-/// Accepts orders one after the other, each until the store says what became of
-/// it, and answers how many of them it had to leave in doubt.
-async fn accept_all(store: &PostgresStore, prefix: &str, count: usize) -> usize {
-    let mut doubts = 0;
+/// Accepts orders one after another. Retries each until the store returns its
+/// outcome.
+async fn accept_all(store: &PostgresStore, prefix: &str, count: usize) {
     for n in 0..count {
         let id = format!("{prefix}-{n}");
-        let mut doubtful = false;
+        let mut is_in_doubt = false;
         loop {
             match run(store, &[accept(parcel(&id))]).await {
                 Ok(outcomes) if outcomes[0].answer.is_ok() => break,
-                // Only a command in doubt may find that it had been done.
+                // Only a command in doubt may find its order already accepted.
                 Ok(outcomes) => {
                     assert!(
-                        doubtful && reason(&outcomes[0]) == Some(Reason::OrderAlreadyExists),
+                        is_in_doubt && reason(&outcomes[0]) == Some(Reason::OrderAlreadyExists),
                         "{outcomes:?}"
                     );
                     break;
                 }
-                Err(error) if error.kind() == ErrorKind::InDoubt => {
-                    (doubtful, doubts) = (true, doubts + 1);
-                }
+                Err(error) if error.kind() == ErrorKind::InDoubt => is_in_doubt = true,
                 Err(error) => assert!(error.retryable(), "{error:?}"),
             }
         }
-        assert!(found(store, &id).await, "{id} was acknowledged");
+        assert!(is_stored(store, &id).await, "{id} was acknowledged");
     }
-    doubts
 }
 
-async fn found(store: &PostgresStore, id: &str) -> bool {
+/// Returns true if the order is stored. Retries failed reads.
+async fn is_stored(store: &PostgresStore, id: &str) -> bool {
     loop {
         match store.order(&order(id)).await {
             Ok(found) => return found.is_some(),
@@ -53,14 +50,14 @@ async fn found(store: &PostgresStore, id: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_doubled_while_connections_are_killed() {
+async fn killed_connections_neither_lose_nor_repeat_commands() {
     const WRITERS: usize = 4;
     const ORDERS: usize = 60;
     let (store, database) = super::cluster::store().await;
     let shell = database.shell().await;
     let done = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&done);
-    let killing = tokio::spawn(async move {
+    let killer = tokio::spawn(async move {
         let mut pace = tokio::time::interval(Duration::from_millis(20));
         let mut killed = 0;
         while !stop.load(Ordering::SeqCst) {
@@ -79,18 +76,18 @@ async fn nothing_is_lost_or_doubled_while_connections_are_killed() {
     }
     writers.join_all().await;
     done.store(true, Ordering::SeqCst);
-    assert!(killing.await.unwrap() > 0);
-    assert_eq!(check(&*store).await, ((WRITERS * ORDERS) as u64, (WRITERS * ORDERS) as u64));
+    assert!(killer.await.unwrap() > 0);
+    assert_eq!(verified_counts(&*store).await, ((WRITERS * ORDERS) as u64, (WRITERS * ORDERS) as u64));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_a_crash_of_the_database() {
-    let own = Arc::new(Cluster::start());
-    let database = own.database(false).await;
+async fn acknowledged_orders_survive_database_crashes() {
+    let cluster = Arc::new(Cluster::start());
+    let database = cluster.database(false).await;
     migrate(&database.options()).await.unwrap();
     let store = Arc::new(database.open().await);
-    let writing = Arc::clone(&store);
-    let writer = tokio::spawn(async move { accept_all(&writing, "order", 200).await });
+    let writer_store = Arc::clone(&store);
+    let writer = tokio::spawn(async move { accept_all(&writer_store, "order", 200).await });
     for n in [20, 100] {
         let id = order(&format!("order-{n}"));
         let reached = async {
@@ -99,21 +96,21 @@ async fn what_was_acknowledged_survives_a_crash_of_the_database() {
             }
         };
         tokio::time::timeout(TIMEOUT, reached).await.unwrap();
-        let crashing = Arc::clone(&own);
+        let restarted = Arc::clone(&cluster);
         tokio::task::spawn_blocking(move || {
-            crashing.crash();
-            crashing.run();
+            restarted.crash();
+            restarted.run();
         })
         .await
         .unwrap();
     }
     writer.await.unwrap();
-    assert_eq!(check(&*store).await, (200, 200));
-    own.crash();
+    assert_eq!(verified_counts(&*store).await, (200, 200));
+    cluster.crash();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lock_that_is_held_too_long_makes_the_store_unavailable_and_nothing_more() {
+async fn lock_timeout_is_unavailable_and_has_no_effect() {
     let database = cluster().database(true).await;
     let mut options = database.options();
     options.timeout = Duration::from_millis(300);
@@ -121,27 +118,27 @@ async fn a_lock_that_is_held_too_long_makes_the_store_unavailable_and_nothing_mo
     run(&store, &[accept(parcel("one"))]).await.unwrap();
     let holder = database.shell().await;
     holder.batch_execute("BEGIN; SELECT FROM orders FOR UPDATE").await.unwrap();
-    let asks = [accept(parcel("two")), accept(parcel("one"))];
-    let error = run(&store, &asks).await.unwrap_err();
+    let commands = [accept(parcel("two")), accept(parcel("one"))];
+    let error = run(&store, &commands).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     holder.batch_execute("ROLLBACK").await.unwrap();
-    let outcomes = run(&store, &asks).await.unwrap();
+    let outcomes = run(&store, &commands).await.unwrap();
     assert!(outcomes[0].answer.is_ok());
     assert_eq!(reason(&outcomes[1]), Some(Reason::OrderAlreadyExists));
-    assert_eq!(check(&store).await, (2, 2));
+    assert_eq!(verified_counts(&store).await, (2, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_read_only_database_is_not_ready() {
+async fn read_only_database_is_not_ready() {
     let (store, database) = super::cluster::store().await;
     store.ping().await.unwrap();
     let shell = database.shell().await;
     let name = &database.name;
     let read_only = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
     shell.batch_execute(&read_only).await.unwrap();
-    let fresh = database.open().await;
-    assert!(fresh.ping().await.unwrap_err().retryable());
-    let error = run(&fresh, &[accept(parcel("one"))]).await.unwrap_err();
+    let read_only_store = database.open().await;
+    assert!(read_only_store.ping().await.unwrap_err().retryable());
+    let error = run(&read_only_store, &[accept(parcel("one"))]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     store.ping().await.unwrap();
 }

@@ -1,5 +1,5 @@
-//! The feed while transactions stay open, end in any order, and are rolled
-//! back: it skips nothing and keeps the order of each order's events.
+//! Property tests of the feed while transactions stay open, end in any order, and roll
+//! back: the feed skips no event and keeps the sequence of each order.
 //!
 //! Test T7 of `docs/reliability.md`.
 
@@ -18,35 +18,34 @@ use crate::support::commands::{accept, parcel};
 use crate::support::property;
 use crate::support::runtime::block_on;
 
-/// Transactions at a time, and orders that they share.
-const SHELLS: usize = 4;
+/// The number of concurrent transactions, and of the orders that they share.
+const TRANSACTIONS: usize = 4;
 const ORDERS: usize = 6;
-/// Databases, and interleavings that each of them sees, one after another.
+/// The number of databases, and of the interleavings that run on each in turn.
 const DATABASES: u32 = 20;
 const INTERLEAVINGS: usize = 50;
-/// More events than there are.
-const ALL: usize = 1_000_000;
+/// A limit above the number of events.
+const NO_LIMIT: usize = 1_000_000;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// A transaction adds an event to an order, with a savepoint before it or
-    /// not.
+    /// A transaction adds an event to an order, optionally after a savepoint.
     Insert {
-        shell: usize,
+        transaction: usize,
         order: usize,
         savepoint: bool,
     },
-    /// It takes back what it did since its last savepoint.
-    BackToSavepoint {
-        shell: usize,
+    /// A transaction rolls back to its last savepoint.
+    RollBackToSavepoint {
+        transaction: usize,
     },
     Commit {
-        shell: usize,
+        transaction: usize,
     },
     RollBack {
-        shell: usize,
+        transaction: usize,
     },
-    /// The feed is read.
+    /// Reads the feed.
     Read {
         limit: usize,
     },
@@ -54,49 +53,50 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..SHELLS, 0..ORDERS, any::<bool>())
-            .prop_map(|(shell, order, savepoint)| Step::Insert { shell, order, savepoint }),
-        1 => (0..SHELLS).prop_map(|shell| Step::BackToSavepoint { shell }),
-        3 => (0..SHELLS).prop_map(|shell| Step::Commit { shell }),
-        1 => (0..SHELLS).prop_map(|shell| Step::RollBack { shell }),
+        6 => (0..TRANSACTIONS, 0..ORDERS, any::<bool>())
+            .prop_map(|(transaction, order, savepoint)| Step::Insert { transaction, order, savepoint }),
+        1 => (0..TRANSACTIONS).prop_map(|transaction| Step::RollBackToSavepoint { transaction }),
+        3 => (0..TRANSACTIONS).prop_map(|transaction| Step::Commit { transaction }),
+        1 => (0..TRANSACTIONS).prop_map(|transaction| Step::RollBack { transaction }),
         4 => (1..6_usize).prop_map(|limit| Step::Read { limit }),
     ]
 }
 
-/// An open transaction: the orders that it has locked, and since which
-/// savepoint each event is there.
+/// The state of a transaction.
 #[derive(Default)]
-struct Open {
-    begun: bool,
+struct Transaction {
+    is_open: bool,
     savepoints: usize,
-    locked: Vec<usize>,
+    locked_orders: Vec<usize>,
 }
 
-struct Stage {
+/// A store, the sessions that write to its database, and the readers.
+struct Fixture {
     store: Arc<PostgresStore>,
-    shells: Vec<(Client, Open)>,
-    followed: Vec<LoggedEvent>,
-    wrong: Wrong,
+    sessions: Vec<(Client, Transaction)>,
+    /// The events that the feed has returned.
+    feed: Vec<LoggedEvent>,
+    incorrect: IncorrectReaders,
     _database: Database,
 }
 
-/// Readers as they must not be, beside the feed: canaries, which show that the
-/// scripts do what the feed has to withstand.
-struct Wrong {
+/// Incorrect readers, run next to the feed. Their errors show that the interleavings
+/// contain the hazards that the feed must handle.
+struct IncorrectReaders {
     shell: Client,
-    /// The positions of one whose cursor is the last position that it saw.
-    naive: Vec<i64>,
-    /// Transaction, position, order and sequence of one that goes by the
-    /// transactions' ids, as far as all of them have ended.
+    /// The positions read with the last seen position as the cursor.
+    by_position: Vec<i64>,
+    /// Transaction id, position, order id and sequence of the events read with
+    /// transaction id and position as the cursor, below the oldest open transaction.
     by_xid: Vec<(i64, i64, String, i64)>,
 }
 
-impl Wrong {
+impl IncorrectReaders {
     async fn read(&mut self, limit: i64) {
-        let last = self.naive.last().copied().unwrap_or_default();
-        let naive = "SELECT position FROM order_events WHERE position > $1 ORDER BY position LIMIT $2";
-        let rows = self.shell.query(naive, &[&last, &limit]).await.unwrap();
-        self.naive.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
+        let last = self.by_position.last().copied().unwrap_or_default();
+        let by_position = "SELECT position FROM order_events WHERE position > $1 ORDER BY position LIMIT $2";
+        let rows = self.shell.query(by_position, &[&last, &limit]).await.unwrap();
+        self.by_position.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
         let (xid, position) = self.by_xid.last().map_or((0, 0), |last| (last.0, last.1));
         let by_xid = "SELECT xid, position, order_id, sequence FROM
                 (SELECT xmin::text::bigint AS xid, position, order_id, sequence FROM order_events) AS events
@@ -106,63 +106,67 @@ impl Wrong {
         self.by_xid.extend(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))));
     }
 
-    /// How many events the naive reader skipped, and how many were out of
-    /// sequence for the other one.
-    fn mistakes(&self, all: usize) -> (usize, usize) {
+    /// Returns the number of events that the reader by position skipped, and the number
+    /// of events that the reader by transaction got out of sequence.
+    fn errors(&self, all: usize) -> (usize, usize) {
         let mut last: HashMap<&str, i64> = HashMap::new();
         let reordered = self.by_xid.iter().filter(|(_, _, order_id, sequence)| {
             let before = last.insert(order_id.as_str(), *sequence).unwrap_or_default();
             *sequence != before + 1
         });
-        (all - self.naive.len(), reordered.count())
+        (all - self.by_position.len(), reordered.count())
     }
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Self {
         let (store, database) = store().await;
-        let asks: Vec<_> = (0..ORDERS).map(|n| accept(parcel(&format!("order-{n}")))).collect();
-        run(&*store, &asks).await.unwrap();
-        let mut shells = Vec::new();
-        for _ in 0..SHELLS {
-            shells.push((database.shell().await, Open::default()));
+        let commands: Vec<_> = (0..ORDERS).map(|n| accept(parcel(&format!("order-{n}")))).collect();
+        run(&*store, &commands).await.unwrap();
+        let mut sessions = Vec::new();
+        for _ in 0..TRANSACTIONS {
+            sessions.push((database.shell().await, Transaction::default()));
         }
-        let wrong = Wrong { shell: database.shell().await, naive: Vec::new(), by_xid: Vec::new() };
-        Self { store, shells, followed: Vec::new(), wrong, _database: database }
+        let shell = database.shell().await;
+        let incorrect = IncorrectReaders { shell, by_position: Vec::new(), by_xid: Vec::new() };
+        Self { store, sessions, feed: Vec::new(), incorrect, _database: database }
     }
 
-    async fn take(&mut self, step: Step) {
+    async fn perform(&mut self, step: Step) {
         match step {
-            Step::Insert { shell, order, savepoint } => self.insert(shell, order, savepoint).await,
-            Step::BackToSavepoint { shell } => {
-                let (client, open) = &mut self.shells[shell];
-                if open.savepoints > 0 {
+            Step::Insert { transaction, order, savepoint } => {
+                self.insert(transaction, order, savepoint).await;
+            }
+            Step::RollBackToSavepoint { transaction } => {
+                let (client, state) = &mut self.sessions[transaction];
+                if state.savepoints > 0 {
                     client.batch_execute("ROLLBACK TO SAVEPOINT s").await.unwrap();
                 }
             }
-            Step::Commit { shell } => self.end(shell, "COMMIT").await,
-            Step::RollBack { shell } => self.end(shell, "ROLLBACK").await,
+            Step::Commit { transaction } => self.end(transaction, "COMMIT").await,
+            Step::RollBack { transaction } => self.end(transaction, "ROLLBACK").await,
             Step::Read { limit } => self.read(limit).await,
         }
     }
 
-    /// By hand, as a batch does it: the order's row is locked, then its version
-    /// is raised and the event appended.
-    async fn insert(&mut self, shell: usize, order: usize, savepoint: bool) {
-        let locked = |(_, open): &(Client, Open)| open.locked.contains(&order);
-        if self.shells.iter().enumerate().any(|(other, held)| other != shell && locked(held)) {
+    /// Locks the order's row, increments its version and appends an event, as a batch
+    /// does. Does nothing if another transaction has locked the order.
+    async fn insert(&mut self, transaction: usize, order: usize, savepoint: bool) {
+        let has_lock = |(_, state): &(Client, Transaction)| state.locked_orders.contains(&order);
+        if self.sessions.iter().enumerate().any(|(other, session)| other != transaction && has_lock(session))
+        {
             return;
         }
-        let (client, open) = &mut self.shells[shell];
-        if !open.begun {
+        let (client, state) = &mut self.sessions[transaction];
+        if !state.is_open {
             client.batch_execute("BEGIN").await.unwrap();
-            open.begun = true;
+            state.is_open = true;
         }
         if savepoint {
             client.batch_execute("SAVEPOINT s").await.unwrap();
-            open.savepoints += 1;
+            state.savepoints += 1;
         }
-        open.locked.push(order);
+        state.locked_orders.push(order);
         let append = format!(
             "WITH raised AS (UPDATE orders SET version = version + 1 WHERE order_id = 'order-{order}'
                  RETURNING order_id, version)
@@ -173,30 +177,31 @@ impl Stage {
         client.batch_execute(&append).await.unwrap();
     }
 
-    async fn end(&mut self, shell: usize, how: &str) {
-        let (client, open) = &mut self.shells[shell];
-        if open.begun {
-            client.batch_execute(how).await.unwrap();
-            *open = Open::default();
+    async fn end(&mut self, transaction: usize, statement: &str) {
+        let (client, state) = &mut self.sessions[transaction];
+        if state.is_open {
+            client.batch_execute(statement).await.unwrap();
+            *state = Transaction::default();
         }
     }
 
     async fn read(&mut self, limit: usize) {
-        let after = self.followed.last().map_or(Position(0), |last| last.position);
-        self.followed.extend(self.store.feed(after, limit).await.unwrap());
-        self.wrong.read(i64::try_from(limit).unwrap()).await;
+        let after = self.feed.last().map_or(Position(0), |last| last.position);
+        self.feed.extend(self.store.feed(after, limit).await.unwrap());
+        self.incorrect.read(i64::try_from(limit).unwrap()).await;
     }
 
+    /// Ends all transactions, and checks the events that the feed returned.
     async fn finish(&mut self) {
-        for shell in 0..SHELLS {
-            self.end(shell, if shell % 2 == 0 { "COMMIT" } else { "ROLLBACK" }).await;
+        for transaction in 0..TRANSACTIONS {
+            self.end(transaction, if transaction % 2 == 0 { "COMMIT" } else { "ROLLBACK" }).await;
         }
-        self.read(ALL).await;
-        let all = self.store.feed(Position(0), ALL).await.unwrap();
+        self.read(NO_LIMIT).await;
+        let all = self.store.feed(Position(0), NO_LIMIT).await.unwrap();
         let positions = |events: &[LoggedEvent]| events.iter().map(|e| e.position).collect::<Vec<_>>();
-        assert_eq!(positions(&self.followed), positions(&all), "followed is all that there is");
+        assert_eq!(positions(&self.feed), positions(&all), "the feed returned every event");
         let mut last: HashMap<String, i64> = HashMap::new();
-        for LoggedEvent { event, .. } in &self.followed {
+        for LoggedEvent { event, .. } in &self.feed {
             let before = last.insert(event.order.order_id.to_string(), event.sequence).unwrap_or_default();
             assert_eq!(event.sequence, before + 1, "{}", event.order.order_id);
         }
@@ -205,32 +210,32 @@ impl Stage {
 }
 
 #[test]
-fn it_neither_skips_nor_reorders_whatever_stays_open() {
+fn feed_skips_and_reorders_nothing_while_transactions_stay_open() {
     let scripts = prop::collection::vec(prop::collection::vec(step(), 5..40), INTERLEAVINGS);
     let (skipped, reordered) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let test = "postgres::feed::it_neither_skips_nor_reorders_whatever_stays_open";
+    let test = "postgres::feed::feed_skips_and_reorders_nothing_while_transactions_stay_open";
     property::check(test, DATABASES, &scripts, |scripts| {
         block_on(async {
-            let mut stage = Stage::new().await;
+            let mut fixture = Fixture::new().await;
             for script in scripts {
                 for step in script {
-                    stage.take(step).await;
+                    fixture.perform(step).await;
                 }
-                stage.finish().await;
+                fixture.finish().await;
             }
-            let mistakes = stage.wrong.mistakes(stage.followed.len());
-            skipped.fetch_add(mistakes.0, Ordering::Relaxed);
-            reordered.fetch_add(mistakes.1, Ordering::Relaxed);
+            let errors = fixture.incorrect.errors(fixture.feed.len());
+            skipped.fetch_add(errors.0, Ordering::Relaxed);
+            reordered.fetch_add(errors.1, Ordering::Relaxed);
         });
     });
     let (skipped, reordered) = (skipped.into_inner(), reordered.into_inner());
-    println!("the last position as a cursor: {skipped} skipped; by transaction: {reordered} out of sequence");
-    assert!(skipped > 0, "nothing happened that a naive cursor would not survive");
-    assert!(reordered > 0, "nothing happened that a cursor by transaction would not survive");
+    println!("cursor by position: {skipped} skipped; by transaction: {reordered} out of sequence");
+    assert!(skipped > 0, "no interleaving made the cursor by position skip an event");
+    assert!(reordered > 0, "no interleaving made the cursor by transaction reorder events");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_open_transaction_without_events_holds_nobody_up() {
+async fn open_transaction_without_events_does_not_delay_the_feed() {
     let (store, database) = store().await;
     let holder = database.shell().await;
     holder.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
@@ -239,8 +244,8 @@ async fn an_open_transaction_without_events_holds_nobody_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_naive_cursor_would_have_skipped() {
-    // The canary: what the low-water mark is there for does happen.
+async fn feed_waits_for_an_open_transaction_with_a_lower_position() {
+    // A cursor by position alone would skip the second event.
     let (store, database) = store().await;
     run(&*store, &[accept(parcel("first"))]).await.unwrap();
     let holder = database.shell().await;
@@ -250,7 +255,7 @@ async fn the_naive_cursor_would_have_skipped() {
     holder.batch_execute(insert).await.unwrap();
     run(&*store, &[accept(parcel("second"))]).await.unwrap();
     let visible = database.shell().await.query_one("SELECT max(position) FROM order_events", &[]).await;
-    assert_eq!(visible.unwrap().get::<_, i64>(0), 3, "the third is visible, and the second is still to come");
+    assert_eq!(visible.unwrap().get::<_, i64>(0), 3, "the third event is visible before the second");
     let positions = async || -> Vec<i64> {
         store.feed(Position(0), 10).await.unwrap().iter().map(|event| event.position.0).collect()
     };

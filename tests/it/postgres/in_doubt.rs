@@ -1,4 +1,4 @@
-//! The connection dies during COMMIT: the answer must be the true one.
+//! A connection that breaks during COMMIT: the store must return the actual outcome.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use pvz::ports::OrderStore as _;
 
 use super::cluster::{Database, cluster};
 use super::proxy::{Cut, Proxy};
-use super::{check, run};
+use super::{run, verified_counts};
 use crate::support::commands::{TestCommand, accept, issue, order, parcel};
 
-/// A store behind a proxy.
-async fn behind_a_proxy() -> (Arc<PostgresStore>, Proxy, Database) {
+/// Returns a store that connects through a proxy.
+async fn store_behind_proxy() -> (Arc<PostgresStore>, Proxy, Database) {
     let database = cluster().database(true).await;
     let proxy = Proxy::start(database.port).await;
     let mut options = database.options();
@@ -22,95 +22,99 @@ async fn behind_a_proxy() -> (Arc<PostgresStore>, Proxy, Database) {
     (Arc::new(PostgresStore::open(&options).await.unwrap()), proxy, database)
 }
 
-/// Makes COMMIT of a new order take its time.
+/// Delays the COMMIT of a new order by 2 s.
 const SLOW: &str = "
     CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$;
     CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED
         FOR EACH ROW WHEN (new.order_id LIKE 'slow%') EXECUTE FUNCTION slow()";
 
-/// With orders only, their write is its own transaction; with something else
-/// in the batch there is a COMMIT.
-async fn says_the_truth(cut: Cut, order_id: &str, ask: impl Fn(&str) -> TestCommand) {
-    for beside in [None, Some(issue(&["there"], BatchMode::Atomic))] {
-        let (store, proxy, database) = behind_a_proxy().await;
+/// Cuts the connection at the commit of a batch, and asserts that its commands succeed
+/// once. A batch of new orders is one statement outside a transaction block; the issue
+/// of another order makes it a transaction with a COMMIT.
+async fn assert_batch_succeeds_once(cut: Cut, order_id: &str, command: impl Fn(&str) -> TestCommand) {
+    for issue in [None, Some(issue(&["existing"], BatchMode::Atomic))] {
+        let (store, proxy, database) = store_behind_proxy().await;
         database.shell().await.batch_execute(SLOW).await.unwrap();
-        run(&*store, &[accept(parcel("there"))]).await.unwrap();
+        run(&*store, &[accept(parcel("existing"))]).await.unwrap();
         proxy.cut_next(cut);
-        let events = 3 + u64::from(beside.is_some());
-        let asks: Vec<TestCommand> = [ask(order_id), ask("beside")].into_iter().chain(beside).collect();
-        let outcomes = run(&*store, &asks).await.unwrap();
+        let events = 3 + u64::from(issue.is_some());
+        let commands: Vec<TestCommand> =
+            [command(order_id), command("other")].into_iter().chain(issue).collect();
+        let outcomes = run(&*store, &commands).await.unwrap();
         assert!(proxy.has_cut());
         assert!(outcomes.iter().all(|outcome| outcome.answer.is_ok()), "{outcomes:?}");
         assert!(store.order(&order(order_id)).await.unwrap().is_some());
-        assert_eq!(check(&*store).await, (3, events));
+        assert_eq!(verified_counts(&*store).await, (3, events));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_was_lost_is_made_again() {
-    says_the_truth(Cut::Before, "one", |id| accept(parcel(id))).await;
+async fn lost_commit_is_retried() {
+    assert_batch_succeeds_once(Cut::Before, "one", |id| accept(parcel(id))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_whose_answer_was_lost_is_found() {
-    says_the_truth(Cut::After, "one", |id| accept(parcel(id))).await;
+async fn commit_with_a_lost_answer_is_found() {
+    assert_batch_succeeds_once(Cut::After, "one", |id| accept(parcel(id))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_is_still_going_on_is_ended_before_it_is_looked_for() {
-    says_the_truth(Cut::After, "slow", |id| accept(parcel(id))).await;
+async fn running_commit_is_terminated_before_the_lookup() {
+    assert_batch_succeeds_once(Cut::After, "slow", |id| accept(parcel(id))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commands_with_a_key_have_one_effect_too() {
+async fn commands_with_a_request_id_have_one_effect() {
     for cut in [Cut::Before, Cut::After] {
-        says_the_truth(cut, "slow", |id| accept(parcel(id)).key(&format!("key-{id}"))).await;
+        assert_batch_succeeds_once(cut, "slow", |id| accept(parcel(id)).key(&format!("key-{id}"))).await;
     }
 }
 
-/// A write has said what it did before its triggers run and before it commits.
+/// A statement returns its rows before its triggers run and before the commit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_that_fails_after_its_row_was_sent_was_not_acknowledged() {
-    for at_once in [false, true] {
+async fn write_that_fails_after_returning_rows_is_not_acknowledged() {
+    for is_immediate in [false, true] {
         let (store, database) = super::cluster::store().await;
-        let moment = if at_once { "IMMEDIATE" } else { "DEFERRED" };
-        let never = format!(
-            "CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS
-                $$ BEGIN RAISE EXCEPTION 'never'; END $$;
-            CREATE CONSTRAINT TRIGGER never AFTER INSERT ON orders DEFERRABLE INITIALLY {moment}
-                FOR EACH ROW WHEN (new.order_id LIKE 'never%') EXECUTE FUNCTION never()"
+        let timing = if is_immediate { "IMMEDIATE" } else { "DEFERRED" };
+        let trigger = format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+            CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON orders DEFERRABLE INITIALLY {timing}
+                FOR EACH ROW WHEN (new.order_id LIKE 'refused%') EXECUTE FUNCTION refuse()"
         );
-        database.shell().await.batch_execute(&never).await.unwrap();
-        run(&*store, &[accept(parcel("there"))]).await.unwrap();
-        let never = || accept(parcel("never"));
-        for asks in
-            [vec![never()], vec![never().key("key")], vec![never(), issue(&["there"], BatchMode::Atomic)]]
-        {
-            let error = run(&*store, &asks).await.unwrap_err();
-            assert!(error.retryable(), "{moment}: {error:?}");
+        database.shell().await.batch_execute(&trigger).await.unwrap();
+        run(&*store, &[accept(parcel("existing"))]).await.unwrap();
+        let refused = || accept(parcel("refused"));
+        for commands in [
+            vec![refused()],
+            vec![refused().key("key")],
+            vec![refused(), issue(&["existing"], BatchMode::Atomic)],
+        ] {
+            let error = run(&*store, &commands).await.unwrap_err();
+            assert!(error.retryable(), "{timing}: {error:?}");
         }
-        run(&*store, &[accept(parcel("always"))]).await.unwrap();
-        assert_eq!(check(&*store).await, (2, 2));
+        run(&*store, &[accept(parcel("accepted"))]).await.unwrap();
+        assert_eq!(verified_counts(&*store).await, (2, 2));
     }
 }
 
-/// Sessions are ended while they write, at no particular moment.
+/// Terminates the store's sessions every 20 ms while it writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_sessions_that_are_ended_nothing_acknowledged_is_lost() {
+async fn acknowledged_orders_survive_terminated_sessions() {
     let (store, database) = super::cluster::store().await;
-    let ended = database.shell().await;
-    let ending = tokio::spawn(async move {
+    let shell = database.shell().await;
+    let terminating = tokio::spawn(async move {
+        let mut pace = tokio::time::interval(std::time::Duration::from_millis(20));
         loop {
-            let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+            pace.tick().await;
+            let sessions = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                  WHERE datname = current_database() AND application_name = 'pvz'";
-            ended.execute(others, &[]).await.unwrap();
-            // Waits for nothing: it is how often sessions are ended.
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            shell.execute(sessions, &[]).await.unwrap();
         }
     });
     let mut acknowledged = Vec::new();
-    // As many as it takes: the fewer, the slower the machine.
+    // Until 60 orders are acknowledged, however many attempts fail.
     for number in 0.. {
         if acknowledged.len() == 60 {
             break;
@@ -120,9 +124,9 @@ async fn of_sessions_that_are_ended_nothing_acknowledged_is_lost() {
             acknowledged.push(id);
         }
     }
-    ending.abort();
-    let _ = ending.await;
-    check(&*store).await;
+    terminating.abort();
+    let _ = terminating.await;
+    verified_counts(&*store).await;
     for id in &acknowledged {
         let found = loop {
             if let Ok(found) = store.order(&order(id)).await {
@@ -134,13 +138,13 @@ async fn of_sessions_that_are_ended_nothing_acknowledged_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stored_refusal_proves_nothing_and_is_asked_for_again() {
-    let (store, proxy, _database) = behind_a_proxy().await;
-    let ask = [crate::support::commands::accept_return("nowhere", "c1", None).key("key")];
+async fn refusal_in_doubt_is_replayed() {
+    let (store, proxy, _database) = store_behind_proxy().await;
+    let command = [crate::support::commands::accept_return("nowhere", "c1", None).key("key")];
     proxy.cut_next(Cut::After);
-    let first = run(&*store, &ask).await.unwrap();
+    let first = run(&*store, &command).await.unwrap();
     assert!(proxy.has_cut());
-    let second = run(&*store, &ask).await.unwrap();
+    let second = run(&*store, &command).await.unwrap();
     assert_eq!(first[0].answer, second[0].answer);
     assert!(second[0].replayed);
 }

@@ -1,5 +1,5 @@
-//! What the PostgreSQL store must do beyond the ports: share a database with
-//! other replicas, and live through its failures.
+//! Tests of the PostgreSQL store beyond the port contracts: replicas that share a
+//! database, failures, query plans and the schema.
 
 mod cdc;
 pub mod cluster;
@@ -11,10 +11,10 @@ pub mod inbox;
 mod notifications;
 mod pipelined_connections;
 mod plans;
-mod planted;
 mod process;
 mod proxy;
 mod races;
+mod removed_guards;
 mod replicas;
 mod schema;
 mod standby;
@@ -31,41 +31,42 @@ use pvz::ports::{OrderStore, Outcome, PortError};
 use crate::support::commands::{TestCommand, point};
 use crate::support::time::TestClock;
 
-/// Runs commands as one batch, under the default policy, at that many
-/// microseconds after every test begins.
-async fn run_later(
+/// Runs commands as one batch under the default policy, `micros` after the start
+/// of the test clock.
+async fn run_at(
     store: &dyn OrderStore,
-    asks: &[TestCommand],
-    later: i64,
+    commands: &[TestCommand],
+    micros: i64,
 ) -> Result<Vec<Outcome>, PortError> {
     let policy = Arc::new(Policy::standard(point("main")));
     let clock = TestClock::default();
-    clock.advance(later);
-    let entry = |ask: &TestCommand| {
-        Arc::new(Entry::new(ask.command.clone(), ask.actor.clone(), "", ask.key.clone(), &policy))
+    clock.advance(micros);
+    let entry = |command: &TestCommand| {
+        Arc::new(Entry::new(command.command.clone(), command.actor.clone(), "", command.key.clone(), &policy))
     };
-    let entries = asks.iter().map(entry).collect();
+    let entries = commands.iter().map(entry).collect();
     let decider = Arc::new(BatchDecider::new(entries, policy.clone(), Arc::new(clock), Arc::new(SystemIds)));
     store.transact(decider.batch(), decider).await
 }
 
-async fn run(store: &dyn OrderStore, asks: &[TestCommand]) -> Result<Vec<Outcome>, PortError> {
-    run_later(store, asks, 0).await
+async fn run(store: &dyn OrderStore, commands: &[TestCommand]) -> Result<Vec<Outcome>, PortError> {
+    run_at(store, commands, 0).await
 }
 
 fn reason(outcome: &Outcome) -> Option<Reason> {
     outcome.answer.as_ref().err().map(|refusal| refusal.reason)
 }
 
-/// The oracle: says how many orders and events there are.
-async fn check(store: &dyn OrderStore) -> (u64, u64) {
+/// Asserts that every order matches its events. Returns the numbers of orders and
+/// events.
+async fn verified_counts(store: &dyn OrderStore) -> (u64, u64) {
     let report = loop {
         match verify(store, |_| {}).await {
             Ok(report) => break report,
-            // A connection of the pool may have been killed by the test.
+            // The test may have killed a connection of the pool.
             Err(error) => assert!(error.retryable(), "{error:?}"),
         }
     };
-    assert_eq!(report.differences, [], "every row is the fold of its events");
+    assert_eq!(report.differences, [], "every order row matches its events");
     (report.orders, report.events)
 }

@@ -1,5 +1,5 @@
-//! Commits of one replica wake the other ones. Nothing here polls, so that only
-//! news can be why.
+//! Tests of commit notifications between replicas. The tests do not poll, so only a
+//! notification can wake a replica.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::cluster::{Database, store};
 use crate::process::TIMEOUT;
 
-/// The commits of a replica, shared as long as it is there.
+/// A replica that sends and receives notifications.
 struct Replica {
     committed: watch::Sender<u64>,
     woken: watch::Receiver<u64>,
@@ -20,14 +20,14 @@ struct Replica {
 }
 
 impl Replica {
-    /// One that listens.
+    /// Starts a replica and waits until it listens.
     async fn new(database: &Database) -> Self {
         let committed = watch::Sender::new(0);
-        let news = Arc::new(PostgresNotifications::new(&database.options()));
+        let notifications = Arc::new(PostgresNotifications::new(&database.options()));
         let stop = CancellationToken::new();
         let mut woken = committed.subscribe();
-        tokio::spawn(NotifyReplicas::new(news, committed.clone()).run(stop.clone()));
-        timeout(TIMEOUT, woken.changed()).await.expect("it wakes when it begins to listen").unwrap();
+        tokio::spawn(NotifyReplicas::new(notifications, committed.clone()).run(stop.clone()));
+        timeout(TIMEOUT, woken.changed()).await.expect("the replica wakes when it starts to listen").unwrap();
         Self { committed, woken, stop }
     }
 
@@ -35,8 +35,8 @@ impl Replica {
         self.committed.send_modify(|commits| *commits += 1);
     }
 
-    async fn wakes(&mut self) {
-        timeout(TIMEOUT, self.woken.changed()).await.expect("news").unwrap();
+    async fn wait_for_wake(&mut self) {
+        timeout(TIMEOUT, self.woken.changed()).await.expect("a notification").unwrap();
     }
 }
 
@@ -52,23 +52,23 @@ async fn commits_wake_the_other_replicas() {
     let (mut one, mut other) = (Replica::new(&database).await, Replica::new(&database).await);
     for _ in 0..20 {
         one.commit();
-        other.wakes().await;
+        other.wait_for_wake().await;
     }
-    // A burst is a few messages, and the last of it is heard after it.
+    // A burst is coalesced into a few messages, the last one after the last commit.
     let before = *other.committed.borrow();
     for _ in 0..10_000 {
         one.commit();
     }
-    other.wakes().await;
-    let heard = *other.committed.borrow() - before;
-    assert!(heard < 1_000, "{heard} messages for one burst");
+    other.wait_for_wake().await;
+    let received = *other.committed.borrow() - before;
+    assert!(received < 1_000, "{received} messages for one burst");
     one.woken.mark_unchanged();
     other.commit();
-    one.wakes().await;
+    one.wait_for_wake().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_line_is_made_again_and_whoever_waits_is_woken() {
+async fn lost_connection_is_reopened_and_wakes_the_replica() {
     let (_, database) = store().await;
     let (one, mut other) = (Replica::new(&database).await, Replica::new(&database).await);
     other.woken.mark_unchanged();
@@ -76,17 +76,17 @@ async fn a_broken_line_is_made_again_and_whoever_waits_is_woken() {
         WHERE datname = current_database() AND query ~ '^LISTEN|pg_notify' AND pid <> pg_backend_pid()";
     let ended: i64 = database.shell().await.query_one(end, &[]).await.unwrap().get(0);
     assert_eq!(ended, 2);
-    // What was committed meanwhile is not known: it looks.
-    other.wakes().await;
+    // Notifications may have been lost, so the replica wakes.
+    other.wait_for_wake().await;
     other.woken.mark_unchanged();
-    let heard = async {
+    let received = async {
         loop {
             one.commit();
             tokio::select! {
-                () = other.wakes() => break,
+                () = other.wait_for_wake() => break,
                 () = tokio::task::yield_now() => {}
             }
         }
     };
-    timeout(TIMEOUT, heard).await.expect("news again");
+    timeout(TIMEOUT, received).await.expect("a notification after the reconnect");
 }

@@ -1,6 +1,5 @@
-//! How PostgreSQL runs the statements on tables that are not small: it looks
-//! rows up, and walks through no table and no index to its end. Shown by its
-//! own counters, after everything that a store does.
+//! Tests that the store's statements use indexes on large tables, by the server's scan
+//! counters.
 
 use pvz::adapters::postgres::PostgresStore;
 use pvz::domain::{BatchMode, StateName};
@@ -13,7 +12,7 @@ use crate::process::TIMEOUT;
 use crate::support::commands::{accept, accept_return, customer, issue, order, parcel, point, to_courier};
 use crate::support::time::{DAY, START, at};
 
-/// Orders of a past year, all collected but every hundredth.
+/// Adds 60,000 past orders: 1 % are stored, 1 % returned, and the others issued.
 pub const FILL: &str = "
     INSERT INTO orders
     SELECT 'old-' || n, 'customer-' || n % 2000, 'point-' || n % 20,
@@ -30,17 +29,17 @@ pub const FILL: &str = "
     SELECT '', 'old-' || n, 'AcceptOrder', '', '', n FROM generate_series(1, 60000) n;
     ANALYZE";
 
-/// How often tables were walked through, and how many entries of indexes read,
-/// by stores that are no more: a process tells its counts when it ends.
-async fn counted(shell: &Client) -> (i64, i64) {
-    let ended = async {
-        let alive = "SELECT count(*) FROM pg_stat_activity
+/// Returns the numbers of sequential scans and of index entries read. Waits until all
+/// stores are closed, because a session may report its counts only when it ends.
+async fn scan_counts(shell: &Client) -> (i64, i64) {
+    let sessions_ended = async {
+        let sessions = "SELECT count(*) FROM pg_stat_activity
             WHERE datname = current_database() AND application_name = 'pvz'";
-        while shell.query_one(alive, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        while shell.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0) > 0 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(TIMEOUT, ended).await.unwrap();
+    tokio::time::timeout(TIMEOUT, sessions_ended).await.unwrap();
     let query = "SELECT (SELECT sum(seq_scan) FROM pg_stat_user_tables
             WHERE relname ~ '^(orders|order_events.*|idempotency)$')::bigint,
         (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes
@@ -49,17 +48,18 @@ async fn counted(shell: &Client) -> (i64, i64) {
     (row.get(0), row.get(1))
 }
 
-/// Does everything once, with ids that were not used before; answers how many
-/// calls that was.
-pub async fn everything(store: &PostgresStore, round: usize) -> i64 {
+/// Runs every statement of the store, with new ids for each round. Returns the number
+/// of calls.
+pub async fn run_every_statement(store: &PostgresStore, round: usize) -> i64 {
     let ids: Vec<String> = (0..20).map(|n| format!("new-{round}-{n}")).collect();
-    let key = |what: &str, id: &String| format!("{what}-{id}");
+    let key = |prefix: &str, id: &String| format!("{prefix}-{id}");
     let accepts: Vec<_> = ids.iter().map(|id| accept(parcel(id)).key(&key("accept", id))).collect();
     let issues: Vec<_> =
         ids.iter().map(|id| issue(&[id], BatchMode::Atomic).key(&key("issue", id))).collect();
-    let back: Vec<_> = ids.iter().map(|id| accept_return(id, "c1", None).key(&key("back", id))).collect();
-    let away: Vec<_> = ids.iter().map(|id| to_courier(&[id], None, BatchMode::Atomic)).collect();
-    for batch in [accepts, issues, back, away] {
+    let returns: Vec<_> =
+        ids.iter().map(|id| accept_return(id, "c1", None).key(&key("return", id))).collect();
+    let hand_overs: Vec<_> = ids.iter().map(|id| to_courier(&[id], None, BatchMode::Atomic)).collect();
+    for batch in [accepts, issues, returns, hand_overs] {
         let outcomes = run(store, &batch).await.unwrap();
         assert!(outcomes.iter().all(|outcome| outcome.answer.is_ok()), "{outcomes:?}");
     }
@@ -98,26 +98,26 @@ pub async fn everything(store: &PostgresStore, round: usize) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_walks_through_a_table_that_grows() {
+async fn no_statement_scans_a_growing_table() {
     let (store, database) = store().await;
-    // Plans are made while the tables are empty, and kept.
+    // The server caches plans while the tables are empty.
     for round in 0..8 {
-        everything(&store, round).await;
+        run_every_statement(&store, round).await;
     }
     let shell = database.shell().await;
     shell.batch_execute(FILL).await.unwrap();
     let mut calls = 0;
     for round in 8..12 {
-        calls += everything(&store, round).await;
+        calls += run_every_statement(&store, round).await;
     }
     drop(store);
-    let (scans, entries) = counted(&shell).await;
+    let (scans, entries) = scan_counts(&shell).await;
     assert_eq!(scans, 0, "sequential scans");
     assert!(entries / calls < 400, "{} index entries a call", entries / calls);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_in_stock_is_found_without_its_history() {
+async fn stored_orders_are_found_without_reading_past_ones() {
     let (store, database) = store().await;
     let shell = database.shell().await;
     shell.batch_execute(FILL).await.unwrap();
@@ -132,25 +132,24 @@ async fn what_is_in_stock_is_found_without_its_history() {
     assert_eq!(store.orders(&stored(false, true), &page).await.unwrap().len(), 600);
     assert_eq!(store.orders(&stored(true, false), &page).await.unwrap().len(), 600);
     drop(store);
-    let before = counted(&shell).await;
+    let before = scan_counts(&shell).await;
     let fresh = database.open().await;
     fresh.orders(&stored(true, true), &page).await.unwrap();
     drop(fresh);
-    let after = counted(&shell).await;
+    let after = scan_counts(&shell).await;
     assert_eq!(after.0 - before.0, 0, "sequential scans");
     assert!(after.1 - before.1 < 4 * 700, "{} index entries", after.1 - before.1);
 }
 
-/// Statistics are never quite new. When those of a table with many orders know
-/// of none that was ever brought back, to sort all that were looks cheaper than
-/// to walk through the newest.
+/// Statistics lag behind the data. If they contain no returned order of a large table,
+/// a sort of all returned orders looks cheaper than an index scan of the newest.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn returned_orders_that_the_statistics_do_not_know_are_not_sorted() {
+async fn returned_orders_are_not_sorted_with_stale_statistics() {
     let (store, database) = store().await;
     drop(store);
     let shell = database.shell().await;
-    // No order was brought back before, so that no index has an entry of what was and is no more: VACUUM leaves
-    // those for as long as any other transaction may still see them, be it one of autovacuum's.
+    // No order was returned before, so the indexes have no dead entries. VACUUM keeps those while any other
+    // transaction, even one of autovacuum, may still see them.
     let none_returned = FILL.replace("n % 100 = 1", "false").replace("'point-' || n % 20", "'point-1'");
     for statement in [
         "ALTER TABLE orders SET (autovacuum_enabled = off)",
@@ -159,10 +158,10 @@ async fn returned_orders_that_the_statistics_do_not_know_are_not_sorted() {
     ] {
         shell.batch_execute(statement).await.unwrap();
     }
-    let before = counted(&shell).await;
+    let before = scan_counts(&shell).await;
     let fresh = database.open().await;
     let later = Some((at(1_793_000_000_000_000), order("old")));
-    // Each with a plan for its values, and with one for all values.
+    // Often enough for custom plans and for a generic one.
     for _ in 0..8 {
         for below in [None, later.clone()] {
             for at in [None, Some(point("point-1"))] {
@@ -172,7 +171,7 @@ async fn returned_orders_that_the_statistics_do_not_know_are_not_sorted() {
         }
     }
     drop(fresh);
-    let after = counted(&shell).await;
+    let after = scan_counts(&shell).await;
     assert_eq!(after.0 - before.0, 0, "sequential scans");
     assert!(after.1 - before.1 < 32 * 10, "{} index entries", after.1 - before.1);
 }

@@ -1,4 +1,4 @@
-//! The released binary on a PostgreSQL store.
+//! Tests of the `pvz` binary on a PostgreSQL store.
 
 use crate::process::{Server, pvz};
 use crate::support::runtime::block_on;
@@ -6,7 +6,7 @@ use crate::support::runtime::block_on;
 use super::cluster::cluster;
 
 #[test]
-fn migrates_serves_and_verifies() {
+fn binary_migrates_serves_and_verifies() {
     let database = block_on(cluster().database(false));
     let url = format!("postgres://pvz:secret@127.0.0.1:{}/{}", database.port, database.name);
     let store = format!("--store={url}");
@@ -17,31 +17,31 @@ fn migrates_serves_and_verifies() {
     assert_eq!(refused.status.code(), Some(1), "{error}");
     assert!(error.contains("`pvz migrate`") && !error.contains("secret"), "{error}");
 
-    let said = |arguments: &[&str]| {
+    let stdout_of = |arguments: &[&str]| {
         let output = pvz().args(arguments).arg(&store).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(said(&["migrate", "status"]).contains("pending 20261123000001_orders"));
-    let migrated = said(&["migrate"]);
+    assert!(stdout_of(&["migrate", "status"]).contains("pending 20261123000001_orders"));
+    let migrated = stdout_of(&["migrate"]);
     for step in ["20261123000001_orders", "20261126000001_outbox", "20261126000010_traceparent"] {
         assert!(migrated.contains(&format!("{step}\n")), "{migrated}");
     }
     assert!(migrated.ends_with("\nthe schema is up to date\n"), "{migrated}");
-    assert_eq!(said(&["migrate"]), "the schema is up to date\n");
-    assert!(said(&["migrate", "status"]).contains("applied 20261123000001_orders"));
+    assert_eq!(stdout_of(&["migrate"]), "the schema is up to date\n");
+    assert!(stdout_of(&["migrate", "status"]).contains("applied 20261123000001_orders"));
 
     let one = Server::start_with(folder.path(), &[&store]);
-    // Replicas share a database, but no folder.
-    let elsewhere = tempfile::tempdir().unwrap();
-    let other = Server::start_with(elsewhere.path(), &[&store, "--migrate"]);
+    // Replicas share a database, but not a folder.
+    let other_folder = tempfile::tempdir().unwrap();
+    let other = Server::start_with(other_folder.path(), &[&store, "--migrate"]);
     let deadline = "--storage-until=2027-10-01T10:00:00Z";
     let accept = ["accept", "--order-id=1", "--customer-id=123", deadline, "--request-id=key"];
     let first = one.json(&accept);
-    assert_eq!(other.json(&accept), first, "a replay on another replica");
+    assert_eq!(other.json(&accept), first, "another replica replays the answer");
     other.json(&["issue", "--order-ids=1"]);
     assert_eq!(one.json(&["get", "1"])["state"], "ORDER_STATE_ISSUED");
     one.stop();
     other.kill();
-    assert_eq!(said(&["verify"]), "verified 1 orders, 2 events: 0 differ\n");
+    assert_eq!(stdout_of(&["verify"]), "verified 1 orders, 2 events: 0 differ\n");
 }

@@ -1,5 +1,5 @@
-//! A TCP proxy before the database that does as a bad network does, at the one
-//! moment that matters.
+//! A TCP proxy in front of the database that cuts the connection at the next
+//! commit.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What happens to the next message that commits.
+/// The fault at the next message that commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Cut {
-    /// It passes.
-    Never = 0,
-    /// It is lost, and the connection with it.
+    /// None: the message passes.
+    None = 0,
+    /// The message is lost and the connection closed.
     Before = 1,
-    /// It arrives; its answer is lost, and the connection with it.
+    /// The message arrives, its answer is lost, and the connection is closed.
     After = 2,
 }
 
@@ -26,46 +26,48 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// Starts a proxy to the server on a port of the loopback.
     pub async fn start(server: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let cut = Arc::new(AtomicU8::new(Cut::Never as u8));
+        let cut = Arc::new(AtomicU8::new(Cut::None as u8));
         let armed = Arc::clone(&cut);
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                tokio::spawn(relay(client, server, Arc::clone(&armed)));
+                tokio::spawn(forward(client, server, Arc::clone(&armed)));
             }
         });
         Self { port, cut }
     }
 
+    /// Sets the fault of the next commit.
     pub fn cut_next(&self, cut: Cut) {
         self.cut.store(cut as u8, Ordering::SeqCst);
     }
 
-    /// Whether the cut was made.
+    /// Returns true if the fault has happened.
     pub fn has_cut(&self) -> bool {
-        self.cut.load(Ordering::SeqCst) == Cut::Never as u8
+        self.cut.load(Ordering::SeqCst) == Cut::None as u8
     }
 }
 
-/// What a client has said so far, message by message.
+/// The transaction state of a client session, as its messages show it.
 #[derive(Default)]
 struct Session {
     in_transaction: bool,
-    /// The names of the prepared writes of a batch.
+    /// The names of the prepared statements that write a batch.
     writes: HashSet<Vec<u8>>,
 }
 
 impl Session {
-    /// Whether these messages, whole ones, commit: a COMMIT, or a write that is
-    /// its own transaction.
+    /// Returns true if one of these complete messages commits: a COMMIT, or a write
+    /// outside a transaction block.
     fn commits(&mut self, bytes: &[u8]) -> bool {
         let mut commits = false;
         let mut rest = bytes;
         while let [kind, a, b, c, d, ..] = *rest {
-            // What a session begins with has no type, but a length below 2^24.
+            // The startup message has no type byte; its length is below 2^24.
             if kind == 0 {
                 break;
             }
@@ -90,7 +92,7 @@ impl Session {
     }
 }
 
-async fn relay(client: TcpStream, server: u16, cut: Arc<AtomicU8>) {
+async fn forward(client: TcpStream, server: u16, cut: Arc<AtomicU8>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
@@ -99,15 +101,15 @@ async fn relay(client: TcpStream, server: u16, cut: Arc<AtomicU8>) {
     let mut session = Session::default();
     while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
         let commits = session.commits(&bytes[..length]);
-        if commits && cut.load(Ordering::SeqCst) != Cut::Never as u8 {
-            // The client's side is closed first, so no answer can pass.
+        if commits && cut.load(Ordering::SeqCst) != Cut::None as u8 {
+            // Close the client's side first, so that no answer can pass.
             answers.abort();
             let _ = answers.await;
-            if cut.swap(Cut::Never as u8, Ordering::SeqCst) == Cut::After as u8 {
+            if cut.swap(Cut::None as u8, Ordering::SeqCst) == Cut::After as u8 {
                 let _ = to_server.write_all(&bytes[..length]).await;
                 drop(from_client);
-                // The server goes on, as it does when only the way back broke:
-                // its side stays open for as long as it has something to do.
+                // Keep the server's side open, as when only the path to the client
+                // is broken: the server then finishes the commit.
                 let _ = to_server.writable().await;
                 std::future::pending::<()>().await;
             }

@@ -1,5 +1,5 @@
-//! The schema: made once by any number of replicas, checked at every start, and
-//! guarding what it holds.
+//! The PostgreSQL schema: concurrent migrations, version checks, constraints,
+//! partitions and maintenance.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use pvz::ports::{Batch, EventLog as _, IdempotencyRecord, OrderStore as _, Posit
 use tokio_postgres::Client;
 
 use super::cluster::{cluster, store};
-use super::{check, run};
+use super::{run, verified_counts};
 use crate::contract::fixtures::{accepted, answer, key, load, record, write};
 use crate::support::commands::{accept, issue, order, parcel};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_replicas_that_start_at_once_make_it_once() {
+async fn concurrent_migrations_apply_each_step_once() {
     let database = cluster().database(false).await;
     let options = database.options();
     let missing = PostgresStore::open(&options).await.unwrap_err();
@@ -33,7 +33,7 @@ async fn four_replicas_that_start_at_once_make_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_older_or_a_newer_one_is_refused() {
+async fn older_and_newer_schemas_are_refused() {
     let database = cluster().database(true).await;
     let shell = database.shell().await;
     let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000001')";
@@ -49,7 +49,7 @@ async fn an_older_or_a_newer_one_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_can_be_neither_changed_nor_removed() {
+async fn events_cannot_be_changed_or_removed() {
     let (store, database) = store().await;
     run(&*store, &[accept(parcel("one"))]).await.unwrap();
     let shell = database.shell().await;
@@ -64,11 +64,11 @@ async fn events_can_be_neither_changed_nor_removed() {
         let message = error.as_db_error().unwrap().message().to_owned();
         assert_eq!(message, "events are never changed and never deleted", "{statement}");
     }
-    assert_eq!(check(&*store).await, (1, 1));
+    assert_eq!(verified_counts(&*store).await, (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn impossible_rows_are_refused() {
+async fn invalid_orders_are_refused() {
     let (store, database) = store().await;
     run(&*store, &[accept(parcel("one"))]).await.unwrap();
     let shell = database.shell().await;
@@ -109,7 +109,7 @@ async fn impossible_rows_are_refused() {
         let error = shell.batch_execute(&format!("UPDATE orders SET {change}")).await.unwrap_err();
         assert_eq!(error.code().unwrap().code(), "23514", "{change}");
     }
-    for possible in [
+    for valid in [
         "customer_id = '0', pickup_point_id = 'A', currency = 'AZQ'",
         "customer_id = '9', pickup_point_id = 'Z'",
         "customer_id = 'a', pickup_point_id = repeat('z', 64)",
@@ -118,13 +118,13 @@ async fn impossible_rows_are_refused() {
         "state = 'HANDED_TO_COURIER', handed_to_courier_at = accepted_at",
         "issued_at = NULL, returned_at = NULL",
     ] {
-        let changed = shell.execute(&format!("UPDATE orders SET {possible}"), &[]).await;
-        assert_eq!(changed.unwrap_or_else(|error| panic!("{possible}: {error:?}")), 1);
+        let changed = shell.execute(&format!("UPDATE orders SET {valid}"), &[]).await;
+        assert_eq!(changed.unwrap_or_else(|error| panic!("{valid}: {error:?}")), 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn impossible_events_are_refused() {
+async fn invalid_events_are_refused() {
     let (store, database) = store().await;
     run(&*store, &[accept(parcel("one"))]).await.unwrap();
     let shell = database.shell().await;
@@ -138,14 +138,14 @@ async fn impossible_events_are_refused() {
         ("request_id", "repeat('a', 129)"),
         ("traceparent", "repeat('0', 54)"),
     ] {
-        // The row that is there, with another value.
-        let kept = ["sequence", "type", "actor_kind", "actor_id", "request_id", "traceparent"]
+        // A copy of the existing event with one value replaced.
+        let values = ["sequence", "type", "actor_kind", "actor_id", "request_id", "traceparent"]
             .map(|name| if name == column { value } else { name });
         let insert = format!(
             "INSERT INTO order_events (event_id, order_id, occurred_at, body,
                 sequence, type, actor_kind, actor_id, request_id, traceparent)
              SELECT event_id, order_id, occurred_at, body, {} FROM order_events LIMIT 1",
-            kept.join(", ")
+            values.join(", ")
         );
         let error = shell.batch_execute(&insert).await.unwrap_err();
         assert_eq!(error.code().unwrap().code(), "23514", "{column} = {value}");
@@ -153,12 +153,12 @@ async fn impossible_events_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn room_is_made_ahead_and_old_events_can_be_detached() {
+async fn partitions_are_added_ahead_and_old_ones_can_be_detached() {
     let (store, database) = store().await;
     let shell = database.shell().await;
     run(&*store, &[accept(parcel("one"))]).await.unwrap();
     shell.batch_execute("SELECT setval('order_events_position_seq', 39999999)").await.unwrap();
-    // The migration made room up to thirty million: the next position has none.
+    // The migration created partitions up to position 30,000,000.
     assert!(run(&*store, &[accept(parcel("two"))]).await.unwrap_err().retryable());
     store.maintenance().await.unwrap();
     store.maintenance().await.unwrap();
@@ -169,21 +169,20 @@ async fn room_is_made_ahead_and_old_events_can_be_detached() {
     assert_eq!(feed[0].position, Position(1));
     assert!(feed.last().unwrap().position > Position(40_000_000));
     assert_eq!(store.oldest().await.unwrap(), Position(0));
-    assert_eq!(check(&*store).await, (4, 4));
+    assert_eq!(verified_counts(&*store).await, (4, 4));
 
-    // As docs/postgres.md says: not within a transaction, and beside those who
-    // write.
+    // Outside a transaction and concurrently with writers, as in docs/postgres.md.
     shell
         .batch_execute("ALTER TABLE order_events DETACH PARTITION order_events_1 CONCURRENTLY")
         .await
         .unwrap();
-    // Those that were skipped are gone already.
+    // Maintenance has already removed the partitions without events.
     assert_eq!(store.oldest().await.unwrap(), Position(30_000_000));
     assert_eq!(store.feed(Position(30_000_000), 10).await.unwrap(), feed[1..]);
     assert_eq!(store.head().await.unwrap(), feed.last().unwrap().position);
     assert!(store.history(&order("one"), 0, 10).await.unwrap().is_empty());
-    // What is left is verified: one order has no event any more, and another
-    // only its last.
+    // `verify` checks the remaining events: one order has lost all of its events, and
+    // another all but the last.
     run(&*store, &[issue(&["one"], BatchMode::Atomic)]).await.unwrap();
     let report = verify(&*store, |_| {}).await.unwrap();
     assert_eq!((report.orders, report.events, report.archived, report.differing), (4, 4, 1, 0));
@@ -191,7 +190,7 @@ async fn room_is_made_ahead_and_old_events_can_be_detached() {
     assert_eq!(verify(&*store, |_| {}).await.unwrap().differing, 1);
 }
 
-/// The previous release knows no `later_hashes`: it demands one hash for each
+/// The previous release does not know `later_hashes`: it requires one hash for each
 /// field of the first release, and inserts rows without the column.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idempotency_records_are_shared_with_the_previous_release() {
@@ -200,18 +199,18 @@ async fn idempotency_records_are_shared_with_the_previous_release() {
     newer.later_hashes.insert("note".to_owned(), [7; 16]);
     let writes = Writes { records: vec![(key("newer"), newer.clone())], ..Writes::default() };
     write(&*store, writes).await.unwrap();
-    let as_read = format!("length(hashes) = {}", 16 * newer.method.fields().len());
+    let is_readable = format!("length(hashes) = {}", 16 * newer.method.fields().len());
     let copy = format!(
         "INSERT INTO idempotency (scope, request_id, method, hashes, answer, created_at)
-         SELECT scope, 'older', method, hashes, answer, created_at FROM idempotency WHERE {as_read}"
+         SELECT scope, 'older', method, hashes, answer, created_at FROM idempotency WHERE {is_readable}"
     );
     assert_eq!(database.shell().await.execute(&copy, &[]).await.unwrap(), 1);
-    let named = Batch { idempotency_keys: [key("newer"), key("older")].into(), ..Batch::default() };
+    let batch = Batch { idempotency_keys: [key("newer"), key("older")].into(), ..Batch::default() };
     let older = IdempotencyRecord { later_hashes: [].into(), ..newer.clone() };
-    assert_eq!(load(&*store, named).await.records, [(key("newer"), newer), (key("older"), older)].into());
+    assert_eq!(load(&*store, batch).await.records, [(key("newer"), newer), (key("older"), older)].into());
 }
 
-/// The names of the partitions of the log.
+/// Returns the names of the partitions of `order_events`, sorted.
 async fn partitions(shell: &Client) -> Vec<String> {
     let query = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'order_events'::regclass";
     let mut names: Vec<String> =
@@ -221,11 +220,11 @@ async fn partitions(shell: &Client) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn partitions_that_are_empty_and_past_are_dropped() {
+async fn empty_past_partitions_are_dropped() {
     let (store, database) = store().await;
     let (shell, mut other) = (database.shell().await, database.shell().await);
     run(&*store, &[accept(parcel("one"))]).await.unwrap();
-    // Whoever has taken a position but not committed it may still need its room.
+    // An open transaction that has taken a position still needs its partition.
     shell.batch_execute("SELECT setval('order_events_position_seq', 10000001)").await.unwrap();
     let transaction = other.transaction().await.unwrap();
     let insert = "INSERT INTO order_events (event_id, order_id, sequence, type, actor_kind, actor_id, occurred_at, body) \
@@ -235,40 +234,40 @@ async fn partitions_that_are_empty_and_past_are_dropped() {
     let all = ["order_events_1", "order_events_10000001", "order_events_20000001", "order_events_30000001"];
     store.maintenance().await.unwrap();
     assert_eq!(partitions(&shell).await[..4], all);
-    // Nobody waits for whoever reads or writes the log now.
+    // Maintenance does not wait for transactions that read or write the log.
     transaction.rollback().await.unwrap();
     let reader = other.transaction().await.unwrap();
     reader.batch_execute("SELECT FROM order_events").await.unwrap();
     store.maintenance().await.unwrap();
     assert_eq!(partitions(&shell).await[..4], all);
     reader.commit().await.unwrap();
-    // One at a time, and never what is ahead, or holds something.
+    // One per step; partitions with events and future ones are kept.
     for left in [6, 5, 4, 4] {
         assert_eq!(partitions(&shell).await.len(), left);
         store.maintenance().await.unwrap();
     }
     assert_eq!(partitions(&shell).await[..2], [all[0], all[3]]);
-    assert_eq!(check(&*store).await, (1, 1));
+    assert_eq!(verified_counts(&*store).await, (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replicas_that_keep_house_at_once_do_not_wait_for_each_other() {
+async fn concurrent_maintenance_steps_do_not_wait_for_each_other() {
     const RECORDS: usize = 60;
     let (one, database) = store().await;
     let two = database.open().await;
-    let asks: Vec<_> =
+    let commands: Vec<_> =
         (0..RECORDS).map(|n| accept(parcel(&format!("order-{n}"))).key(&format!("key-{n}"))).collect();
-    run(&*one, &asks).await.unwrap();
+    run(&*one, &commands).await.unwrap();
     let never = Timestamp::from_micros(253_402_300_799_999_999).unwrap();
-    // One replica has the work, for as long as its transaction lives.
+    // Another session holds the maintenance locks until its transaction ends.
     let mut shell = database.shell().await;
     let busy = shell.transaction().await.unwrap();
-    let taken = "SELECT pg_try_advisory_xact_lock(7370362, number) FROM generate_series(2, 4) AS number";
-    busy.execute(taken, &[]).await.unwrap();
+    let lock = "SELECT pg_try_advisory_xact_lock(7370362, number) FROM generate_series(2, 4) AS number";
+    busy.execute(lock, &[]).await.unwrap();
     assert_eq!(one.expire_idempotency_records(never, 10).await.unwrap(), 0);
     one.maintenance().await.unwrap();
     busy.commit().await.unwrap();
-    // Both at once: each record is removed once, and no step is larger.
+    // Both run concurrently: each record is removed once, in steps within the limit.
     let removed = |store: Arc<PostgresStore>| async move {
         let mut removed = 0;
         for _ in 0..RECORDS {
@@ -281,5 +280,5 @@ async fn replicas_that_keep_house_at_once_do_not_wait_for_each_other() {
     };
     let (first, second) = tokio::join!(removed(one.clone()), removed(Arc::new(two)));
     assert_eq!(first + second, RECORDS);
-    assert_eq!(check(&*one).await, (RECORDS as u64, RECORDS as u64));
+    assert_eq!(verified_counts(&*one).await, (RECORDS as u64, RECORDS as u64));
 }

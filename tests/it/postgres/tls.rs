@@ -1,5 +1,5 @@
-//! TLS as libpq has it: each `sslmode` against each kind of certificate, by the
-//! released binary and a server that lets nobody in unencrypted.
+//! Tests of TLS with the `pvz` binary: each `sslmode` against each kind of server
+//! certificate has the same result as in libpq.
 
 use std::path::Path;
 use std::process::Output;
@@ -11,14 +11,14 @@ use crate::process::{eventually, pvz};
 use crate::support::runtime::block_on;
 
 const MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
-const PLAIN: &str = "no encryption";
-const STRANGER: &str = "the certificate of the server is not signed by an authority in sslrootcert";
-const FORGED: &str = "the certificate of the server has an invalid signature";
+const NOT_ENCRYPTED: &str = "no encryption";
+const UNKNOWN_AUTHORITY: &str = "the certificate of the server is from nobody whom sslrootcert names";
+const INVALID_SIGNATURE: &str = "the certificate of the server is not signed by who it says";
 const EXPIRED: &str = "the certificate of the server has expired";
-const ELSEWHERE: &str = "the certificate of the server is for another host";
-const UNABLE: &str = "server does not support TLS";
+const OTHER_HOST: &str = "the certificate of the server is for another host";
+const NO_TLS: &str = "server does not support TLS";
 
-/// An authority of our own, and what it signs.
+/// A certificate authority.
 struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -33,10 +33,11 @@ impl Authority {
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
-    /// A certificate for that host, and its key.
-    fn certify(&self, host: &str, expired: bool) -> (String, String) {
+    /// Issues a certificate for a host. Returns it and its key, in PEM.
+    fn issue(&self, host: &str, expired: bool) -> (String, String) {
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
-        // Its own name: of its authority's, OpenSSL takes it for self-signed.
+        // The subject must differ from the authority's. Otherwise OpenSSL regards the
+        // certificate as self-signed.
         params.distinguished_name.push(DnType::CommonName, host);
         if expired {
             params.not_after = date_time_ymd(2020, 1, 1);
@@ -46,27 +47,27 @@ impl Authority {
     }
 }
 
-/// A server with every certificate at hand: `secured` is for encrypted
-/// connections only, `mutual` for those with a certificate, `postgres` for all.
-fn server(authority: &Authority) -> Cluster {
+/// Starts a server with all certificates installed. The database `secured` requires
+/// encryption, `mutual` also a client certificate, and `postgres` nothing.
+fn start_server(authority: &Authority) -> Cluster {
     let cluster = Cluster::start();
-    let own_key = KeyPair::generate().unwrap();
-    let mut own = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    own.distinguished_name.push(DnType::CommonName, "localhost");
-    let own = own.self_signed(&own_key).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "localhost");
+    let self_signed = params.self_signed(&key).unwrap();
     for (name, (certificate, key)) in [
-        ("right", authority.certify("localhost", false)),
-        ("elsewhere", authority.certify("elsewhere.example", false)),
-        ("expired", authority.certify("localhost", true)),
-        // By an authority of the same name, and another key.
-        ("forged", Authority::new().certify("localhost", false)),
-        ("own", (own.pem(), own_key.serialize_pem())),
+        ("valid", authority.issue("localhost", false)),
+        ("other_host", authority.issue("other.example", false)),
+        ("expired", authority.issue("localhost", true)),
+        // Signed by an authority with the same name and another key.
+        ("invalid_signature", Authority::new().issue("localhost", false)),
+        ("self_signed", (self_signed.pem(), key.serialize_pem())),
     ] {
-        cluster.install(&format!("{name}.crt"), &certificate);
-        cluster.install(&format!("{name}.key"), &key);
+        cluster.install_file(&format!("{name}.crt"), &certificate);
+        cluster.install_file(&format!("{name}.key"), &key);
     }
-    cluster.install("ca.crt", &authority.pem);
-    cluster.install(
+    cluster.install_file("ca.crt", &authority.pem);
+    cluster.install_file(
         "pg_hba.conf",
         "hostssl secured pvz 127.0.0.1/32 trust\n\
          hostssl mutual pvz 127.0.0.1/32 trust clientcert=verify-ca\n\
@@ -83,8 +84,8 @@ fn server(authority: &Authority) -> Cluster {
     cluster
 }
 
-/// Shows that certificate from now on, or speaks no TLS.
-fn show(cluster: &Cluster, certificate: Option<&str>) {
+/// Sets the server's certificate, or disables TLS, and waits until the setting is active.
+fn set_certificate(cluster: &Cluster, certificate: Option<&str>) {
     let wanted = certificate.map_or("off".to_owned(), |name| format!("on {name}.crt"));
     block_on(async {
         let shell = cluster.shell().await;
@@ -98,31 +99,32 @@ fn show(cluster: &Cluster, certificate: Option<&str>) {
         shell.batch_execute(&set).await.unwrap();
         shell.batch_execute("SELECT pg_reload_conf()").await.unwrap();
     });
-    eventually("the server has its new certificate", || {
-        let now = block_on(async {
+    eventually("the server uses the new setting", || {
+        let active = block_on(async {
             let query = "SELECT current_setting('ssl') || CASE current_setting('ssl') WHEN 'on' \
                          THEN ' ' || current_setting('ssl_cert_file') ELSE '' END";
             cluster.shell().await.query_one(query, &[]).await.unwrap().get::<_, String>(0)
         });
-        now == wanted
+        active == wanted
     });
 }
 
-fn ask(cluster: &Cluster, database: &str, parameters: &str) -> Output {
+/// Runs `pvz migrate status` on a database.
+fn connect(cluster: &Cluster, database: &str, parameters: &str) -> Output {
     let url = format!("postgres://pvz:hunter2@localhost:{}/{database}?{parameters}", cluster.port);
     pvz().args(["migrate", "status", "--store", &url]).output().unwrap()
 }
 
-/// Lets us in, or says that.
+/// Asserts that the connection succeeds, or fails with the given error.
 #[track_caller]
-fn expect(output: &Output, refused: Option<&str>, case: &str) {
+fn assert_result(output: &Output, expected_error: Option<&str>, case: &str) {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(!error.contains("hunter2"), "{case}: {error}");
-    match refused {
+    match expected_error {
         None => assert_eq!(output.status.code(), Some(0), "{case}: {error}"),
-        Some(why) => {
-            assert_ne!(output.status.code(), Some(0), "{case} must be refused");
-            assert!(error.contains(why), "{case}: {error}");
+        Some(expected) => {
+            assert_ne!(output.status.code(), Some(0), "{case} must fail");
+            assert!(error.contains(expected), "{case}: {error}");
         }
     }
 }
@@ -137,41 +139,52 @@ fn parameters(mode: &str, folder: &Path) -> String {
 }
 
 #[test]
-fn each_mode_takes_the_certificates_that_libpq_would() {
+fn each_sslmode_accepts_the_same_certificates_as_in_libpq() {
     let authority = Authority::new();
-    let cluster = server(&authority);
+    let cluster = start_server(&authority);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("ca.pem"), &authority.pem).unwrap();
-    let unable = [None, None, Some(UNABLE), Some(UNABLE), Some(UNABLE)];
-    for (certificate, database, refused) in [
-        (None, "postgres", unable),
-        (Some("right"), "secured", [Some(PLAIN), None, None, None, None]),
-        (Some("own"), "secured", [Some(PLAIN), None, None, Some(STRANGER), Some(STRANGER)]),
-        (Some("forged"), "secured", [Some(PLAIN), None, None, Some(FORGED), Some(FORGED)]),
-        (Some("elsewhere"), "secured", [Some(PLAIN), None, None, None, Some(ELSEWHERE)]),
-        (Some("expired"), "secured", [Some(PLAIN), None, None, Some(EXPIRED), Some(EXPIRED)]),
+    let no_tls = [None, None, Some(NO_TLS), Some(NO_TLS), Some(NO_TLS)];
+    for (certificate, database, errors) in [
+        (None, "postgres", no_tls),
+        (Some("valid"), "secured", [Some(NOT_ENCRYPTED), None, None, None, None]),
+        (
+            Some("self_signed"),
+            "secured",
+            [Some(NOT_ENCRYPTED), None, None, Some(UNKNOWN_AUTHORITY), Some(UNKNOWN_AUTHORITY)],
+        ),
+        (
+            Some("invalid_signature"),
+            "secured",
+            [Some(NOT_ENCRYPTED), None, None, Some(INVALID_SIGNATURE), Some(INVALID_SIGNATURE)],
+        ),
+        (Some("other_host"), "secured", [Some(NOT_ENCRYPTED), None, None, None, Some(OTHER_HOST)]),
+        (Some("expired"), "secured", [Some(NOT_ENCRYPTED), None, None, Some(EXPIRED), Some(EXPIRED)]),
     ] {
-        show(&cluster, certificate);
-        for (mode, refused) in MODES.into_iter().zip(refused) {
-            let output = ask(&cluster, database, &parameters(mode, folder.path()));
-            expect(&output, refused, &format!("{mode} and {certificate:?}"));
+        set_certificate(&cluster, certificate);
+        for (mode, error) in MODES.into_iter().zip(errors) {
+            let output = connect(&cluster, database, &parameters(mode, folder.path()));
+            assert_result(&output, error, &format!("{mode} and {certificate:?}"));
         }
     }
-    // As in libpq, a file of authorities makes `require` check by it.
-    show(&cluster, Some("own"));
-    let checked = format!("sslmode=require&sslrootcert={}", folder.path().join("ca.pem").display());
-    expect(&ask(&cluster, "secured", &checked), Some(STRANGER), "require with a file");
+    // As in libpq, `require` verifies the certificate if there is an `sslrootcert`.
+    set_certificate(&cluster, Some("self_signed"));
+    let with_root = format!("sslmode=require&sslrootcert={}", folder.path().join("ca.pem").display());
+    assert_result(&connect(&cluster, "secured", &with_root), Some(UNKNOWN_AUTHORITY), "require with a file");
 
-    show(&cluster, Some("right"));
-    let (certificate, key) = authority.certify("pvz", false);
+    set_certificate(&cluster, Some("valid"));
+    let (certificate, key) = authority.issue("pvz", false);
     std::fs::write(folder.path().join("pvz.pem"), certificate).unwrap();
     std::fs::write(folder.path().join("pvz.key"), key).unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let ours = format!("sslmode=require&sslcert={}&sslkey={}", path("pvz.pem"), path("pvz.key"));
-    expect(&ask(&cluster, "mutual", "sslmode=require"), Some("client certificate"), "without ours");
-    expect(&ask(&cluster, "mutual", &ours), None, "with ours");
-    let missing = format!("sslmode=verify-full&sslrootcert={}", path("nowhere.pem"));
-    expect(&ask(&cluster, "secured", &missing), Some("(sslrootcert) cannot be read"), "no such file");
-    let empty = format!("sslmode=verify-full&sslrootcert={}", path("pvz.key"));
-    expect(&ask(&cluster, "secured", &empty), Some("(sslrootcert) holds no certificate"), "a key");
+    let with_certificate = format!("sslmode=require&sslcert={}&sslkey={}", path("pvz.pem"), path("pvz.key"));
+    let output = connect(&cluster, "mutual", "sslmode=require");
+    assert_result(&output, Some("client certificate"), "without a client certificate");
+    assert_result(&connect(&cluster, "mutual", &with_certificate), None, "with a client certificate");
+    let missing = format!("sslmode=verify-full&sslrootcert={}", path("missing.pem"));
+    let output = connect(&cluster, "secured", &missing);
+    assert_result(&output, Some("(sslrootcert) cannot be read"), "a missing file");
+    let key_file = format!("sslmode=verify-full&sslrootcert={}", path("pvz.key"));
+    let output = connect(&cluster, "secured", &key_file);
+    assert_result(&output, Some("(sslrootcert) holds no certificate"), "a file with a key");
 }

@@ -1,5 +1,5 @@
-//! The views for reading with SQL: what they show is what the API answers, and
-//! a role that may read nothing else can read them.
+//! Tests of the SQL views: they return the same values as the API, and a role with
+//! access to nothing else can read them.
 
 use pvz::adapters::postgres::PostgresStore;
 use pvz::adapters::proto_mapping;
@@ -10,13 +10,13 @@ use pvz::proto::v1;
 use tokio_postgres::{Client, Row};
 
 use super::cluster::store;
-use super::{run, run_later};
+use super::{run, run_at};
 use crate::support::commands::{accept, accept_return, codes, issue, order, parcel, to_courier};
 use crate::support::time::DAY;
 
 const IDS: [&str; 6] = ["bare", "dear", "stored", "issued", "returned", "gone"];
 
-/// An instant as the view shows it, in microseconds since the epoch.
+/// Returns the SQL that converts a column to microseconds since the epoch.
 fn micros(column: &str) -> String {
     format!("(extract(epoch FROM {column}) * 1000000)::bigint AS {column}")
 }
@@ -25,7 +25,7 @@ fn message(instant: Option<i64>) -> Option<pvz::proto::Timestamp> {
     instant.map(|micros| proto_mapping::timestamp(Timestamp::from_micros(micros).unwrap()))
 }
 
-/// The message of the contract, from a row of `orders_view`.
+/// Converts a row of `orders_view` to the message of the contract.
 fn order_of(row: &Row) -> v1::Order {
     let state: String = row.get("state");
     v1::Order {
@@ -71,29 +71,29 @@ async fn write_orders(store: &PostgresStore) {
         packaging: codes(&["film", "box"]),
         ..parcel("dear")
     };
-    let mut asks = vec![accept(bare), accept(dear)];
-    asks.extend(IDS[2..].iter().map(|id| accept(parcel(id))));
-    for outcome in run(store, &asks).await.unwrap() {
+    let mut commands = vec![accept(bare), accept(dear)];
+    commands.extend(IDS[2..].iter().map(|id| accept(parcel(id))));
+    for outcome in run(store, &commands).await.unwrap() {
         outcome.answer.unwrap();
     }
-    let asks = [issue(&["issued", "returned", "gone"], BatchMode::Atomic)];
-    run_later(store, &asks, 1).await.unwrap().remove(0).answer.unwrap();
-    for (ask, later) in [
+    let issues = [issue(&["issued", "returned", "gone"], BatchMode::Atomic)];
+    run_at(store, &issues, 1).await.unwrap().remove(0).answer.unwrap();
+    for (command, micros) in [
         (accept_return("returned", "c1", None), 1_000_002),
         (accept_return("gone", "c1", None), 3),
         (to_courier(&["gone"], None, BatchMode::Atomic), DAY),
     ] {
-        run_later(store, &[ask], later).await.unwrap().remove(0).answer.unwrap();
+        run_at(store, &[command], micros).await.unwrap().remove(0).answer.unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_orders_view_shows_what_the_api_answers() {
+async fn orders_view_matches_the_api() {
     let (store, database) = store().await;
     write_orders(&store).await;
     let last = Timestamp::from_micros(253_402_300_799_999_999).unwrap();
     let shell = database.shell().await;
-    // An instant that floating point cannot hold.
+    // An instant that a double cannot represent exactly.
     let late = format!("UPDATE orders SET storage_until = {} WHERE order_id = 'dear'", last.micros());
     shell.batch_execute(&late).await.unwrap();
 
@@ -115,7 +115,7 @@ async fn the_orders_view_shows_what_the_api_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_events_view_shows_what_the_feed_answers() {
+async fn events_view_matches_the_feed() {
     let (store, database) = store().await;
     write_orders(&store).await;
     let shell = database.shell().await;
@@ -151,7 +151,7 @@ async fn the_events_view_shows_what_the_feed_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_role_that_may_read_only_the_views_can_read_them() {
+async fn role_with_access_to_the_views_only_can_read_them() {
     let (store, database) = store().await;
     run(&*store, &[accept(parcel("one"))]).await.unwrap();
     let shell = database.shell().await;
@@ -175,7 +175,7 @@ async fn a_role_that_may_read_only_the_views_can_read_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_views_are_read_by_the_indexes_of_their_tables() {
+async fn view_queries_use_the_indexes_of_the_tables() {
     let (_store, database) = store().await;
     let shell = database.shell().await;
     shell.batch_execute("SET enable_seqscan = off").await.unwrap();
@@ -190,7 +190,7 @@ async fn the_views_are_read_by_the_indexes_of_their_tables() {
         let plan: Vec<String> = lines.iter().map(|line| line.get(0)).collect();
         let plan = plan.join("\n");
         assert!(plan.contains(index), "{query}:\n{plan}");
-        // The join with orders is removed from a query that does not use it.
+        // The planner removes the join with orders from a query that does not use it.
         assert!(query.starts_with("orders_view") || !plan.contains("on orders "), "{query}:\n{plan}");
     }
 }

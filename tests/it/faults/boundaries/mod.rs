@@ -89,7 +89,7 @@ impl Deployment {
     /// Copies the folder and the database.
     async fn copy(&self) -> Self {
         let database = match &self.database {
-            Some(database) => Some(cluster().made_of(&database.name).await),
+            Some(database) => Some(cluster().copy_of(&database.name).await),
             None => None,
         };
         let copy = Self::empty(database);

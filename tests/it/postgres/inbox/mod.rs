@@ -1,8 +1,8 @@
-//! What consumers have read, in a real PostgreSQL.
+//! Tests of the PostgreSQL inbox.
 
 mod apply;
+mod assignments;
 mod races;
-mod share;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,35 +18,35 @@ use super::cluster::{Database, store};
 use crate::contract::fixtures::{accepted, event, handed_over, issued, returned};
 
 pub const SOURCE: &str = "kafka:events";
-/// Longer than any test.
-pub const LONG: Duration = Duration::from_hours(1);
+/// The duration of a lease that does not expire during a test.
+pub const LONG_LEASE: Duration = Duration::from_hours(1);
 
-/// An inbox in a database of its own.
+/// Returns an inbox in a new database.
 pub async fn inbox() -> (Arc<PostgresStore>, Database) {
     store().await
 }
 
-/// All of the partitions that a consumer gets.
-pub async fn shares(inbox: &dyn Inbox, partitions: u32, consumer: &str, ttl: Duration) -> Vec<Assignment> {
+/// Assigns partitions to a consumer, and returns all of its assignments.
+pub async fn assign(inbox: &dyn Inbox, partitions: u32, consumer: &str, lease: Duration) -> Vec<Assignment> {
     let partitions: BTreeSet<u32> = (0..partitions).collect();
-    inbox.assign(SOURCE, &partitions, consumer, ttl, assign_partitions).await.unwrap()
+    inbox.assign(SOURCE, &partitions, consumer, lease, assign_partitions).await.unwrap()
 }
 
-/// The only partition, for the only consumer.
-pub async fn alone(inbox: &dyn Inbox) -> Assignment {
-    shares(inbox, 1, "alone", LONG).await.into_iter().next().expect("a share")
+/// Assigns the only partition to the only consumer.
+pub async fn assign_only(inbox: &dyn Inbox) -> Assignment {
+    assign(inbox, 1, "only", LONG_LEASE).await.into_iter().next().expect("an assignment")
 }
 
-/// The events of whole lives of orders, order after order.
-pub fn lives(orders: impl IntoIterator<Item = String>, point: &PickupPointId) -> Vec<Event> {
-    let life = |order_id: String| {
+/// Returns the events of complete order lifecycles, order by order.
+pub fn lifecycles(orders: impl IntoIterator<Item = String>, point: &PickupPointId) -> Vec<Event> {
+    let lifecycle = |order_id: String| {
         let accepted = Order { pickup_point_id: point.clone(), ..accepted(&order_id, 0) };
         let issued = issued(&accepted, 1);
         let returned = returned(&issued, 90_000_000_000);
         let handed_over = handed_over(&returned, 90_000_000_001);
         [accepted, issued, returned, handed_over].map(|order| event(&order))
     };
-    orders.into_iter().flat_map(life).collect()
+    orders.into_iter().flat_map(lifecycle).collect()
 }
 
 pub fn inbox_batch(events: &[Event], next: i64) -> InboxBatch {
@@ -66,8 +66,8 @@ pub async fn statistics(inbox: &dyn Inbox) -> Vec<DayStatistics> {
     inbox.statistics(&StatisticsFilter::default(), &page).await.unwrap()
 }
 
-/// What events add up to, each counted once, as slowly and plainly as can be.
-pub fn model<'e>(events: impl IntoIterator<Item = &'e Event>) -> Vec<DayStatistics> {
+/// Returns the statistics of events, each counted once: the reference for the inbox.
+pub fn expected_statistics<'e>(events: impl IntoIterator<Item = &'e Event>) -> Vec<DayStatistics> {
     let mut seen = BTreeSet::new();
     let mut days: BTreeMap<(PickupPointId, std::cmp::Reverse<Day>, String), DayStatistics> = BTreeMap::new();
     for event in events {
@@ -110,14 +110,15 @@ pub fn model<'e>(events: impl IntoIterator<Item = &'e Event>) -> Vec<DayStatisti
     days.into_values().collect()
 }
 
-/// Order and sequence of each event that was applied.
-pub async fn applied(database: &Database) -> Vec<(String, i64)> {
+/// Returns order id and sequence of each applied event.
+pub async fn applied_events(database: &Database) -> Vec<(String, i64)> {
     let query = "SELECT order_id, sequence FROM inbox_events ORDER BY 1, 2";
     let rows = database.shell().await.query(query, &[]).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
-pub fn ids<'e>(events: impl IntoIterator<Item = &'e Event>) -> Vec<(String, i64)> {
-    let ids = events.into_iter().map(|event| (event.order.order_id.to_string(), event.sequence));
-    ids.collect::<BTreeSet<_>>().into_iter().collect()
+/// Returns the distinct order ids and sequences of events, sorted.
+pub fn event_keys<'e>(events: impl IntoIterator<Item = &'e Event>) -> Vec<(String, i64)> {
+    let keys = events.into_iter().map(|event| (event.order.order_id.to_string(), event.sequence));
+    keys.collect::<BTreeSet<_>>().into_iter().collect()
 }

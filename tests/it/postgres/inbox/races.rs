@@ -1,4 +1,4 @@
-//! Consumers that meet, and connections that are cut in the middle.
+//! Tests of concurrent consumers, with terminated sessions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,16 +10,20 @@ use pvz::adapters::postgres::PostgresStore;
 use pvz::domain::{Event, assign_partitions, receive_events};
 use pvz::ports::{Applied, Inbox as _, Offset};
 
-use super::{SOURCE, applied, ids, inbox, inbox_batch, lives, model, shares, statistics};
+use super::{
+    SOURCE, applied_events, assign, event_keys, expected_statistics, inbox, inbox_batch, lifecycles,
+    statistics,
+};
 use crate::contract::fixtures::point;
 
 const PARTITIONS: u32 = 4;
 
-/// A log of so many partitions, as a relay that repeats itself writes it.
-fn log(orders: usize) -> (Vec<Event>, Vec<Vec<Event>>) {
+/// Returns events, and the partitions of a topic that contain all of them and some
+/// duplicates.
+fn topic(orders: usize) -> (Vec<Event>, Vec<Vec<Event>>) {
     let mut events = Vec::new();
     for place in ["main", "second"] {
-        events.extend(lives((0..orders).map(|number| format!("{place}-{number}")), &point(place)));
+        events.extend(lifecycles((0..orders).map(|number| format!("{place}-{number}")), &point(place)));
     }
     let mut partitions = vec![Vec::new(); PARTITIONS as usize];
     for event in &events {
@@ -27,36 +31,36 @@ fn log(orders: usize) -> (Vec<Event>, Vec<Vec<Event>>) {
         partitions[number].push(event.clone());
     }
     for partition in &mut partitions {
-        let repeated = partition[..partition.len() / 3].to_vec();
-        partition.extend(repeated);
+        let duplicates = partition[..partition.len() / 3].to_vec();
+        partition.extend(duplicates);
     }
     (events, partitions)
 }
 
-/// Reads what it gets until everything is read; as a consumer does, it begins
-/// again at what the inbox says after every error.
-async fn consume(inbox: &PostgresStore, name: &str, log: &[Vec<Event>], fenced: &AtomicUsize) {
+/// Applies the assigned partitions until the inbox has read the whole topic. Continues
+/// at the position in the inbox after every error, as a consumer does.
+async fn consume(inbox: &PostgresStore, name: &str, topic: &[Vec<Event>], fenced: &AtomicUsize) {
     let mut attempts = 0;
     loop {
         let all = (0..PARTITIONS).collect();
-        let Ok(shares) =
+        let Ok(assignments) =
             inbox.assign(SOURCE, &all, name, Duration::from_millis(300), assign_partitions).await
         else {
             continue;
         };
-        for share in &shares {
-            let partition = &log[share.partition as usize];
-            let from = usize::try_from(share.position.map_or(0, |position| position.0)).unwrap();
+        for assignment in &assignments {
+            let partition = &topic[assignment.partition as usize];
+            let from = usize::try_from(assignment.position.map_or(0, |position| position.0)).unwrap();
             let to = partition.len().min(from + 37);
             attempts += 1;
-            // Whoever is slow now and then loses its lease meanwhile.
+            // A delay now and then, so that leases expire.
             if attempts % 7 == 0 {
                 tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>())
                     .await
                     .unwrap_err();
             }
             let batch = inbox_batch(&partition[from..to], i64::try_from(to).unwrap());
-            if let Ok(Applied::Fenced) = inbox.apply(share, &batch, receive_events).await {
+            if let Ok(Applied::Fenced) = inbox.apply(assignment, &batch, receive_events).await {
                 fenced.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -68,17 +72,17 @@ async fn consume(inbox: &PostgresStore, name: &str, log: &[Vec<Event>], fenced: 
         let is_read = |(number, partition): (u32, &Vec<Event>)| {
             read.get(&number).is_some_and(|position| *position == i64::try_from(partition.len()).unwrap())
         };
-        if (0..).zip(log).all(is_read) {
+        if (0..).zip(topic).all(is_read) {
             return;
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn consumers_that_race_and_lose_connections_lose_and_double_nothing() {
+async fn concurrent_consumers_with_cut_connections_apply_each_event_once() {
     let (inbox, database) = inbox().await;
-    let (events, log) = log(400);
-    let (log, fenced) = (Arc::new(log), Arc::new(AtomicUsize::new(0)));
+    let (events, topic) = topic(400);
+    let (topic, fenced) = (Arc::new(topic), Arc::new(AtomicUsize::new(0)));
     let done = Arc::new(AtomicBool::new(false));
     let killer = {
         let (done, shell) = (done.clone(), database.shell().await);
@@ -96,8 +100,8 @@ async fn consumers_that_race_and_lose_connections_lose_and_double_nothing() {
     let consumers: Vec<_> = ["one", "two", "three"]
         .into_iter()
         .map(|name| {
-            let (inbox, log, fenced) = (inbox.clone(), log.clone(), fenced.clone());
-            tokio::spawn(async move { consume(&inbox, name, &log, &fenced).await })
+            let (inbox, topic, fenced) = (inbox.clone(), topic.clone(), fenced.clone());
+            tokio::spawn(async move { consume(&inbox, name, &topic, &fenced).await })
         })
         .collect();
     for consumer in consumers {
@@ -105,26 +109,26 @@ async fn consumers_that_race_and_lose_connections_lose_and_double_nothing() {
     }
     done.store(true, Ordering::Relaxed);
     let cuts = killer.await.unwrap();
-    assert!(cuts > 0, "no connection was ever cut");
+    assert!(cuts > 0, "no connection was cut");
     let inbox = database.open().await;
-    assert_eq!(applied(&database).await, ids(&events));
-    assert_eq!(statistics(&inbox).await, model(&events));
+    assert_eq!(applied_events(&database).await, event_keys(&events));
+    assert_eq!(statistics(&inbox).await, expected_statistics(&events));
     assert_eq!(inbox.gaps(1).await.unwrap().orders, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lease_cannot_change_hands_within_a_batch() {
+async fn lease_is_not_reassigned_during_a_batch() {
     let (inbox, database) = inbox().await;
-    let old = shares(&*inbox, 1, "slow", Duration::from_micros(1)).await.remove(0);
-    // As if the batch had stopped after its first statement.
+    let old = assign(&*inbox, 1, "slow", Duration::from_micros(1)).await.remove(0);
+    // An open transaction, as of a batch that is paused after its first statement.
     let mut shell = database.shell().await;
     let batch = shell.transaction().await.unwrap();
     let moved = "UPDATE inbox_partitions SET position = 5 WHERE fence = $1";
     assert_eq!(batch.execute(moved, &[&old.fence]).await.unwrap(), 1);
-    // Nobody waits for it, and nobody gets it.
-    assert_eq!(shares(&*inbox, 1, "next", super::LONG).await, []);
+    // Other consumers neither wait for the lease nor get it.
+    assert_eq!(assign(&*inbox, 1, "next", super::LONG_LEASE).await, []);
     batch.commit().await.unwrap();
-    let new = shares(&*inbox, 1, "next", super::LONG).await.remove(0);
+    let new = assign(&*inbox, 1, "next", super::LONG_LEASE).await.remove(0);
     assert!(new.fence > old.fence && new.position == Some(Offset(5)), "{new:?}");
     assert_eq!(inbox.apply(&old, &inbox_batch(&[], 9), receive_events).await.unwrap(), Applied::Fenced);
 }

@@ -1,6 +1,6 @@
-//! Whether the tests of races can fail: the same races, with the protocol
-//! broken on its way to the database. The statements' texts are edited on the
-//! wire, so that no build has the bugs in it.
+//! Canaries of the race tests: races with guards removed from the statements, which
+//! two commands must win. A proxy edits the statements on the wire, so that no build
+//! contains the bugs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,36 +16,41 @@ use super::cluster::{Database, cluster};
 use super::run;
 use crate::support::commands::{TestCommand, accept, issue, parcel};
 
-/// A piece of a statement, and what takes its place.
+/// A part of a statement and its replacement.
 type Edit = (&'static str, &'static str);
 
-/// How often a race is run before it counts as never lost. Where a guard is
-/// missing the first few are.
-const ROUNDS: usize = 200;
-/// The same where none is, and all of them have to be run.
-const SOUND_ROUNDS: usize = 40;
-/// How many batches race.
-const RACERS: usize = 12;
+/// The maximum number of rounds with a guard removed. Usually one of the first few
+/// has two winners.
+const MAX_ROUNDS: usize = 200;
+/// The number of rounds with the guards in place, all of which run.
+const GUARDED_ROUNDS: usize = 40;
+/// The number of concurrent batches in a round.
+const BATCHES: usize = 12;
 
 const NO_ORDER_GUARD: Edit = ("(SELECT count(*) FROM new_orders) = cardinality($1)", "true");
 const NO_RECORD_GUARD: Edit = ("(SELECT count(*) FROM new_records) = cardinality($16)", "true");
 const NO_VERSION_GUARD: Edit = ("orders.version = change.loaded_version", "true");
 const NO_LOCK: Edit = ("FOR UPDATE", "");
 
-/// Passes everything on, edited. Messages keep their length: what is shorter is
-/// filled with spaces.
-async fn pass(client: TcpStream, server: u16, edits: &[Edit], edited: &AtomicUsize) -> std::io::Result<()> {
+/// Forwards a connection with edited statements. Spaces pad a shorter replacement, so
+/// that messages keep their length.
+async fn forward_edited(
+    client: TcpStream,
+    server: u16,
+    edits: &[Edit],
+    edited: &AtomicUsize,
+) -> std::io::Result<()> {
     let server = TcpStream::connect(("127.0.0.1", server)).await?;
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let answers = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
     let mut bytes = vec![0; 1 << 16];
     while let length @ 1.. = from_client.read(&mut bytes).await? {
-        for (text, instead) in edits {
+        for (text, replacement) in edits {
             while let Some(at) = bytes[..length].windows(text.len()).position(|part| part == text.as_bytes())
             {
-                let filled = format!("{instead:width$}", width = text.len());
-                bytes[at..at + text.len()].copy_from_slice(filled.as_bytes());
+                let padded = format!("{replacement:width$}", width = text.len());
+                bytes[at..at + text.len()].copy_from_slice(padded.as_bytes());
                 edited.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -55,14 +60,14 @@ async fn pass(client: TcpStream, server: u16, edits: &[Edit], edited: &AtomicUsi
     Ok(())
 }
 
-/// Two replicas whose statements are edited.
-struct Scene {
+/// Two replicas behind a proxy that edits their statements.
+struct EditedReplicas {
     stores: [Arc<PostgresStore>; 2],
     edited: Arc<AtomicUsize>,
     _database: Database,
 }
 
-impl Scene {
+impl EditedReplicas {
     async fn new(edits: &'static [Edit]) -> Self {
         let database = cluster().database(true).await;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -73,7 +78,7 @@ impl Scene {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 let count = Arc::clone(&count);
-                tokio::spawn(async move { pass(client, server, edits, &count).await });
+                tokio::spawn(async move { forward_edited(client, server, edits, &count).await });
             }
         });
         let mut options = database.options();
@@ -84,72 +89,77 @@ impl Scene {
         Self { stores: [open().await, open().await], edited, _database: database }
     }
 
-    /// How many of these, run at once, succeed as if they were the first.
-    async fn winners(&self, asks: impl Fn(usize) -> TestCommand) -> usize {
-        let mut racing = JoinSet::new();
-        for number in 0..RACERS {
-            let (store, ask) = (Arc::clone(&self.stores[number % 2]), asks(number));
-            racing.spawn(async move { run(&*store, &[ask]).await });
+    /// Runs commands concurrently. Returns the number of those that succeed and are not
+    /// replays.
+    async fn winners(&self, command: impl Fn(usize) -> TestCommand) -> usize {
+        let mut running = JoinSet::new();
+        for number in 0..BATCHES {
+            let (store, command) = (Arc::clone(&self.stores[number % 2]), command(number));
+            running.spawn(async move { run(&*store, &[command]).await });
         }
         let won = |outcome: &Outcome| outcome.answer.is_ok() && !outcome.replayed;
-        racing.join_all().await.into_iter().flatten().flatten().filter(won).count()
+        running.join_all().await.into_iter().flatten().flatten().filter(won).count()
     }
 }
 
-/// What many want at once and only one may have.
+/// The contested resource: one command may create or change it.
 #[derive(Debug, Clone, Copy)]
 enum Race {
     Order,
-    Key,
+    RequestId,
     Issue,
 }
 
-/// Whether two ever had it.
-async fn two_win(race: Race, edits: &'static [Edit], rounds: usize) -> bool {
-    let scene = Scene::new(edits).await;
+/// Returns true if a round has more than one winner.
+async fn has_two_winners(race: Race, edits: &'static [Edit], rounds: usize) -> bool {
+    let replicas = EditedReplicas::new(edits).await;
     for round in 0..rounds {
         let winners = match race {
-            Race::Order => scene.winners(|_| accept(parcel(&format!("order-{round}")))).await,
-            Race::Key => {
+            Race::Order => replicas.winners(|_| accept(parcel(&format!("order-{round}")))).await,
+            Race::RequestId => {
                 let key = format!("key-{round}");
-                scene.winners(|n| accept(parcel(&format!("order-{round}-{n}"))).key(&key)).await
+                replicas.winners(|n| accept(parcel(&format!("order-{round}-{n}"))).key(&key)).await
             }
             Race::Issue => {
                 let id = format!("order-{round}");
-                run(&*scene.stores[0], &[accept(parcel(&id))]).await.unwrap();
-                scene.winners(|_| issue(&[&id], BatchMode::Atomic)).await
+                run(&*replicas.stores[0], &[accept(parcel(&id))]).await.unwrap();
+                replicas.winners(|_| issue(&[&id], BatchMode::Atomic)).await
             }
         };
         if winners > 1 {
-            assert!(scene.edited.load(Ordering::Relaxed) > 0, "{race:?}: without an edit");
+            assert!(
+                replicas.edited.load(Ordering::Relaxed) > 0,
+                "{race:?}: two winners, but no statement was edited"
+            );
             return true;
         }
     }
-    assert_eq!(scene.edited.load(Ordering::Relaxed) > 0, !edits.is_empty(), "{race:?}: no such text");
+    let is_edited = replicas.edited.load(Ordering::Relaxed) > 0;
+    assert_eq!(is_edited, !edits.is_empty(), "{race:?}: no statement contains the text");
     false
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_guard_that_is_taken_out_is_missed() {
+async fn two_commands_win_without_a_guard() {
     for (race, edits) in [
         (Race::Order, &[NO_ORDER_GUARD][..]),
-        (Race::Key, &[NO_RECORD_GUARD]),
+        (Race::RequestId, &[NO_RECORD_GUARD]),
         (Race::Issue, &[NO_LOCK, NO_VERSION_GUARD]),
     ] {
-        assert!(two_win(race, edits, ROUNDS).await, "{race:?} is not lost without {edits:?}");
+        assert!(has_two_winners(race, edits, MAX_ROUNDS).await, "{race:?}: one winner with {edits:?}");
     }
 }
 
-/// The lock and the version guard each other's back: one of them is enough.
+/// Row lock and version check are redundant: either is sufficient.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_all_guards_one_wins() {
+async fn one_command_wins_with_a_guard() {
     for (race, edits) in [
         (Race::Order, &[][..]),
-        (Race::Key, &[]),
+        (Race::RequestId, &[]),
         (Race::Issue, &[]),
         (Race::Issue, &[NO_LOCK]),
         (Race::Issue, &[NO_VERSION_GUARD]),
     ] {
-        assert!(!two_win(race, edits, SOUND_ROUNDS).await, "{race:?} with {edits:?}");
+        assert!(!has_two_winners(race, edits, GUARDED_ROUNDS).await, "{race:?}: two winners with {edits:?}");
     }
 }
