@@ -33,8 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // This encoding keeps the custom options. `file_descriptor_set()` drops them.
     let descriptors = compiler.encode_file_descriptor_set();
     fs::write(out.join("pvz.descriptors.bin"), &descriptors)?;
-    messages(&descriptors, &out)?;
-    json(&descriptors)?;
+    generate_messages(&descriptors, &out)?;
+    generate_json(&descriptors)?;
     let contract = contract::Contract::read(&descriptors, "pvz.v1.OrderService")?;
     fs::write(out.join("routes.rs"), routes::table(&contract)?)?;
     let document = openapi::document(&contract, &env::var("CARGO_PKG_VERSION")?);
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Generates the messages and the service, which `src/proto` includes.
-fn messages(descriptors: &[u8], out: &Path) -> Result<(), Box<dyn Error>> {
+fn generate_messages(descriptors: &[u8], out: &Path) -> Result<(), Box<dyn Error>> {
     let set = prost_types::FileDescriptorSet::decode(descriptors)?;
     tonic_prost_build::configure()
         .out_dir(out)
@@ -59,7 +59,7 @@ fn messages(descriptors: &[u8], out: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// Generates the proto3 JSON mapping for serde.
-fn json(descriptors: &[u8]) -> Result<(), Box<dyn Error>> {
+fn generate_json(descriptors: &[u8]) -> Result<(), Box<dyn Error>> {
     pbjson_build::Builder::new()
         .register_descriptors(descriptors)?
         .extern_path(".google.protobuf", "crate::proto")

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::contract::{Contract, Result, comment};
 use crate::schema::{Direction, Schemas};
 
-const ABOUT: &str = "The events of all orders, in an Apache Kafka topic. The key of a record is the order id, so all \
+const DESCRIPTION: &str = "The events of all orders, in an Apache Kafka topic. The key of a record is the order id, so all \
 events of an order are in one partition (Kafka's default partitioner), ordered by sequence. Records are CloudEvents \
 1.0 in binary mode. Delivery is at least once: an event may be written more than once and is never omitted. A consumer \
 that remembers `(ce_subject, ce_sequence)` and ignores duplicates applies each event exactly once, and detects a \
@@ -15,30 +15,30 @@ missing one by the gap in the sequence.\n\nThe value is the JSON mapping of `pvz
 `pvz.v1.Event` as Protobuf; `content-type` says which. Later releases may add fields and event types: ignore those \
 that you do not know.";
 
-const BINDING: &str = "0.5.0";
+const BINDING_VERSION: &str = "0.5.0";
 
 /// Returns the document.
 pub fn document(contract: &Contract, version: &str) -> Result<Value> {
     let mut schemas = Schemas::default();
-    schemas.message(&contract.event, Direction::Answer, &contract.options);
+    schemas.message(&contract.event, Direction::Response, &contract.options);
     if let Some(event) = schemas.named.get_mut("Event") {
         event["properties"].as_object_mut().ok_or("Event has no properties")?.remove("cursor");
     }
     let kind = contract.event.get_field_by_name("type").ok_or("Event has no type")?.kind();
     let Kind::Enum(types) = kind else { return Err("Event.type is not an enum".into()) };
-    let (mut messages, mut named) = (Map::new(), Map::new());
+    let (mut messages, mut references) = (Map::new(), Map::new());
     for value in types.values().filter(|value| value.number() != 0) {
         let short = value.name().trim_start_matches("EVENT_TYPE_ORDER_").to_lowercase();
-        let about = comment(&types.parent_file(), value.path());
-        messages.insert(short.clone(), message(&short, value.name(), &about));
-        named.insert(short.clone(), json!({"$ref": format!("#/components/messages/{short}")}));
+        let comment = comment(&types.parent_file(), value.path());
+        messages.insert(short.clone(), message(&short, value.name(), &comment));
+        references.insert(short.clone(), json!({"$ref": format!("#/components/messages/{short}")}));
     }
     Ok(json!({
         "asyncapi": "3.0.0",
         "info": {
             "title": "pvz events",
             "version": version,
-            "description": ABOUT,
+            "description": DESCRIPTION,
             "license": {"name": "MIT OR Apache-2.0"},
         },
         "defaultContentType": "application/json",
@@ -51,8 +51,8 @@ pub fn document(contract: &Contract, version: &str) -> Result<Value> {
             "address": "pvz.events-log",
             "description": "The default topic; `events.url` may name another. The numbers of partitions and replicas apply when the topic is created.",
             "servers": [{"$ref": "#/servers/kafka"}],
-            "messages": named,
-            "bindings": {"kafka": {"partitions": 8, "replicas": 1, "bindingVersion": BINDING}},
+            "messages": references,
+            "bindings": {"kafka": {"partitions": 8, "replicas": 1, "bindingVersion": BINDING_VERSION}},
         }},
         "operations": {"publishEvents": {
             "action": "send",
@@ -65,7 +65,7 @@ pub fn document(contract: &Contract, version: &str) -> Result<Value> {
                 "headers": headers(),
                 "bindings": {"kafka": {
                     "key": {"type": "string", "description": "The order id."},
-                    "bindingVersion": BINDING,
+                    "bindingVersion": BINDING_VERSION,
                 }},
             }},
             "schemas": schemas.named,
@@ -73,11 +73,12 @@ pub fn document(contract: &Contract, version: &str) -> Result<Value> {
     }))
 }
 
-fn message(short: &str, name: &str, about: &str) -> Value {
+/// Returns the message of an event type.
+fn message(short: &str, name: &str, comment: &str) -> Value {
     let kind = format!("pvz.order.{short}.v1");
     json!({
         "name": kind,
-        "title": about.trim_end_matches('.'),
+        "title": comment.trim_end_matches('.'),
         "contentType": "application/json",
         "traits": [{"$ref": "#/components/messageTraits/cloudEvent"}],
         "headers": {"type": "object", "properties": {"ce_type": {"const": kind}}},

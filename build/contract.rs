@@ -22,15 +22,15 @@ pub enum Body {
     Field(String),
 }
 
-/// The streaming directions of a method.
+/// The kind of a method in gRPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Streams {
-    /// One request, one answer.
+pub enum MethodKind {
+    /// One request, one response.
     Unary,
-    /// One request, a stream of answers.
-    Out,
-    /// A stream of requests, a stream of answers.
-    Both,
+    /// One request, a stream of responses.
+    ServerStreaming,
+    /// A stream of requests, a stream of responses.
+    Bidirectional,
 }
 
 /// A method with its HTTP route.
@@ -45,11 +45,11 @@ pub struct Operation {
     pub path: String,
     /// The source of the request message.
     pub body: Body,
-    /// The streaming directions.
-    pub streams: Streams,
+    /// The kind of the method.
+    pub kind: MethodKind,
     /// The request message.
     pub input: MessageDescriptor,
-    /// The answer message.
+    /// The response message.
     pub output: MessageDescriptor,
     /// The reasons of its refusals, in addition to those of every method.
     pub reasons: Vec<String>,
@@ -65,7 +65,7 @@ impl Operation {
             self.output.get_field_by_name(name).is_some_and(|field| field.kind() == kind)
         };
         let versioned = has("version", Kind::Int64) && has("expired", Kind::Bool);
-        self.streams == Streams::Unary && self.verb == "get" && versioned
+        self.kind == MethodKind::Unary && self.verb == "get" && versioned
     }
 }
 
@@ -104,7 +104,7 @@ impl Contract {
             let options = method.options();
             if options.has_extension(&http) {
                 let mutation = options.get_extension(&mutation).as_bool().unwrap_or_default();
-                let reasons = strings(&options.get_extension(&reasons));
+                let reasons = string_list(&options.get_extension(&reasons));
                 let rule = options.get_extension(&http);
                 let rule = rule.as_message().ok_or("google.api.http is not a message")?;
                 operations.push(operation(&method, rule, mutation, reasons)?);
@@ -131,22 +131,19 @@ fn operation(
     let name = method.name().to_owned();
     let (verb, path) = ["get", "put", "post", "delete", "patch"]
         .into_iter()
-        .find_map(|verb| Some((verb.to_owned(), text(rule, verb).filter(|path| !path.is_empty())?)))
+        .find_map(|verb| Some((verb.to_owned(), string_field(rule, verb).filter(|path| !path.is_empty())?)))
         .ok_or_else(|| format!("{name}: google.api.http has no path"))?;
-    let body = match text(rule, "body").unwrap_or_default().as_str() {
+    let body = match string_field(rule, "body").unwrap_or_default().as_str() {
         "" => Body::None,
         "*" => Body::Message,
         field => Body::Field(field.to_owned()),
     };
-    let streams = match (method.is_client_streaming(), method.is_server_streaming()) {
-        (false, false) => Streams::Unary,
-        (false, true) => Streams::Out,
-        (true, true) => Streams::Both,
+    let kind = match (method.is_client_streaming(), method.is_server_streaming()) {
+        (false, false) => MethodKind::Unary,
+        (false, true) => MethodKind::ServerStreaming,
+        (true, true) => MethodKind::Bidirectional,
         (true, false) => {
-            return Err(format!(
-                "{name}: a request stream without an answer stream cannot be mapped to HTTP"
-            )
-            .into());
+            return Err(format!("{name}: a client-streaming method cannot be mapped to HTTP").into());
         }
     };
     for variable in variables(&path) {
@@ -167,7 +164,7 @@ fn operation(
         verb,
         path,
         body,
-        streams,
+        kind,
         input: method.input(),
         output: method.output(),
         reasons,
@@ -191,11 +188,11 @@ pub fn comment(file: &FileDescriptor, path: &[i32]) -> String {
     paragraphs.map(|lines| lines.join(" ")).collect::<Vec<_>>().join("\n\n")
 }
 
-fn text(message: &DynamicMessage, field: &str) -> Option<String> {
+fn string_field(message: &DynamicMessage, field: &str) -> Option<String> {
     message.get_field_by_name(field)?.as_str().map(str::to_owned)
 }
 
-fn strings(value: &Value) -> Vec<String> {
+fn string_list(value: &Value) -> Vec<String> {
     value.as_list().unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
@@ -236,7 +233,7 @@ impl Options {
                 let given = schema.has_field_by_name(name);
                 given.then(|| value.as_i64().or(value.as_i32().map(i64::from)))?
             };
-            let string = |name: &str| text(schema, name).filter(|text| !text.is_empty());
+            let string = |name: &str| string_field(schema, name).filter(|text| !text.is_empty());
             bounds = Bounds {
                 pattern: string("pattern"),
                 minimum: number("minimum"),

@@ -4,18 +4,19 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::contract::{Body, Contract, Operation, Streams, variables};
+use crate::contract::{Body, Contract, MethodKind, Operation, comment, variables};
 use crate::schema::{Direction, Schemas, in_order};
 
 /// The reasons of every method.
-const COMMON: [&str; 5] = ["VALIDATION_FAILED", "OVERLOADED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"];
+const COMMON_REASONS: [&str; 5] =
+    ["VALIDATION_FAILED", "OVERLOADED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"];
 
 /// The additional reasons of a method with a body.
-const OF_BODIES: [&str; 2] = ["TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"];
+const BODY_REASONS: [&str; 2] = ["TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"];
 
 const NDJSON: &str = "application/x-ndjson";
 
-const ABOUT: &str = "The REST interface of the service: the same methods as over gRPC, with JSON in the proto3 \
+const DESCRIPTION: &str = "The REST interface of the service: the same methods as over gRPC, with JSON in the proto3 \
 mapping. Output uses lowerCamelCase names; input accepts snake_case names too. 64-bit integers are strings in output \
 and strings or numbers in input. null means that a field is absent. Unknown fields are refused. Errors are \
 `application/problem+json` (RFC 9457) with a machine-readable `reason`.\n\nTo make retries safe, send an \
@@ -43,7 +44,7 @@ pub fn document(contract: &Contract, version: &str) -> Value {
             "title": "pvz",
             "version": version,
             "summary": contract.comment,
-            "description": ABOUT,
+            "description": DESCRIPTION,
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
         "servers": [{"url": "/", "description": "The server of this document."}],
@@ -52,7 +53,7 @@ pub fn document(contract: &Contract, version: &str) -> Value {
         "components": {
             "schemas": schemas.named,
             "parameters": request_headers(),
-            "headers": answer_headers(),
+            "headers": response_headers(),
         },
     })
 }
@@ -62,6 +63,7 @@ fn tag(path: &str) -> String {
     path.split(['/', ':']).nth(2).unwrap_or_default().to_owned()
 }
 
+/// Returns the operation object of a method.
 fn describe(operation: &Operation, tag: &str, contract: &Contract, schemas: &mut Schemas) -> Value {
     let summary = operation.comment.split_inclusive(['.', ';']).next().unwrap_or_default();
     let mut described = json!({
@@ -86,10 +88,10 @@ fn describe(operation: &Operation, tag: &str, contract: &Contract, schemas: &mut
 }
 
 fn reasons(operation: &Operation) -> Vec<&str> {
-    let of_bodies = OF_BODIES.iter().filter(|_| operation.body != Body::None);
+    let of_body = BODY_REASONS.iter().filter(|_| operation.body != Body::None);
     let own = operation.reasons.iter().map(String::as_str);
     let mut reasons: Vec<&str> = Vec::new();
-    for reason in own.chain(of_bodies.copied()).chain(COMMON) {
+    for reason in own.chain(of_body.copied()).chain(COMMON_REASONS) {
         if !reasons.contains(&reason) {
             reasons.push(reason);
         }
@@ -107,20 +109,20 @@ fn parameters(operation: &Operation, contract: &Contract, schemas: &mut Schemas)
             parameters.push(schemas.parameter(&field, "query", &contract.options));
         }
     }
-    let mut shared = vec!["pvz-actor", "x-request-id"];
+    let mut headers = vec!["pvz-actor", "x-request-id"];
     if operation.mutation {
-        shared.push("traceparent");
+        headers.push("traceparent");
     }
-    if operation.mutation && operation.streams == Streams::Unary {
-        shared.push("Idempotency-Key");
+    if operation.mutation && operation.kind == MethodKind::Unary {
+        headers.push("Idempotency-Key");
     }
     if operation.has_etag() {
-        shared.push("If-None-Match");
+        headers.push("If-None-Match");
     }
-    if operation.streams == Streams::Out {
-        shared.push("Last-Event-ID");
+    if operation.kind == MethodKind::ServerStreaming {
+        headers.push("Last-Event-ID");
     }
-    parameters.extend(shared.iter().map(|name| json!({"$ref": format!("#/components/parameters/{name}")})));
+    parameters.extend(headers.iter().map(|name| json!({"$ref": format!("#/components/parameters/{name}")})));
     parameters
 }
 
@@ -147,30 +149,26 @@ fn lines(item: &Value, text: &str) -> Value {
 }
 
 fn success(operation: &Operation, contract: &Contract, schemas: &mut Schemas) -> Value {
-    let item = schemas.message(&operation.output, Direction::Answer, &contract.options);
-    let text = contract_comment(operation);
-    let content = match operation.streams {
-        Streams::Unary => json!({"application/json": {"schema": item}}),
-        Streams::Both => {
+    let item = schemas.message(&operation.output, Direction::Response, &contract.options);
+    let text = comment(&operation.output.parent_file(), operation.output.path());
+    let content = match operation.kind {
+        MethodKind::Unary => json!({"application/json": {"schema": item}}),
+        MethodKind::Bidirectional => {
             json!({NDJSON: lines(&item, "Results, one JSON object per line, in any order. A failed stream ends with a line `{\"problem\":{…}}`.")})
         }
-        Streams::Out => json!({
+        MethodKind::ServerStreaming => json!({
             NDJSON: lines(&item, "Items, one JSON object per line, and an empty line every 15 s. A failed stream ends with a line `{\"problem\":{…}}`."),
             "text/event-stream": lines(&item, "The items as Server-Sent Events with the cursor as `id`, and a comment every 15 s. A failed stream ends with an event `problem`."),
         }),
     };
-    let mut with = vec!["x-request-id"];
-    if operation.mutation && operation.streams == Streams::Unary {
-        with.push("idempotent-replayed");
+    let mut names = vec!["x-request-id"];
+    if operation.mutation && operation.kind == MethodKind::Unary {
+        names.push("idempotent-replayed");
     }
     if operation.has_etag() {
-        with.push("etag");
+        names.push("etag");
     }
-    json!({"description": text, "content": content, "headers": headers(&with)})
-}
-
-fn contract_comment(operation: &Operation) -> String {
-    crate::contract::comment(&operation.output.parent_file(), operation.output.path())
+    json!({"description": text, "content": content, "headers": headers(&names)})
 }
 
 fn headers(names: &[&str]) -> Value {
@@ -232,7 +230,7 @@ fn request_headers() -> Value {
     })
 }
 
-fn answer_headers() -> Value {
+fn response_headers() -> Value {
     json!({
         "x-request-id": {
             "description": "The correlation id of the request.",

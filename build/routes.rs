@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use prost_reflect::{Kind, MessageDescriptor};
 
-use crate::contract::{Body, Contract, Operation, Result, Streams};
+use crate::contract::{Body, Contract, MethodKind, Operation, Result};
 
 /// Returns the route table as Rust code, for `src/adapters/http/router.rs`.
 pub fn table(contract: &Contract) -> Result<String> {
@@ -44,17 +44,17 @@ fn allowed(operations: &[&Operation]) -> String {
 }
 
 fn handler(operation: &Operation) -> Result<String> {
-    let (function, rules) = match operation.streams {
-        Streams::Unary => ("unary", unary(operation)?),
-        Streams::Out => ("watch", stream_out(operation)?),
-        Streams::Both => {
-            stream_both(operation)?;
+    let (function, rules) = match operation.kind {
+        MethodKind::Unary => ("unary", unary(operation)?),
+        MethodKind::ServerStreaming => ("watch", server_streaming(operation)?),
+        MethodKind::Bidirectional => {
+            check_bidirectional(operation)?;
             return Ok(
                 "|State(shared): State<Shared<S>>, request: Request| import(shared, request)".to_owned()
             );
         }
     };
-    let method = snake(&operation.name);
+    let method = snake_case(&operation.name);
     Ok(format!(
         "|State(shared): State<Shared<S>>, request: Request| {function}(shared, request, {rules}, \
          |service: std::sync::Arc<S>, request| async move {{ service.{method}(request).await }})"
@@ -62,7 +62,7 @@ fn handler(operation: &Operation) -> Result<String> {
 }
 
 fn unary(operation: &Operation) -> Result<String> {
-    let whole = match &operation.body {
+    let has_body = match &operation.body {
         Body::Message => true,
         Body::None => false,
         Body::Field(field) => {
@@ -72,7 +72,7 @@ fn unary(operation: &Operation) -> Result<String> {
         }
     };
     let key = if operation.mutation {
-        require(operation, &operation.input, "request_id", &Kind::String)?;
+        require_field(operation, &operation.input, "request_id", &Kind::String)?;
         format!("Some(|message: &mut v1::{}| &mut message.request_id)", operation.input.name())
     } else {
         "None".to_owned()
@@ -82,20 +82,20 @@ fn unary(operation: &Operation) -> Result<String> {
     } else {
         "None".to_owned()
     };
-    Ok(format!("Unary {{ has_body: {whole}, request_id: {key}, etag: {tag} }}"))
+    Ok(format!("Unary {{ has_body: {has_body}, request_id: {key}, etag: {tag} }}"))
 }
 
-/// An answer stream resumes from the cursor of its items.
-fn stream_out(operation: &Operation) -> Result<String> {
+/// Returns the rules of a response stream, which resumes from the cursor of its items.
+fn server_streaming(operation: &Operation) -> Result<String> {
     if operation.body != Body::None {
         return Err(format!(
-            "{}: an answer stream for a request with a body is not supported",
+            "{}: a response stream for a request with a body is not supported",
             operation.name
         )
         .into());
     }
-    require(operation, &operation.input, "after", &Kind::String)?;
-    require(operation, &operation.output, "cursor", &Kind::String)?;
+    require_field(operation, &operation.input, "after", &Kind::String)?;
+    require_field(operation, &operation.output, "cursor", &Kind::String)?;
     let (request, item) = (operation.input.name(), operation.output.name());
     Ok(format!(
         "Watch {{ \
@@ -104,28 +104,28 @@ fn stream_out(operation: &Operation) -> Result<String> {
     ))
 }
 
-/// The gateway has one handler for streams in both directions: the import of
-/// orders.
-fn stream_both(operation: &Operation) -> Result<()> {
+/// Returns an error for a bidirectional method other than the import of orders, the
+/// only one with a handler in the gateway.
+fn check_bidirectional(operation: &Operation) -> Result<()> {
     if operation.name == "ImportOrders" {
         return Ok(());
     }
-    Err(format!("{}: the gateway has no handler for this stream in both directions", operation.name).into())
+    Err(format!("{}: the gateway has no handler for this bidirectional method", operation.name).into())
 }
 
-fn field(message: &MessageDescriptor, name: &str, kind: &Kind) -> bool {
+fn has_field(message: &MessageDescriptor, name: &str, kind: &Kind) -> bool {
     message.get_field_by_name(name).is_some_and(|field| field.kind() == *kind && !field.is_list())
 }
 
-fn require(operation: &Operation, message: &MessageDescriptor, name: &str, kind: &Kind) -> Result<()> {
-    if field(message, name, kind) {
+fn require_field(operation: &Operation, message: &MessageDescriptor, name: &str, kind: &Kind) -> Result<()> {
+    if has_field(message, name, kind) {
         return Ok(());
     }
     Err(format!("{}: {} needs a field {name}: {kind:?}", operation.name, message.full_name()).into())
 }
 
-/// `AcceptOrder` → `accept_order`.
-fn snake(name: &str) -> String {
+/// Converts `AcceptOrder` to `accept_order`.
+fn snake_case(name: &str) -> String {
     let mut text = String::new();
     for (index, letter) in name.char_indices() {
         if letter.is_uppercase() && index > 0 {

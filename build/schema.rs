@@ -7,14 +7,14 @@ use serde_json::{Map, Value, json};
 
 use crate::contract::{Bounds, Options, comment};
 
-/// The direction of a message. Requests are closed and allow null; answers are
-/// open, so that later releases can add fields.
+/// The direction of a message. Requests are closed and allow null; responses
+/// are open, so that later releases can add fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// Sent by clients.
     Request,
     /// Sent by the service.
-    Answer,
+    Response,
 }
 
 /// The schemas of messages and enums, by name.
@@ -40,7 +40,7 @@ impl Schemas {
             if if direction == Direction::Request { bounds.required } else { always } {
                 required.push(Value::from(field.json_name()));
             }
-            let schema = self.field(&field, &bounds, direction, options);
+            let schema = self.field_schema(&field, &bounds, direction, options);
             properties.insert(field.json_name().to_owned(), schema);
         }
         let mut schema = json!({
@@ -59,7 +59,7 @@ impl Schemas {
     }
 
     /// Returns the schema of a field.
-    fn field(
+    fn field_schema(
         &mut self,
         field: &FieldDescriptor,
         bounds: &Bounds,
@@ -67,7 +67,7 @@ impl Schemas {
         options: &Options,
     ) -> Value {
         let text = comment(&field.parent_message().parent_file(), field.path());
-        let mut schema = self.typed(field, bounds, direction, options);
+        let mut schema = self.type_schema(field, bounds, direction, options);
         if direction == Direction::Request && !bounds.required {
             schema = nullable(schema);
         }
@@ -75,7 +75,7 @@ impl Schemas {
         schema
     }
 
-    fn typed(
+    fn type_schema(
         &mut self,
         field: &FieldDescriptor,
         bounds: &Bounds,
@@ -85,21 +85,21 @@ impl Schemas {
         if field.is_map() {
             return json!({"type": "object", "additionalProperties": {"type": "string"}});
         }
-        let mut item = self.kind(&field.kind(), direction, options);
-        limit(&mut item, bounds);
+        let mut item = self.kind_schema(&field.kind(), direction, options);
+        apply_bounds(&mut item, bounds);
         if !field.is_list() {
             return item;
         }
         let mut list = json!({"type": "array", "items": item});
-        set(&mut list, "minItems", bounds.min_items);
-        set(&mut list, "maxItems", bounds.max_items);
+        set_number(&mut list, "minItems", bounds.min_items);
+        set_number(&mut list, "maxItems", bounds.max_items);
         if bounds.unique_items {
             list["uniqueItems"] = true.into();
         }
         list
     }
 
-    fn kind(&mut self, kind: &Kind, direction: Direction, options: &Options) -> Value {
+    fn kind_schema(&mut self, kind: &Kind, direction: Direction, options: &Options) -> Value {
         const DIGITS: &str = "^-?[0-9]{1,19}$";
         match kind {
             Kind::Bool => json!({"type": "boolean"}),
@@ -112,7 +112,7 @@ impl Schemas {
             Kind::Int64 | Kind::Sint64 | Kind::Uint64 => {
                 json!({"type": "string", "format": "int64", "pattern": DIGITS})
             }
-            Kind::Enum(values) => self.values(values),
+            Kind::Enum(values) => self.enum_schema(values),
             Kind::Message(message) if message.full_name() == "google.protobuf.Timestamp" => {
                 json!({"type": "string", "format": "date-time"})
             }
@@ -121,7 +121,7 @@ impl Schemas {
         }
     }
 
-    fn values(&mut self, values: &EnumDescriptor) -> Value {
+    fn enum_schema(&mut self, values: &EnumDescriptor) -> Value {
         let name = values.name().to_owned();
         let file = values.parent_file();
         let lines: Vec<String> = values
@@ -137,7 +137,7 @@ impl Schemas {
     /// Returns the query or path parameter of a field.
     pub fn parameter(&mut self, field: &FieldDescriptor, location: &str, options: &Options) -> Value {
         let bounds = options.bounds(field);
-        let mut schema = self.typed(field, &bounds, Direction::Answer, options);
+        let mut schema = self.type_schema(field, &bounds, Direction::Response, options);
         let text = comment(&field.parent_message().parent_file(), field.path());
         describe(&mut schema, "", &bounds);
         let name = if location == "path" { field.name() } else { field.json_name() };
@@ -172,21 +172,21 @@ fn nullable(mut schema: Value) -> Value {
     schema
 }
 
-fn limit(schema: &mut Value, bounds: &Bounds) {
+fn apply_bounds(schema: &mut Value, bounds: &Bounds) {
     if let Some(pattern) = &bounds.pattern {
         schema["pattern"] = pattern.as_str().into();
     }
-    set(schema, "minLength", bounds.min_length);
-    set(schema, "maxLength", bounds.max_length);
+    set_number(schema, "minLength", bounds.min_length);
+    set_number(schema, "maxLength", bounds.max_length);
     // The bounds of a number in a string are in the description.
     let is_number = schema["type"].as_str() == Some("integer") || schema["type"].is_array();
     if is_number {
-        set(schema, "minimum", bounds.minimum);
-        set(schema, "maximum", bounds.maximum);
+        set_number(schema, "minimum", bounds.minimum);
+        set_number(schema, "maximum", bounds.maximum);
     }
 }
 
-fn set(schema: &mut Value, key: &str, value: Option<i64>) {
+fn set_number(schema: &mut Value, key: &str, value: Option<i64>) {
     if let Some(value) = value {
         schema[key] = value.into();
     }
