@@ -1,4 +1,4 @@
-//! The cost of REST: CPU time of an accept through the gateway, compared with
+//! Benchmark of REST: the CPU cost of an accept through the gateway, compared with
 //! gRPC and with a handler written by hand, on the memory store.
 //!
 //!     cargo bench --bench rest
