@@ -4,7 +4,7 @@
 default:
     @just --list
 
-# Checks everything that must hold before a change lands, as CI does.
+# Runs all checks of CI.
 all:
     .ci/run
 
@@ -24,12 +24,12 @@ run *flags:
 deps:
     cargo fetch --locked
 
-# Writes the files that are generated: the configuration template, help texts, snapshots.
+# Writes the generated files: configuration template, help texts, snapshots.
 generate:
     cargo run --release --locked -- config template > config/default.toml
     TRYCMD=overwrite INSTA_UPDATE=always cargo test --release --locked --test it -- cli_text openapi errors
 
-# Runs the tests; `just test it day::` runs some of them.
+# Runs the tests, or some of them: `just test it day::`.
 test *which:
     tests/run {{ which }}
 
@@ -45,7 +45,7 @@ fmt:
 doc:
     cargo doc --release --locked --no-deps --document-private-items --open
 
-# Measures the service on PostgreSQL and SQLite, and starts the database itself.
+# Measures the service on a temporary PostgreSQL server and on SQLite.
 bench: dist
     benches/run
 
