@@ -40,7 +40,8 @@ impl Fixture {
         run(&*store, &[accept(parcel("before"))]).await.unwrap();
         shell.batch_execute("SELECT pg_advisory_lock(42)").await.unwrap();
         let fixture = Self { store, shell, _database: database };
-        assert_eq!(fixture.sessions().await.len(), 1);
+        // The session that checked the schema may still be ending.
+        wait_until("the store has one session", async || fixture.sessions().await.len() == 1).await;
         fixture
     }
 
