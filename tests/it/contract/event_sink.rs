@@ -66,7 +66,7 @@ fn kafka() -> SinkFixture {
     SinkFixture { sink: Arc::new(KafkaSink::new(options)), read: Box::new(read) }
 }
 
-/// Runs each case on every adapter that keeps events.
+/// Runs each case on every adapter that does not discard events.
 macro_rules! on_every_sink {
     ($($case:ident,)*) => {
         mod scripted {

@@ -65,33 +65,33 @@ async fn loads_only_what_a_batch_names(fixture: StoreFixture) {
 
 /// Three batches with `creates_orders`: for one the order exists, for one the record, for one neither.
 async fn does_not_rely_on_the_hint_that_orders_are_new(fixture: StoreFixture) {
-    let (there, new, late) = (accepted("there", 0), accepted("new", 1), accepted("late", 2));
-    let mut writes = accepting(std::slice::from_ref(&there));
-    writes.records = vec![(key("used"), record(answer(&there), 0))];
+    let (existing, new, late) = (accepted("existing", 0), accepted("new", 1), accepted("late", 2));
+    let mut writes = accepting(std::slice::from_ref(&existing));
+    writes.records = vec![(key("used"), record(answer(&existing), 0))];
     write(&*fixture.orders, writes).await.unwrap();
 
     let create = async |order: &Order, request_id: &str| {
-        let (order, there, key) = (order.clone(), there.clone(), key(request_id));
+        let (order, existing, key) = (order.clone(), existing.clone(), key(request_id));
         let mut writes = accepting(std::slice::from_ref(&order));
         writes.records = vec![(key.clone(), record(answer(&order), 1))];
         let batch = Batch { creates_orders: true, ..batch_of(&writes) };
         let decision = decide(move |loaded| {
             let found = loaded.orders.contains_key(&order.order_id) || loaded.records.contains_key(&key);
-            let replayed = Outcome { answer: answer(&there), replayed: found };
+            let replayed = Outcome { answer: answer(&existing), replayed: found };
             let writes = if found { Writes::default() } else { writes.clone() };
             BatchDecision { writes, outcomes: vec![replayed] }
         });
         fixture.orders.transact(batch, decision).await.unwrap().pop().unwrap().replayed
     };
-    let there = accepted("there", 9);
-    assert!(create(&there, "free").await, "the order exists");
+    let existing = accepted("existing", 9);
+    assert!(create(&existing, "free").await, "the order exists");
     assert!(create(&new, "used").await, "the record exists");
     assert!(!create(&late, "late").await, "neither exists");
     let kept =
         load(&*fixture.orders, Batch { idempotency_keys: [key("used")].into(), ..Batch::default() }).await;
-    assert_eq!(kept.records, [(key("used"), record(answer(&accepted("there", 0)), 0))].into());
+    assert_eq!(kept.records, [(key("used"), record(answer(&accepted("existing", 0)), 0))].into());
     let ids = async |id_: &str| fixture.orders.order(&id(id_)).await.unwrap();
-    assert_eq!(ids("there").await, Some(accepted("there", 0)));
+    assert_eq!(ids("existing").await, Some(accepted("existing", 0)));
     assert_eq!((ids("new").await, ids("late").await), (None, Some(late)));
 }
 
@@ -110,8 +110,8 @@ fn every_kind_of_answer() -> Vec<CommandResult> {
     let order = accepted("1", 0);
     let expired = order.clone().at(at(1_000));
     let refusal = Refusal {
-        violations: vec![FieldViolation { field: "order_ids[2]".into(), description: "is wrong".into() }],
-        ..Refusal::new(Reason::StorageExpired, "it is late").with("now", at(1_000))
+        violations: vec![FieldViolation { field: "order_ids[2]".into(), description: "is not valid".into() }],
+        ..Refusal::new(Reason::StorageExpired, "the storage deadline has passed").with("now", at(1_000))
     };
     let results = vec![
         OrderResult { order_id: id("1"), outcome: Ok(expired.clone()) },
@@ -159,7 +159,7 @@ async fn replaces_an_expired_record(fixture: StoreFixture) {
     assert_eq!(
         fixture.orders.expire_idempotency_records(at(9), 10).await.unwrap(),
         0,
-        "the older one is gone"
+        "the older record was removed"
     );
     assert_eq!(fixture.orders.expire_idempotency_records(at(10), 10).await.unwrap(), 1);
 }
@@ -187,7 +187,7 @@ async fn moves_an_order_several_versions_in_one_batch(fixture: StoreFixture) {
 }
 
 /// Asserts that faulty writes are refused, and that no other write of the batch is stored.
-async fn refuses(fixture: &StoreFixture, faulty: Writes) {
+async fn assert_refused(fixture: &StoreFixture, faulty: Writes) {
     let before = fixture.events.head().await.unwrap();
     let other = accepted("other", 0);
     let mut writes = faulty;
@@ -214,7 +214,8 @@ async fn refuses_a_second_insert_and_writes_nothing(fixture: StoreFixture) {
     write(&*fixture.orders, accepting(std::slice::from_ref(&first))).await.unwrap();
     let other = Order { price: pvz::domain::Money::ZERO, ..first.clone() };
     let second = event(&issued(&other, 1));
-    refuses(&fixture, Writes { inserted: vec![other], events: vec![second], ..Writes::default() }).await;
+    assert_refused(&fixture, Writes { inserted: vec![other], events: vec![second], ..Writes::default() })
+        .await;
     assert_eq!(fixture.orders.order(&id("1")).await.unwrap(), Some(first));
 }
 
@@ -224,7 +225,7 @@ async fn refuses_an_update_from_another_version_and_writes_nothing(fixture: Stor
     let second = issued(&first, 1);
     let mut writes = moving(&first, std::slice::from_ref(&second));
     writes.updated[0].0 = 2;
-    refuses(&fixture, writes).await;
+    assert_refused(&fixture, writes).await;
     assert_eq!(fixture.orders.order(&id("1")).await.unwrap(), Some(first));
     let unknown = accepted("unknown", 0);
     let writes = moving(&unknown, &[issued(&unknown, 1)]);
@@ -237,13 +238,13 @@ async fn refuses_a_second_event_of_a_sequence_and_writes_nothing(fixture: StoreF
     let second = issued(&first, 1);
     let mut writes = moving(&first, std::slice::from_ref(&second));
     writes.events[0].sequence = 1;
-    refuses(&fixture, writes).await;
+    assert_refused(&fixture, writes).await;
     assert_eq!(fixture.orders.order(&id("1")).await.unwrap(), Some(first));
 }
 
 async fn refuses_an_event_without_an_order_and_writes_nothing(fixture: StoreFixture) {
     let stray = event(&accepted("stray", 0));
-    refuses(&fixture, Writes { events: vec![stray], ..Writes::default() }).await;
+    assert_refused(&fixture, Writes { events: vec![stray], ..Writes::default() }).await;
     assert!(fixture.events.history(&id("stray"), 0, 10).await.unwrap().is_empty());
 }
 
@@ -252,9 +253,9 @@ const BATCHES: usize = 4;
 const SHARED: usize = 6;
 
 /// Adds an event to each order, and creates orders that do not exist.
-async fn touch(store: &dyn OrderStore, ids: SortedKeys<pvz::domain::OrderId>) {
+async fn append_events(store: &dyn OrderStore, ids: SortedKeys<pvz::domain::OrderId>) {
     let batch = Batch { order_ids: ids.clone(), ..Batch::default() };
-    let touch = decide(move |loaded| {
+    let decision = decide(move |loaded| {
         let mut writes = Writes::default();
         for order_id in ids.iter() {
             let after = if let Some(before) = loaded.orders.get(order_id) {
@@ -270,7 +271,7 @@ async fn touch(store: &dyn OrderStore, ids: SortedKeys<pvz::domain::OrderId>) {
         }
         BatchDecision { writes, outcomes: Vec::new() }
     });
-    store.transact(batch, touch).await.unwrap();
+    store.transact(batch, decision).await.unwrap();
 }
 
 async fn loses_no_event_under_concurrent_writes_of_the_same_orders(fixture: StoreFixture) {
@@ -281,7 +282,8 @@ async fn loses_no_event_under_concurrent_writes_of_the_same_orders(fixture: Stor
             for batch in 0..BATCHES {
                 let first = (writer + batch) % SHARED;
                 let ids = [first, (first + 1) % SHARED, (first + 3) % SHARED];
-                touch(&*store, ids.iter().map(|order| id(&format!("shared-{order}"))).collect()).await;
+                append_events(&*store, ids.iter().map(|order| id(&format!("shared-{order}"))).collect())
+                    .await;
             }
         });
     }

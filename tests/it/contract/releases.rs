@@ -33,7 +33,7 @@ async fn stored(store: &dyn OrderStore, key: &IdempotencyKey) -> IdempotencyReco
     load(store, batch).await.records.remove(key).unwrap()
 }
 
-/// Replaces the record of `again` by what a newer release writes.
+/// Replaces the record of `again` with one written by a newer release.
 async fn add_later_field(store: &dyn OrderStore) {
     let mut newer = stored(store, &key("again")).await;
     newer.later_hashes.insert("note".to_owned(), [7; 16]);
