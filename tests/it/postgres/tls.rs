@@ -12,8 +12,8 @@ use crate::support::runtime::block_on;
 
 const MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
 const NOT_ENCRYPTED: &str = "no encryption";
-const UNKNOWN_AUTHORITY: &str = "the certificate of the server is from nobody whom sslrootcert names";
-const INVALID_SIGNATURE: &str = "the certificate of the server is not signed by who it says";
+const UNKNOWN_AUTHORITY: &str = "the certificate of the server is not signed by an authority in sslrootcert";
+const INVALID_SIGNATURE: &str = "the certificate of the server has an invalid signature";
 const EXPIRED: &str = "the certificate of the server has expired";
 const OTHER_HOST: &str = "the certificate of the server is for another host";
 const NO_TLS: &str = "server does not support TLS";
