@@ -162,6 +162,27 @@ async fn an_invalid_query_is_refused_with_the_parameter() {
     assert!(app.service.calls.lock().unwrap().is_empty());
 }
 
+/// A query is refused before its names are compared: the text fits into the head of a
+/// request, and a web page can send it.
+#[tokio::test]
+async fn a_query_with_too_many_parameters_is_refused() {
+    let app = HttpApp::start().await;
+    let states = vec!["states=ORDER_STATE_STORED"; 200].join("&");
+    assert_eq!(app.get(&format!("/v1/orders?{states}")).await.status, 200);
+    let names = (0..8_000).map(|n| format!("n{n}")).collect::<Vec<_>>().join("&");
+    for query in [format!("{states}&pageSize=5"), names] {
+        let refused = [
+            app.get(&format!("/v1/orders?{query}")).await,
+            app.post(&format!("/v1/orders?{query}"), "{}").await,
+        ];
+        for response in refused {
+            assert_eq!((response.status.as_u16(), response.reason().as_str()), (400, "VALIDATION_FAILED"));
+            let detail = response.json()["detail"].to_string();
+            assert_eq!(detail, r#""the query has more than 200 parameters, which is the limit""#);
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_idempotency_key_is_the_request_id() {
     let app = HttpApp::start().await;

@@ -1,13 +1,18 @@
 //! Query parameters and path variables as a serde deserializer for messages.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use percent_encoding::percent_decode_str;
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
 use serde::de::{Deserializer, Error as _, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use crate::domain::{Refusal, echo};
+use crate::domain::{Reason, Refusal, echo};
+
+/// The most parameters of a query, far above what a filter of the contract needs.
+const MAX_PARAMETERS: usize = 200;
 
 /// Names with their values, in the order of first occurrence.
 #[derive(Debug, Default)]
@@ -23,16 +28,25 @@ impl<'q> Parameters<'q> {
     /// Parses the query of a URI.
     ///
     /// # Errors
-    /// `VALIDATION_FAILED` if it is not percent-encoded UTF-8.
+    /// `VALIDATION_FAILED` if it is not percent-encoded UTF-8, or has more than
+    /// [`MAX_PARAMETERS`].
     pub fn parse(query: &'q str) -> Result<Self, Refusal> {
         let mut parameters = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let mut known: HashMap<Cow<'q, str>, usize> = HashMap::new();
+        let pairs = || query.split('&').filter(|pair| !pair.is_empty());
+        if pairs().nth(MAX_PARAMETERS).is_some() {
+            return Err(too_many());
+        }
+        for pair in pairs() {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).ok_or_else(|| undecodable(name))?;
             let value = decode(value).ok_or_else(|| undecodable(&name))?;
-            match parameters.entries.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, values)) => values.0.push(value),
-                None => parameters.entries.push((name, Values(vec![value]))),
+            match known.entry(name.clone()) {
+                Entry::Occupied(index) => parameters.entries[*index.get()].1.0.push(value),
+                Entry::Vacant(vacant) => {
+                    vacant.insert(parameters.entries.len());
+                    parameters.entries.push((name, Values(vec![value])));
+                }
             }
         }
         Ok(parameters)
@@ -47,6 +61,11 @@ impl<'q> Parameters<'q> {
     pub fn first_name(&self) -> Option<&str> {
         self.entries.first().map(|(name, _)| name.as_ref())
     }
+}
+
+fn too_many() -> Refusal {
+    let sentence = format!("the query has more than {MAX_PARAMETERS} parameters, which is the limit");
+    Refusal::new(Reason::ValidationFailed, sentence).with("limit", MAX_PARAMETERS)
 }
 
 fn undecodable(name: &str) -> Refusal {
