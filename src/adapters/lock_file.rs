@@ -15,7 +15,14 @@ impl LockFile {
     /// # Errors
     /// Returns an error if the file cannot be created or locked.
     pub fn take(path: &Path) -> io::Result<Option<Self>> {
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        Self::lock(File::options().create(true).truncate(false).write(true).open(path)?)
+    }
+
+    /// Acquires the lock of an open file. Returns `None` if another process holds it.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be locked.
+    pub fn lock(file: File) -> io::Result<Option<Self>> {
         match file.try_lock() {
             Ok(()) => Ok(Some(Self(file))),
             Err(TryLockError::WouldBlock) => Ok(None),

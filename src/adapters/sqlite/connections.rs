@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::error::Failure;
-use crate::adapters::lock_file::LockFile;
+use super::store_lock::StoreLock;
 use crate::ports::{ErrorKind, PortError};
 
 /// The options of a connection.
@@ -42,12 +42,17 @@ pub(super) struct Connections {
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<SqliteConnection>>,
     options: ConnectOptions,
-    /// The store's lock, held until the last connection is closed.
-    _lock: Option<Arc<LockFile>>,
+    /// The store's lock, held until the last connection is closed: fields are
+    /// dropped in this order.
+    _lock: Option<Arc<StoreLock>>,
 }
 
 impl Connections {
-    pub(super) fn new(options: ConnectOptions, size: NonZeroUsize, lock: Option<Arc<LockFile>>) -> Arc<Self> {
+    pub(super) fn new(
+        options: ConnectOptions,
+        size: NonZeroUsize,
+        lock: Option<Arc<StoreLock>>,
+    ) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(size.get().min(Semaphore::MAX_PERMITS)));
         Arc::new(Self { permits, idle: Mutex::default(), options, _lock: lock })
     }

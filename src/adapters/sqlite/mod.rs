@@ -1,8 +1,8 @@
 //! The store in a SQLite file, embedded in the process.
 //!
 //! One connection writes, one batch per transaction; a few others read
-//! snapshots. A lock file keeps a second server away: with one writer there are
-//! no races, and positions become visible in order.
+//! snapshots. A lock on the file keeps a second server away: with one writer there
+//! are no races, and positions become visible in order.
 
 mod audit;
 mod connections;
@@ -11,11 +11,13 @@ mod inbox;
 mod inbox_sql;
 mod inbox_tables;
 mod open;
+mod open_error;
 mod outbox;
 #[cfg(test)]
 mod plans;
 mod read;
 mod sql;
+mod store_lock;
 mod tables;
 mod write;
 
@@ -29,7 +31,7 @@ use async_trait::async_trait;
 use diesel::RunQueryDsl as _;
 
 use self::connections::Connections;
-pub use self::open::OpenError;
+pub use self::open_error::OpenError;
 use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
 use crate::ports::{

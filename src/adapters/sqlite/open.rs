@@ -1,8 +1,7 @@
 //! Opens a store: lock, connections, schema.
 
-use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use diesel::connection::SimpleConnection as _;
@@ -13,90 +12,18 @@ use diesel::{RunQueryDsl as _, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
 use super::connections::{ConnectOptions, Connections};
+use super::open_error::OpenError;
 use super::sql::Sql;
+use super::store_lock::{StoreLock, refuse_hard_links};
 use super::{SqliteOptions, SqliteStore};
-use crate::adapters::lock_file::LockFile;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
-/// Why a store cannot be opened: a message for the user of the program.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it open.
-    #[error("the store {} is in use: another server has locked {}", path.display(), lock.display())]
-    InUse {
-        /// The store.
-        path: PathBuf,
-        /// The file that is locked.
-        lock: PathBuf,
-    },
-    /// The lock file cannot be created.
-    #[error("cannot lock the store {}: {} cannot be opened for writing", path.display(), lock.display())]
-    Lock {
-        /// The store.
-        path: PathBuf,
-        /// The file to lock.
-        lock: PathBuf,
-        /// The cause.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// SQLite cannot take the path.
-    #[error("cannot open the store {}: the path is not UTF-8", .0.display())]
-    Path(PathBuf),
-    /// There is no such file, and reading does not create one.
-    #[error("there is no store at {}", .0.display())]
-    Missing(PathBuf),
-    /// The file cannot be opened, or is not a database.
-    #[error("cannot open the store {}", path.display())]
-    File {
-        /// The store.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        cause: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The file is the database of another program.
-    #[error("{} is the database of another program, not a store", .0.display())]
-    Foreign(PathBuf),
-    /// The file system does not support a write-ahead log.
-    #[error("cannot open the store {}: its file system does not support a write-ahead log (journal mode {mode:?})", path.display())]
-    NoWriteAheadLog {
-        /// The store.
-        path: PathBuf,
-        /// The mode that SQLite fell back to.
-        mode: String,
-    },
-    /// A newer release created the schema.
-    #[error(
-        "the store {} was written by a newer release: its schema version {version} is unknown to this release",
-        path.display()
-    )]
-    Newer {
-        /// The store.
-        path: PathBuf,
-        /// The unknown version.
-        version: String,
-    },
-    /// The schema is older than this release and must not be migrated.
-    #[error("the store {} has an older schema; run `pvz migrate`", .0.display())]
-    Older(PathBuf),
-    /// A migration failed.
-    #[error("cannot migrate the schema of the store {}", path.display())]
-    Migration {
-        /// The store.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        cause: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
 pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, OpenError> {
-    let lock = Arc::new(lock(path)?);
+    let inspect = ConnectOptions { uri: uri(path, "rwc")?, pragmas: reader_pragmas(options) };
+    let lock = Arc::new(StoreLock::take(path)?);
     // Reads before it writes: a wrong path must not change another program's
     // file.
-    let inspect = ConnectOptions { uri: uri(path, "rwc")?, pragmas: reader_pragmas(options) };
     is_store(path, &mut connect(path, &inspect)?)?;
     let writer = ConnectOptions { uri: uri(path, "rw")?, pragmas: writer_pragmas(options) };
     let mut connection = connect(path, &writer)?;
@@ -123,6 +50,7 @@ pub(super) fn open_read_only(path: &Path, options: &SqliteOptions) -> Result<Sql
     if !path.exists() {
         return Err(OpenError::Missing(path.to_owned()));
     }
+    refuse_hard_links(path)?;
     let reader = ConnectOptions { uri: uri(path, "ro")?, pragmas: reader_pragmas(options) };
     let mut connection = connect(path, &reader)?;
     if !is_store(path, &mut connection)? {
@@ -143,6 +71,7 @@ pub(super) fn schema(path: &Path) -> Result<Vec<(String, bool)>, OpenError> {
     let known: Vec<Box<dyn Migration<Sqlite>>> = MIGRATIONS.migrations().map_err(failed)?;
     let mut missing = known.len();
     if path.exists() {
+        refuse_hard_links(path)?;
         let reader =
             ConnectOptions { uri: uri(path, "ro")?, pragmas: reader_pragmas(&SqliteOptions::default()) };
         let mut connection = connect(path, &reader)?;
@@ -153,19 +82,6 @@ pub(super) fn schema(path: &Path) -> Result<Vec<(String, bool)>, OpenError> {
     // Migrations are applied in order.
     let applied = known.len() - missing;
     Ok(known.iter().enumerate().map(|(index, step)| (step.name().to_string(), index < applied)).collect())
-}
-
-/// Takes the lock that is held while the store is open. The locks of SQLite
-/// would let two processes write in turn, and one could see a position before a
-/// smaller one.
-fn lock(path: &Path) -> Result<LockFile, OpenError> {
-    let mut lock = OsString::from(path);
-    lock.push(".lock");
-    let lock = PathBuf::from(lock);
-    let taken = LockFile::take(&lock);
-    let taken =
-        taken.map_err(|cause| OpenError::Lock { path: path.to_owned(), lock: lock.clone(), cause })?;
-    taken.ok_or_else(|| OpenError::InUse { path: path.to_owned(), lock })
 }
 
 /// Returns the path as a SQLite URI, where `?`, `#` and `%` must be escaped.

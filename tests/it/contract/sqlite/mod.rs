@@ -2,6 +2,7 @@
 
 mod damage;
 mod file;
+mod lock;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
