@@ -11,7 +11,12 @@ use crate::domain::Timestamp;
 
 /// The first number of the advisory locks of this program, "pvz" in ASCII. They
 /// have two numbers: locks with one number belong to the low-water mark of the
-/// feed.
+/// feed. The second number is used for one purpose only:
+/// - 1: applying migrations;
+/// - 2: deleting expired idempotency records;
+/// - 3: creating partitions;
+/// - 4: leading the relays;
+/// - 5: dropping an empty partition, taken by `order_events_drop_empty`.
 pub(super) const LOCK_CLASS: i32 = 0x70_76_7a;
 
 /// Partitions of the log that exist ahead of the last position, of ten million
@@ -65,13 +70,9 @@ async fn create_partitions(connection: &mut AsyncPgConnection) -> Result<(), Fai
 /// is doing it or the log is in use.
 async fn drop_empty_partition(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
     let mark = feed::low_water_mark(connection).await?;
-    let query = Sql::<Nullable<BigInt>>::new(
-        "SELECT CASE WHEN pg_try_advisory_xact_lock(7370362, 4) THEN order_events_drop_empty(",
-    )
-    .integer(mark)
-    .sql(") END");
-    let dropped: Option<i64> = query.get_result(connection).await?;
-    if dropped.is_some_and(|dropped| dropped > 0) {
+    let query = Sql::<BigInt>::new("SELECT order_events_drop_empty(").integer(mark).sql(")");
+    let dropped: i64 = query.get_result(connection).await?;
+    if dropped > 0 {
         tracing::info!("maintenance dropped an empty partition of the event log");
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pvz::adapters::postgres::{OpenError, PostgresStore, migrate, status};
 use pvz::app::verify;
 use pvz::domain::{BatchMode, Timestamp};
-use pvz::ports::{Batch, EventLog as _, IdempotencyRecord, OrderStore as _, Position, Writes};
+use pvz::ports::{Batch, EventLog as _, IdempotencyRecord, OrderStore as _, Outbox as _, Position, Writes};
 use tokio_postgres::Client;
 
 use super::cluster::{cluster, store};
@@ -251,6 +251,29 @@ async fn empty_past_partitions_are_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn empty_partition_is_dropped_while_a_relay_leads() {
+    let (store, database) = store().await;
+    let shell = database.shell().await;
+    shell.batch_execute("SELECT setval('order_events_position_seq', 10000001)").await.unwrap();
+    let lease = store.acquire_lease("sink").await.unwrap().expect("nobody else leads");
+    let before = partitions(&shell).await;
+    assert_eq!(before[0], "order_events_1");
+    store.maintenance().await.unwrap();
+    assert!(!partitions(&shell).await.contains(&before[0]));
+    // Another replica that drops one at the same time has its own lock.
+    shell.batch_execute("SELECT setval('order_events_position_seq', 20000001)").await.unwrap();
+    let mut other = database.shell().await;
+    let busy = other.transaction().await.unwrap();
+    busy.batch_execute("SELECT pg_advisory_xact_lock(7370362, 5)").await.unwrap();
+    store.maintenance().await.unwrap();
+    assert!(partitions(&shell).await.contains(&"order_events_10000001".to_owned()));
+    busy.rollback().await.unwrap();
+    store.maintenance().await.unwrap();
+    assert!(!partitions(&shell).await.contains(&"order_events_10000001".to_owned()));
+    assert!(!lease.is_lost());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_maintenance_steps_do_not_wait_for_each_other() {
     const RECORDS: usize = 60;
     let (one, database) = store().await;
@@ -262,7 +285,7 @@ async fn concurrent_maintenance_steps_do_not_wait_for_each_other() {
     // Another session holds the maintenance locks until its transaction ends.
     let mut shell = database.shell().await;
     let busy = shell.transaction().await.unwrap();
-    let lock = "SELECT pg_try_advisory_xact_lock(7370362, number) FROM generate_series(2, 4) AS number";
+    let lock = "SELECT pg_try_advisory_xact_lock(7370362, number) FROM unnest('{2,3,5}'::int[]) AS number";
     busy.execute(lock, &[]).await.unwrap();
     assert_eq!(one.expire_idempotency_records(never, 10).await.unwrap(), 0);
     one.maintenance().await.unwrap();
