@@ -1,7 +1,7 @@
 //! Verification of a store: every row is the fold of its events, sequences have no gaps, and no
 //! history is impossible (`docs/reliability.md`, The oracle: b, c, e).
 
-use crate::domain::{Event, Order, OrderId, evolve};
+use crate::domain::{CustomerId, Event, Order, OrderId, PackagingCode, PickupPointId, Timestamp, evolve};
 use crate::ports::{AuditedOrder, OrderStore, PortError};
 
 /// Number of orders read in one step.
@@ -95,14 +95,118 @@ fn fold(events: &[Event], archived: bool) -> Result<Option<Order>, String> {
     Ok(order)
 }
 
-/// Returns the first difference between a row and the fold.
+fn show_codes(codes: &[PackagingCode]) -> String {
+    let codes: Vec<&str> = codes.iter().map(PackagingCode::as_str).collect();
+    format!("[{}]", codes.join(", "))
+}
+
+/// Returns every field in which a row differs from the fold, with both values.
 fn compare(row: &Order, folded: &Order) -> String {
-    let differs = |name: &str, row: String, folded: String| {
-        (row != folded).then(|| format!("{name} is {row}, and should be {folded}"))
-    };
-    differs("version", row.version.to_string(), folded.version.to_string())
-        .or_else(|| differs("state", format!("{:?}", row.state), format!("{:?}", folded.state)))
-        .or_else(|| differs("customer_id", row.customer_id.to_string(), folded.customer_id.to_string()))
-        .or_else(|| differs("storage_until", row.storage_until.to_string(), folded.storage_until.to_string()))
-        .unwrap_or_else(|| "another field that never changes is different".to_owned())
+    fn differs<T: PartialEq>(name: &str, row: &T, folded: &T, show: impl Fn(&T) -> String) -> Option<String> {
+        (row != folded).then(|| format!("{name} is {}, and should be {}", show(row), show(folded)))
+    }
+    // Every field is named, so a field that is added does not compile until it is compared.
+    let Order {
+        order_id,
+        customer_id,
+        pickup_point_id,
+        state,
+        storage_until,
+        accepted_at,
+        weight,
+        price,
+        surcharge,
+        currency,
+        packaging,
+        version,
+    } = folded;
+    let differences = [
+        differs("version", &row.version, version, i64::to_string),
+        differs("state", &row.state, state, |state| format!("{state:?}")),
+        differs("order_id", &row.order_id, order_id, OrderId::to_string),
+        differs("customer_id", &row.customer_id, customer_id, CustomerId::to_string),
+        differs("pickup_point_id", &row.pickup_point_id, pickup_point_id, PickupPointId::to_string),
+        differs("storage_until", &row.storage_until, storage_until, Timestamp::to_string),
+        differs("accepted_at", &row.accepted_at, accepted_at, Timestamp::to_string),
+        differs("weight_grams", &row.weight, weight, |weight| {
+            weight.map_or_else(|| "absent".to_owned(), |weight| weight.to_string())
+        }),
+        differs("price_minor", &row.price, price, |price| price.minor().to_string()),
+        differs("surcharge_minor", &row.surcharge, surcharge, |surcharge| surcharge.minor().to_string()),
+        differs("currency", &row.currency, currency, |currency| currency.as_str().to_owned()),
+        differs("packaging", &row.packaging, packaging, |codes| show_codes(codes)),
+    ];
+    differences.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Currency, Grams, Money, OrderState};
+
+    fn order() -> Order {
+        let at = |micros| Timestamp::from_micros(micros).unwrap();
+        Order {
+            order_id: OrderId::parse("o1").unwrap(),
+            customer_id: CustomerId::parse("c1").unwrap(),
+            pickup_point_id: PickupPointId::parse("main").unwrap(),
+            state: OrderState::Stored,
+            storage_until: at(2),
+            accepted_at: at(1),
+            weight: None,
+            price: Money::ZERO,
+            surcharge: Money::ZERO,
+            currency: Currency::RUB,
+            packaging: [PackagingCode::new("bag")].into(),
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn every_differing_field_is_named_with_both_values() {
+        let at = Timestamp::from_micros(3).unwrap();
+        let money = Money::price(5).unwrap();
+        let rows = [
+            (Order { version: 2, ..order() }, "version is 2, and should be 1"),
+            (
+                Order { state: OrderState::Issued { issued_at: at }, ..order() },
+                "state is Issued { issued_at: Timestamp(3) }, and should be Stored",
+            ),
+            (
+                Order { order_id: OrderId::parse("o2").unwrap(), ..order() },
+                "order_id is o2, and should be o1",
+            ),
+            (
+                Order { customer_id: CustomerId::parse("c2").unwrap(), ..order() },
+                "customer_id is c2, and should be c1",
+            ),
+            (
+                Order { pickup_point_id: PickupPointId::parse("other").unwrap(), ..order() },
+                "pickup_point_id is other, and should be main",
+            ),
+            (
+                Order { storage_until: at, ..order() },
+                "storage_until is 1970-01-01T00:00:00.000003Z, and should be 1970-01-01T00:00:00.000002Z",
+            ),
+            (
+                Order { accepted_at: at, ..order() },
+                "accepted_at is 1970-01-01T00:00:00.000003Z, and should be 1970-01-01T00:00:00.000001Z",
+            ),
+            (Order { weight: Grams::new(7).ok(), ..order() }, "weight_grams is 7, and should be absent"),
+            (Order { price: money, ..order() }, "price_minor is 5, and should be 0"),
+            (Order { surcharge: money, ..order() }, "surcharge_minor is 5, and should be 0"),
+            (
+                Order { currency: Currency::parse("EUR").unwrap(), ..order() },
+                "currency is EUR, and should be RUB",
+            ),
+            (Order { packaging: [].into(), ..order() }, "packaging is [], and should be [bag]"),
+            (
+                Order { price: money, version: 3, ..order() },
+                "version is 3, and should be 1; price_minor is 5, and should be 0",
+            ),
+        ];
+        for (row, expected) in rows {
+            assert_eq!(compare(&row, &order()), expected);
+        }
+    }
 }

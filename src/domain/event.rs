@@ -203,7 +203,7 @@ fn step(before: Option<&Order>, event: &Event) -> Result<Order, Inconsistency> {
         if event.event_type != EventType::Accepted {
             return Err(impossible(None, event));
         }
-        return Ok(Order { state: OrderState::Stored, accepted_at: at, version: 1, ..event.order.clone() });
+        return Ok(with_accepted_facts(&event.order, OrderState::Stored, at, 1));
     };
     let (sequence, storage_until) = (event.sequence, order.storage_until);
     let state = match (order.state, event.event_type) {
@@ -225,7 +225,40 @@ fn step(before: Option<&Order>, event: &Event) -> Result<Order, Inconsistency> {
         }
         _ => return Err(impossible(before, event)),
     };
-    Ok(Order { state, version: order.version + 1, ..order.clone() })
+    Ok(with_accepted_facts(order, state, order.accepted_at, order.version + 1))
+}
+
+/// Returns an order with the facts of an accept, which no later event changes. Every field is named,
+/// so a field that is added does not compile until it is one of those facts, or computed by [`step`].
+fn with_accepted_facts(accepted: &Order, state: OrderState, accepted_at: Timestamp, version: i64) -> Order {
+    let Order {
+        order_id,
+        customer_id,
+        pickup_point_id,
+        state: _,
+        storage_until,
+        accepted_at: _,
+        weight,
+        price,
+        surcharge,
+        currency,
+        packaging,
+        version: _,
+    } = accepted.clone();
+    Order {
+        order_id,
+        customer_id,
+        pickup_point_id,
+        state,
+        storage_until,
+        accepted_at,
+        weight,
+        price,
+        surcharge,
+        currency,
+        packaging,
+        version,
+    }
 }
 
 fn impossible(before: Option<&Order>, event: &Event) -> Inconsistency {

@@ -1,5 +1,6 @@
 //! Requests as commands and queries. All fields are checked, and all violations
-//! are reported at once.
+//! are reported at once. Every request is destructured, so a field that is added
+//! to the contract does not compile until it is read.
 
 use std::collections::BTreeSet;
 
@@ -35,14 +36,24 @@ fn instant(value: Option<&proto::Timestamp>) -> Result<Timestamp, &'static str> 
 
 /// Reads `AcceptOrder`, and a row of `ImportOrders`.
 pub fn accept(mut form: Form, request: &v1::AcceptOrderRequest) -> Result<Keyed<Accept>, Refusal> {
-    let order_id = form.field("order_id", OrderId::parse(&request.order_id));
-    let customer_id = form.field("customer_id", CustomerId::parse(&request.customer_id));
-    let storage_until = form.field("storage_until", instant(request.storage_until.as_ref()));
-    let weight = form.optional("weight_grams", request.weight_grams.map(Grams::new));
-    let price = form.optional("price_minor", request.price_minor.map(Money::price));
-    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
-    let key = request_id(&mut form, request.request_id.as_ref());
-    let packaging = request.packaging.iter().map(|code| PackagingCode::new(code)).collect();
+    let v1::AcceptOrderRequest {
+        order_id,
+        customer_id,
+        storage_until,
+        weight_grams,
+        price_minor,
+        packaging,
+        pickup_point_id,
+        request_id: key,
+    } = request;
+    let order_id = form.field("order_id", OrderId::parse(order_id));
+    let customer_id = form.field("customer_id", CustomerId::parse(customer_id));
+    let storage_until = form.field("storage_until", instant(storage_until.as_ref()));
+    let weight = form.optional("weight_grams", weight_grams.map(Grams::new));
+    let price = form.optional("price_minor", price_minor.map(Money::price));
+    let pickup_point_id = point(&mut form, pickup_point_id.as_ref());
+    let key = request_id(&mut form, key.as_ref());
+    let packaging = packaging.iter().map(|code| PackagingCode::new(code)).collect();
     let command = (|| {
         Some(Accept {
             order_id: order_id?,
@@ -59,11 +70,12 @@ pub fn accept(mut form: Form, request: &v1::AcceptOrderRequest) -> Result<Keyed<
 
 /// Reads `IssueOrders`.
 pub fn issue(mut form: Form, request: &v1::IssueOrdersRequest) -> Result<Keyed<Issue>, Refusal> {
-    let order_ids = OrderIds::parse(&mut form, &request.order_ids);
-    let customer = form.optional("customer_id", given(request.customer_id.as_ref()).map(CustomerId::parse));
-    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
-    let mode = form.field("mode", proto_mapping::batch_mode(request.mode).ok_or("is not a known batch mode"));
-    let key = request_id(&mut form, request.request_id.as_ref());
+    let v1::IssueOrdersRequest { order_ids, customer_id, pickup_point_id, mode, request_id: key } = request;
+    let order_ids = OrderIds::parse(&mut form, order_ids);
+    let customer = form.optional("customer_id", given(customer_id.as_ref()).map(CustomerId::parse));
+    let pickup_point_id = point(&mut form, pickup_point_id.as_ref());
+    let mode = form.field("mode", proto_mapping::batch_mode(*mode).ok_or("is not a known batch mode"));
+    let key = request_id(&mut form, key.as_ref());
     let command = (|| {
         Some(Issue {
             order_ids: order_ids?,
@@ -80,10 +92,11 @@ pub fn accept_return(
     mut form: Form,
     request: &v1::AcceptReturnRequest,
 ) -> Result<Keyed<AcceptReturn>, Refusal> {
-    let order_id = form.field("order_id", OrderId::parse(&request.order_id));
-    let customer_id = form.field("customer_id", CustomerId::parse(&request.customer_id));
-    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
-    let key = request_id(&mut form, request.request_id.as_ref());
+    let v1::AcceptReturnRequest { order_id, customer_id, pickup_point_id, request_id: key } = request;
+    let order_id = form.field("order_id", OrderId::parse(order_id));
+    let customer_id = form.field("customer_id", CustomerId::parse(customer_id));
+    let pickup_point_id = point(&mut form, pickup_point_id.as_ref());
+    let key = request_id(&mut form, key.as_ref());
     let command = (|| {
         Some(AcceptReturn {
             order_id: order_id?,
@@ -99,10 +112,11 @@ pub fn return_to_courier(
     mut form: Form,
     request: &v1::ReturnToCourierRequest,
 ) -> Result<Keyed<ReturnToCourier>, Refusal> {
-    let order_ids = OrderIds::parse(&mut form, &request.order_ids);
-    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
-    let mode = form.field("mode", proto_mapping::batch_mode(request.mode).ok_or("is not a known batch mode"));
-    let key = request_id(&mut form, request.request_id.as_ref());
+    let v1::ReturnToCourierRequest { order_ids, pickup_point_id, mode, request_id: key } = request;
+    let order_ids = OrderIds::parse(&mut form, order_ids);
+    let pickup_point_id = point(&mut form, pickup_point_id.as_ref());
+    let mode = form.field("mode", proto_mapping::batch_mode(*mode).ok_or("is not a known batch mode"));
+    let key = request_id(&mut form, key.as_ref());
     let command =
         (|| Some(ReturnToCourier { order_ids: order_ids?, pickup_point_id: pickup_point_id?, mode: mode? }))(
         );
@@ -117,19 +131,28 @@ pub fn order_id(mut form: Form, text: &str) -> Result<OrderId, Refusal> {
 
 /// Reads `ListOrders`.
 pub fn list_orders(mut form: Form, request: v1::ListOrdersRequest) -> Result<ListOrders, Refusal> {
-    let customer = form.optional("customer_id", given(request.customer_id.as_ref()).map(CustomerId::parse));
-    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
-    let states = states(&mut form, &request.states);
-    let page = match request.last_n {
-        None => page(&mut form, request.page_size, request.page_token),
-        Some(last_n) => last(&mut form, last_n, request.page_size, &request.page_token),
+    let v1::ListOrdersRequest {
+        customer_id,
+        pickup_point_id,
+        states: names,
+        expired,
+        page_size,
+        page_token,
+        last_n,
+    } = request;
+    let customer = form.optional("customer_id", given(customer_id.as_ref()).map(CustomerId::parse));
+    let pickup_point_id = point(&mut form, pickup_point_id.as_ref());
+    let states = states(&mut form, &names);
+    let page = match last_n {
+        None => page(&mut form, page_size, page_token),
+        Some(last_n) => last(&mut form, last_n, page_size, &page_token),
     };
     let list = (|| {
         Some(ListOrders {
             customer_id: customer?,
             pickup_point_id: pickup_point_id?,
             states,
-            expired: request.expired,
+            expired,
             page: page?,
         })
     })();
@@ -138,8 +161,9 @@ pub fn list_orders(mut form: Form, request: v1::ListOrdersRequest) -> Result<Lis
 
 /// Reads `ListReturns`.
 pub fn list_returns(mut form: Form, request: v1::ListReturnsRequest) -> Result<ListReturns, Refusal> {
-    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
-    let page = page(&mut form, request.page_size, request.page_token);
+    let v1::ListReturnsRequest { pickup_point_id, page_size, page_token } = request;
+    let pickup_point_id = point(&mut form, pickup_point_id.as_ref());
+    let page = page(&mut form, page_size, page_token);
     let list = (|| Some(ListReturns { pickup_point_id: pickup_point_id?, page: page? }))();
     form.finish(list)
 }
@@ -149,9 +173,10 @@ pub fn history(
     mut form: Form,
     request: v1::GetOrderHistoryRequest,
 ) -> Result<(OrderId, usize, String), Refusal> {
-    let order_id = form.field("order_id", OrderId::parse(&request.order_id));
-    let limit = form.field("page_size", page_limit(request.page_size));
-    let page = order_id.zip(limit).map(|(order_id, limit)| (order_id, limit, request.page_token));
+    let v1::GetOrderHistoryRequest { order_id, page_size, page_token } = request;
+    let order_id = form.field("order_id", OrderId::parse(&order_id));
+    let limit = form.field("page_size", page_limit(page_size));
+    let page = order_id.zip(limit).map(|(order_id, limit)| (order_id, limit, page_token));
     form.finish(page)
 }
 
@@ -160,14 +185,16 @@ pub fn list_events(
     mut form: Form,
     request: &v1::ListEventsRequest,
 ) -> Result<(Option<Position>, usize), Refusal> {
-    let after = cursor(&mut form, request.after.as_ref());
-    let limit = form.field("page_size", page_limit(request.page_size));
+    let v1::ListEventsRequest { after, page_size } = request;
+    let after = cursor(&mut form, after.as_ref());
+    let limit = form.field("page_size", page_limit(*page_size));
     form.finish(after.zip(limit))
 }
 
 /// Reads `WatchEvents`: cursor.
 pub fn watch_events(mut form: Form, request: &v1::WatchEventsRequest) -> Result<Option<Position>, Refusal> {
-    let after = cursor(&mut form, request.after.as_ref());
+    let v1::WatchEventsRequest { after } = request;
+    let after = cursor(&mut form, after.as_ref());
     form.finish(after)
 }
 
@@ -176,10 +203,11 @@ pub fn statistics(
     mut form: Form,
     request: v1::GetStatisticsRequest,
 ) -> Result<(StatisticsFilter, usize, String), Refusal> {
-    let pickup_point_id = point(&mut form, request.pickup_point_id.as_ref());
-    let first_day = form.optional("first_day", given(request.first_day.as_ref()).map(Day::parse));
-    let last_day = form.optional("last_day", given(request.last_day.as_ref()).map(Day::parse));
-    let limit = form.field("page_size", page_limit(request.page_size));
+    let v1::GetStatisticsRequest { pickup_point_id, first_day, last_day, page_size, page_token } = request;
+    let pickup_point_id = point(&mut form, pickup_point_id.as_ref());
+    let first_day = form.optional("first_day", given(first_day.as_ref()).map(Day::parse));
+    let last_day = form.optional("last_day", given(last_day.as_ref()).map(Day::parse));
+    let limit = form.field("page_size", page_limit(page_size));
     let filter = (|| {
         Some(StatisticsFilter {
             pickup_point_id: pickup_point_id?,
@@ -187,13 +215,14 @@ pub fn statistics(
             last_day: last_day?,
         })
     })();
-    form.finish(filter.zip(limit).map(|(filter, limit)| (filter, limit, request.page_token)))
+    form.finish(filter.zip(limit).map(|(filter, limit)| (filter, limit, page_token)))
 }
 
 /// Reads `ListDeadLetters`: page size and page token.
 pub fn dead_letters(mut form: Form, request: v1::ListDeadLettersRequest) -> Result<(usize, String), Refusal> {
-    let limit = form.field("page_size", page_limit(request.page_size));
-    form.finish(limit.map(|limit| (limit, request.page_token)))
+    let v1::ListDeadLettersRequest { page_size, page_token } = request;
+    let limit = form.field("page_size", page_limit(page_size));
+    form.finish(limit.map(|limit| (limit, page_token)))
 }
 
 fn cursor(form: &mut Form, text: Option<&String>) -> Option<Option<Position>> {

@@ -240,22 +240,34 @@ fn request(columns: &[Column], texts: Vec<String>) -> Result<AcceptOrderRequest,
     }
     let integer = |text: &str| text.parse::<i64>().map_err(|_| "must be a whole number");
     let mut request = AcceptOrderRequest::default();
+    // Every field is named, so a field that is added does not compile until a
+    // column holds it.
+    let AcceptOrderRequest {
+        order_id,
+        customer_id,
+        storage_until,
+        weight_grams,
+        price_minor,
+        packaging,
+        pickup_point_id,
+        request_id,
+    } = &mut request;
     let mut fields = Fields::default();
     for (column, text) in columns.iter().zip(texts) {
         let given = Some(text.as_str());
         match column {
             Column::StorageUntil => {
-                request.storage_until = fields.read("storage_until", given, Timestamp::parse_rfc3339);
+                *storage_until = fields.read("storage_until", given, Timestamp::parse_rfc3339);
             }
-            Column::WeightGrams => request.weight_grams = fields.read("weight_grams", given, integer),
-            Column::Weight => request.weight_grams = fields.read("weight_grams", given, weight),
-            Column::PriceMinor => request.price_minor = fields.read("price_minor", given, integer),
-            Column::Price => request.price_minor = fields.read("price_minor", given, price),
-            Column::Packaging => request.packaging = packaging_codes(&text),
-            Column::OrderId => request.order_id = text,
-            Column::CustomerId => request.customer_id = text,
-            Column::PickupPointId => request.pickup_point_id = Some(text).filter(|text| !text.is_empty()),
-            Column::RequestId => request.request_id = Some(text).filter(|text| !text.is_empty()),
+            Column::WeightGrams => *weight_grams = fields.read("weight_grams", given, integer),
+            Column::Weight => *weight_grams = fields.read("weight_grams", given, weight),
+            Column::PriceMinor => *price_minor = fields.read("price_minor", given, integer),
+            Column::Price => *price_minor = fields.read("price_minor", given, price),
+            Column::Packaging => *packaging = packaging_codes(&text),
+            Column::OrderId => *order_id = text,
+            Column::CustomerId => *customer_id = text,
+            Column::PickupPointId => *pickup_point_id = Some(text).filter(|text| !text.is_empty()),
+            Column::RequestId => *request_id = Some(text).filter(|text| !text.is_empty()),
         }
     }
     match fields.finish() {

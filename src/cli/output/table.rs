@@ -58,29 +58,48 @@ pub(super) fn part_of_table<R: Row>(items: &[R], with_header: bool, skipped: usi
 
 /// Returns the fields of an order, one per line.
 pub(in crate::cli) fn card(order: &Order) -> String {
+    // Every field is named, so a field that is added does not compile until it
+    // has a line.
+    let Order {
+        order_id,
+        customer_id,
+        pickup_point_id,
+        state: _,
+        expired: _,
+        storage_until,
+        accepted_at,
+        issued_at,
+        returned_at,
+        handed_to_courier_at,
+        weight_grams,
+        price_minor,
+        surcharge_minor,
+        total_price_minor,
+        currency,
+        packaging: _,
+        version: _,
+    } = order;
     let mut lines = vec![
-        ("order", order.order_id.clone()),
-        ("customer", order.customer_id.clone()),
-        ("pickup point", order.pickup_point_id.clone()),
+        ("order", order_id.clone()),
+        ("customer", customer_id.clone()),
+        ("pickup point", pickup_point_id.clone()),
         ("state", state(order)),
-        ("storage until", instant(order.storage_until.as_ref())),
-        ("accepted at", instant(order.accepted_at.as_ref())),
+        ("storage until", instant(storage_until.as_ref())),
+        ("accepted at", instant(accepted_at.as_ref())),
     ];
-    for (label, at) in [
-        ("issued at", &order.issued_at),
-        ("returned at", &order.returned_at),
-        ("handed over at", &order.handed_to_courier_at),
-    ] {
+    for (label, at) in
+        [("issued at", issued_at), ("returned at", returned_at), ("handed over at", handed_to_courier_at)]
+    {
         if at.is_some() {
             lines.push((label, instant(at.as_ref())));
         }
     }
     lines.extend([
-        ("weight", weight(order.weight_grams)),
+        ("weight", weight(*weight_grams)),
         ("packaging", packaging(order)),
-        ("price", money(order.price_minor, &order.currency)),
-        ("surcharge", money(order.surcharge_minor, &order.currency)),
-        ("total", money(order.total_price_minor, &order.currency)),
+        ("price", money(*price_minor, currency)),
+        ("surcharge", money(*surcharge_minor, currency)),
+        ("total", money(*total_price_minor, currency)),
     ]);
     lines.into_iter().fold(String::new(), |mut text, (label, value)| {
         let _ = writeln!(text, "{label:<15}{}", plain(&value));

@@ -15,16 +15,31 @@ pub fn model_order(order: &Order) -> ModelOrder {
     ];
     let history: Vec<_> =
         history.into_iter().filter_map(|(transition, at)| Some((transition, at?.micros()))).collect();
-    assert_eq!(order.version, i64::try_from(history.len()).unwrap(), "the version is the number of events");
-    assert_eq!(order.currency.as_str(), "RUB");
+    // Every field is named, so a field that is added does not compile until the model has it.
+    let Order {
+        order_id: _,
+        customer_id,
+        pickup_point_id,
+        state: _,
+        storage_until,
+        accepted_at: _,
+        weight,
+        price,
+        surcharge,
+        currency,
+        packaging,
+        version,
+    } = order;
+    assert_eq!(*version, i64::try_from(history.len()).unwrap(), "the version is the number of events");
+    assert_eq!(currency.as_str(), "RUB");
     ModelOrder {
-        customer: order.customer_id.to_string(),
-        point: order.pickup_point_id.to_string(),
-        storage_until: order.storage_until.micros(),
-        weight: order.weight.map(Grams::get),
-        price: order.price.minor(),
-        surcharge: order.surcharge.minor(),
-        packaging: order.packaging.iter().map(ToString::to_string).collect(),
+        customer: customer_id.to_string(),
+        point: pickup_point_id.to_string(),
+        storage_until: storage_until.micros(),
+        weight: weight.map(Grams::get),
+        price: price.minor(),
+        surcharge: surcharge.minor(),
+        packaging: packaging.iter().map(ToString::to_string).collect(),
         history,
     }
 }

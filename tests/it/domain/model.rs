@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use pvz::domain::{Accept, BatchMode, Command, Grams, ImportRow, OrderId};
+use pvz::domain::{Accept, BatchMode, Command, Grams, ImportRow, OrderId, PackagingCode};
 
 use crate::support::time::{DAY, HOUR, at};
 
@@ -170,15 +170,19 @@ impl Model {
     }
 
     fn accept(&mut self, accept: &Accept, now: i64) -> Result<ModelView, ModelRefusal> {
-        let id = accept.order_id.as_str();
-        let packaging = packaging(accept);
+        // Every field is named, so a field that is added does not compile until the model knows its
+        // rules.
+        let Accept { order_id, customer_id, storage_until, weight, price, packaging, pickup_point_id } =
+            accept;
+        let id = order_id.as_str();
+        let packaging = container_first(packaging);
         let rule = PACKAGING.iter().find(|rule| rule.0 == packaging);
         let new = ModelOrder {
-            customer: accept.customer_id.to_string(),
-            point: accept.pickup_point_id.as_ref().map_or_else(|| "main".to_owned(), ToString::to_string),
-            storage_until: accept.storage_until.micros(),
-            weight: accept.weight.map(Grams::get),
-            price: accept.price.minor(),
+            customer: customer_id.to_string(),
+            point: pickup_point_id.as_ref().map_or_else(|| "main".to_owned(), ToString::to_string),
+            storage_until: storage_until.micros(),
+            weight: weight.map(Grams::get),
+            price: price.minor(),
             surcharge: rule.map_or(0, |rule| rule.2),
             packaging,
             history: vec![(Transition::Accepted, now)],
@@ -273,9 +277,9 @@ impl Model {
     }
 }
 
-/// Returns the packaging codes, the container first.
-fn packaging(accept: &Accept) -> Vec<String> {
-    let mut codes: Vec<String> = accept.packaging.iter().map(ToString::to_string).collect();
+/// Returns packaging codes, the container first.
+fn container_first(codes: &[PackagingCode]) -> Vec<String> {
+    let mut codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
     codes.sort_by_key(|code| code != "bag" && code != "box");
     codes
 }
@@ -283,15 +287,17 @@ fn packaging(accept: &Accept) -> Vec<String> {
 /// Returns the fields that identify a request, in message order.
 fn content(command: &Command) -> Vec<(&'static str, String)> {
     let accept = |method: &str, accept: &Accept| {
+        let Accept { order_id, customer_id, storage_until, weight, price, packaging, pickup_point_id } =
+            accept;
         vec![
             ("method", method.to_owned()),
-            ("order_id", accept.order_id.to_string()),
-            ("customer_id", accept.customer_id.to_string()),
-            ("storage_until", accept.storage_until.to_string()),
-            ("weight_grams", optional_text(accept.weight)),
-            ("price_minor", accept.price.minor().to_string()),
-            ("packaging", format!("{:?}", packaging(accept))),
-            ("pickup_point_id", optional_text(accept.pickup_point_id.as_ref())),
+            ("order_id", order_id.to_string()),
+            ("customer_id", customer_id.to_string()),
+            ("storage_until", storage_until.to_string()),
+            ("weight_grams", optional_text(*weight)),
+            ("price_minor", price.minor().to_string()),
+            ("packaging", format!("{:?}", container_first(packaging))),
+            ("pickup_point_id", optional_text(pickup_point_id.as_ref())),
         ]
     };
     match command {
