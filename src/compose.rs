@@ -253,7 +253,7 @@ fn spawn_admin(
     life.spawn_until_done("metrics", async move { _ = stop.run_until_cancelled(upkeep).await });
 }
 
-/// What operators can do about the sink.
+/// The outbox use cases for operators.
 fn operate(
     store: &Store,
     sink: Arc<dyn EventSink>,

@@ -1,4 +1,4 @@
-//! Order management for marketplace pick-up points. `src/README.md` is the map.
+//! Order management for marketplace pickup points. `src/README.md` is the map.
 
 pub mod adapters;
 pub mod app;

@@ -14,7 +14,7 @@ use crate::ports::{Batch, BatchDecision, Decide, Loaded};
 /// then only one write in this many fails.
 const BATCHES_AFTER_CONFLICT: u32 = 16;
 
-/// Decides if an optimistic insert is tried.
+/// Decides whether an optimistic insert is tried.
 #[derive(Debug, Default)]
 pub struct OptimisticInsert {
     /// The number of further batches that read first.

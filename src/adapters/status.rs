@@ -1,5 +1,5 @@
 //! The only mapping of reasons to gRPC codes, HTTP statuses and exit codes, and
-//! the way of a refusal through a `tonic::Status`.
+//! the transport of a refusal in a `tonic::Status`.
 
 use std::error::Error as _;
 

@@ -28,7 +28,7 @@ pub struct IngestEvents {
 /// The partitions that this consumer reads.
 struct OpenPartitions {
     tasks: JoinSet<(Assignment, PartitionEnd, Ingested)>,
-    /// By partition, the fencing token and what stops the task.
+    /// By partition, the fencing token and the token that stops its task.
     open: HashMap<u32, (i64, CancellationToken)>,
     /// The partitions that were read to the end at which to stop.
     finished: BTreeSet<u32>,

@@ -61,7 +61,7 @@ impl PageTokens {
     /// Decodes a token.
     pub(super) fn decode(&self, filter: &str, token: &str) -> Result<PagePosition, Refusal> {
         self.read(filter, token).ok_or_else(|| {
-            Refusal::invalid("page_token", "is not one that this list gave out, or its filter has changed")
+            Refusal::invalid("page_token", "was not issued for this list, or the filter has changed")
         })
     }
 

@@ -213,8 +213,8 @@ mod tests {
         queue.push(Job(3, vec![3]));
         assert_eq!(names(&queue.take(8)), [3], "2 shares a claim with 1, which waits for 0");
         assert!(queue.take(8).is_empty());
-        assert_eq!(queue.due_in(), None, "nothing comes of looking again");
-        assert!(queue.push(Job(4, vec![4])), "but of this");
+        assert_eq!(queue.due_in(), None, "every job waits for a running batch");
+        assert!(queue.push(Job(4, vec![4])), "this job shares no claim, so a worker is woken");
         assert_eq!(names(&queue.take(8)), [4]);
         queue.take(8);
         queue.release(first.len(), first[0].claims());

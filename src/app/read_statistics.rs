@@ -1,4 +1,4 @@
-//! Reads of what events add up to.
+//! Reads of daily statistics.
 
 use std::sync::Arc;
 
@@ -30,21 +30,20 @@ struct Shared {
 pub struct StatisticsFound {
     /// The days.
     pub days: Vec<DayStatistics>,
-    /// The token of the next page; empty: there is none.
+    /// The token of the next page; empty on the last page.
     pub next_page_token: String,
 }
 
 impl ReadStatistics {
-    /// The use case over an inbox that is opened when it is first asked for.
+    /// Returns the use case over an inbox that is opened on first use.
     pub fn new(open: OpenInbox, clock: Arc<dyn Clock>, tokens: PageTokens) -> Self {
         Self(Arc::new(Shared { open, inbox: OnceCell::new(), clock, tokens }))
     }
 
-    /// A page of the days that match: by point, of each the newest first.
+    /// Returns a page of the matching days: by pickup point, newest day first.
     ///
     /// # Errors
-    /// `VALIDATION_FAILED` for a token of another list, and what the store
-    /// fails with.
+    /// Returns `VALIDATION_FAILED` for a token of another list, or the store's error.
     pub async fn page(
         &self,
         filter: &StatisticsFilter,
@@ -70,7 +69,7 @@ impl ReadStatistics {
         Ok(StatisticsFound { days, next_page_token })
     }
 
-    /// The inbox, once it is there.
+    /// Returns the inbox; `None` until a consumer has run.
     async fn inbox(&self) -> Result<Option<&Arc<dyn Inbox>>, PortError> {
         if let Some(inbox) = self.0.inbox.get() {
             return Ok(Some(inbox));
@@ -86,8 +85,8 @@ impl ReadStatistics {
             let point = PickupPointId::parse(point).ok()?;
             Some((point, Day(i32::try_from(position.key).ok()?), currency.to_owned()))
         };
-        // Sealed by us, so it can be read; unless another release sealed it.
-        parse().ok_or_else(|| Refusal::invalid("page_token", "is not one that this list gave out"))
+        // A token of this release can be parsed; one of another release may not be.
+        parse().ok_or_else(|| Refusal::invalid("page_token", "was not issued for this list"))
     }
 }
 

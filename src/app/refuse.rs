@@ -16,7 +16,8 @@ pub fn refuse(error: &PortError) -> Refusal {
         }
         ErrorKind::InDoubt => {
             tracing::error!(cause = chain(error), "commit in doubt: its outcome could not be determined");
-            let message = "the storage was lost during the change: repeat it with the same request_id";
+            let message = "the connection to the storage was lost during the change; \
+                           repeat the request with the same request_id";
             Refusal::unavailable(message, STORE_RETRY)
         }
         ErrorKind::Inconsistent => {

@@ -39,7 +39,7 @@ pub struct RelayOptions {
     pub last_backoff: Duration,
     /// Timeout of a publish call.
     pub publish_timeout: Duration,
-    /// Time to go on publishing after a stop request.
+    /// Time to continue publishing after a stop request.
     pub farewell: Duration,
 }
 
@@ -193,7 +193,7 @@ impl RelayEvents {
             Ok(delivery) if delivery.receipts.len() == events.len() => delivery,
             // No event is known to be acknowledged.
             Ok(_) => {
-                let miscounted = PortError::inconsistent("the sink answered another number of events");
+                let miscounted = PortError::inconsistent("the sink returned a wrong number of receipts");
                 Delivery::failed(events.len(), miscounted)
             }
             Err(elapsed) => {

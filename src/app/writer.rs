@@ -324,7 +324,7 @@ impl Pool {
         let done = AssertUnwindSafe(self.store.transact(batch, decider)).catch_unwind().await;
         match done {
             Ok(Ok(outcomes)) if outcomes.len() == waiting.len() => Ok(outcomes),
-            Ok(Ok(_)) => Err(PortError::inconsistent("the store answered another number of commands")),
+            Ok(Ok(_)) => Err(PortError::inconsistent("the store returned a wrong number of outcomes")),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(PortError::inconsistent("the store panicked")),
         }

@@ -1,7 +1,7 @@
-//! The baselines: what the same database does for a service written in the
-//! usual way, and what it can do at most.
+//! The baselines: the throughput of the same database for a service written in
+//! the usual way, and its upper limit.
 //!
-//! Both write to tables of their own that are made like the real ones, with
+//! Both write to tables of their own that are created like the real ones, with
 //! their indexes and checks, and are dropped afterwards. They have no triggers
 //! and no partitions, which favours the baselines.
 

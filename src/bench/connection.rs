@@ -12,7 +12,7 @@ use super::plan::Target;
 use crate::proto::v1::order_service_client::OrderServiceClient;
 use crate::proto::v1::{GetOutboxRequest, ListOrdersRequest, Outbox};
 
-/// Longest time that connecting takes, even if calls may take longer.
+/// Connect timeout, even if calls may take longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause before a call that was answered with UNAVAILABLE is repeated.
@@ -38,7 +38,7 @@ impl Connection {
         }
     }
 
-    /// Returns the server and how to call it.
+    /// Returns the target of the calls.
     pub(super) fn target(&self) -> &Target {
         &self.target
     }
@@ -72,7 +72,7 @@ impl Connection {
         )))
     }
 
-    /// Returns how far the relay of the server is.
+    /// Returns the progress of the server's relay.
     pub(super) async fn outbox(&self) -> Result<Outbox, BenchError> {
         self.call(GetOutboxRequest {}, async |mut grpc, request| grpc.get_outbox(request).await).await
     }

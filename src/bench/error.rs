@@ -1,4 +1,4 @@
-//! Why a run failed.
+//! Errors of a run.
 
 use std::error::Error;
 use std::fmt;
@@ -10,7 +10,7 @@ use tonic_types::StatusExt as _;
 use crate::adapters::status::{Reason, reason_of};
 use crate::proto::v1::Refusal;
 
-/// Why a run failed. The command line turns it into its own kind of failure.
+/// An error that ends a run. The command line turns it into its own kind of failure.
 #[derive(Debug)]
 pub enum BenchError {
     /// The run cannot start or continue, for the stated reason.

@@ -41,7 +41,7 @@ pub(super) struct Measured {
     pub errors: BTreeMap<String, u64>,
     /// Time of the measurement, without the warm-up.
     pub took: Duration,
-    /// Why the run ended early.
+    /// The cause if the run ended early.
     pub ended_early: Option<String>,
     /// The connection to the server was lost.
     pub is_disconnected: bool,
@@ -65,8 +65,8 @@ impl Measured {
         self.orders += orders;
     }
 
-    /// Takes note of a failed call, and counts it unless it belongs to the
-    /// warm-up. Returns true if the connection is lost.
+    /// Records a failed call, and counts it unless it belongs to the warm-up.
+    /// Returns true if the connection is lost.
     pub(super) fn fail(&mut self, error: &BenchError, is_measured: bool) -> bool {
         if is_measured {
             self.count_error(&error.reason());
@@ -83,7 +83,7 @@ impl Measured {
         *self.errors.entry(reason.to_owned()).or_default() += 1;
     }
 
-    /// Adds what another stream measured.
+    /// Adds the measurements of another stream.
     pub(super) fn add(&mut self, other: Self) {
         // It cannot fail: both have the same bounds.
         let _ = self.latencies.0.add(&other.latencies.0);

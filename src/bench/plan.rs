@@ -62,7 +62,7 @@ pub enum Pace {
     Rate(f64),
 }
 
-/// A server, and how to call it.
+/// A server and the options of calls to it.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// `host:port`.
@@ -94,7 +94,7 @@ pub struct Plan {
     pub warm_up: Duration,
     /// Time of the measurement.
     pub duration: Duration,
-    /// Orders to import first, for scenarios that need some.
+    /// Orders to import first, for scenarios that need existing orders.
     pub orders: u64,
     /// Orders in a batch.
     pub batch: u64,
@@ -102,7 +102,7 @@ pub struct Plan {
     pub connections: usize,
     /// Address, metadata and timeout of the calls.
     pub target: Target,
-    /// Which server.
+    /// The server.
     pub server: ServerPlan,
     /// The `PostgreSQL` store on which to measure the baseline too.
     pub baseline: Option<String>,

@@ -102,8 +102,8 @@ impl Drop for ServerProcess {
 fn cost(process: &Child) -> Option<ProcessCost> {
     let folder = PathBuf::from(format!("/proc/{}", process.id()));
     let stat = fs::read_to_string(folder.join("stat")).ok()?;
-    // The program's name may hold anything, so skip to the last parenthesis.
-    // User and system time are the 12th and 13th field after it.
+    // The program's name may contain any character, so skip to the last parenthesis. User and
+    // system time are the 12th and 13th field after it.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
     let cpu = Duration::from_millis((ticks()? + ticks()?) * 1_000 / TICKS_PER_SECOND);

@@ -40,7 +40,7 @@ pub struct ServiceReport {
     latency_ms: LatencyMs,
     /// Failed calls by reason.
     pub errors: BTreeMap<String, u64>,
-    /// Why the run ended early.
+    /// The cause if the run ended early.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_early: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -57,7 +57,7 @@ pub(super) struct Work {
     next_unissued: AtomicU64,
     /// Orders that were issued and can be returned.
     issued: Mutex<VecDeque<u64>>,
-    /// Send times of accepts, if somebody waits for their events.
+    /// Send times of accepts, if a task waits for their events.
     send_times: Option<SendTimes>,
 }
 
@@ -84,7 +84,7 @@ impl Work {
         }
     }
 
-    /// Also records when each accept is sent.
+    /// Also records the send time of each accept.
     pub(super) fn recording(self, send_times: SendTimes) -> Self {
         Self { send_times: Some(send_times), ..self }
     }
@@ -254,7 +254,7 @@ impl Work {
     }
 
     /// Returns a prepared order, spread over all of them so that consecutive
-    /// calls do not ask for neighbours.
+    /// calls do not read neighbouring rows.
     fn scattered(&self, number: u64) -> u64 {
         number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % self.prepared.load(Ordering::Relaxed).max(1)
     }

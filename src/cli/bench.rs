@@ -18,9 +18,9 @@ use crate::bench::{
 };
 
 client_command! {
-    /// Measure how fast a server is: keep it busy with one kind of call, and print the rate and the
-    /// latency of the calls. WRITES ORDERS, all with ids that begin with bench-, and does not delete
-    /// them: use a server made for the purpose, or --embedded.
+    /// Measure the throughput and latency of a server that is kept busy with one kind of call.
+    /// WRITES ORDERS, all with ids that begin with bench-, and does not delete them: use a
+    /// dedicated server, or --embedded.
     #[argh(
         subcommand,
         name = "bench",
@@ -35,7 +35,7 @@ client_command! {
                 fast a consumer reads all events.\n\
                 Without --rate a fixed number of calls is in flight, so a slow server gets fewer calls. With\n\
                 --rate calls begin when they are due, whatever the server does, and the latency of each\n\
-                counts from then.\n\
+                is measured from then.\n\
                 Ctrl-C ends the run early and prints what was measured. The exit code is 4 if a call was\n\
                 refused, 6 if the connection to the server was lost."
     )]
@@ -55,7 +55,8 @@ client_command! {
         /// how long to run before measuring (default 2s)
         #[argh(option, arg_name = "duration")]
         warm_up: Option<String>,
-        /// orders to import first, for scenarios that need some (default 10000; relay 1000000)
+        /// orders to import first, for scenarios that need existing orders (default 10000; relay
+        /// 1000000)
         #[argh(option, arg_name = "number")]
         orders: Option<u64>,
         /// orders that one issue call issues (default 10)
@@ -114,7 +115,7 @@ impl Bench {
             );
         }
         if common.server.is_some() && self.embedded {
-            return Err(Failure::usage("--server and --embedded exclude each other").into());
+            return Err(Failure::usage("--server and --embedded cannot be combined").into());
         }
         let (target, format) = target(common, self.embedded)?;
         let plan = Plan {
@@ -168,7 +169,7 @@ impl Bench {
     fn pace(&self, scenario: Scenario) -> Result<Pace, Failure> {
         let default = if scenario == Scenario::Import { 1_024 } else { 64 };
         match (self.rate, self.in_flight) {
-            (Some(_), Some(_)) => Err(Failure::usage("--rate and --in-flight exclude each other")),
+            (Some(_), Some(_)) => Err(Failure::usage("--rate and --in-flight cannot be combined")),
             (Some(_), None) if scenario == Scenario::Import => {
                 Err(Failure::usage("import has no --rate: the server sets the pace of a stream"))
             }
@@ -208,8 +209,8 @@ impl Bench {
     }
 }
 
-/// Returns how to call the server, and how to print. An embedded server gets
-/// its address when it starts.
+/// Returns the target of the calls and the output format. An embedded server gets its address when
+/// it starts.
 fn target(common: Common, is_embedded: bool) -> Result<(Target, Format), Failure> {
     let server = if is_embedded { Some("127.0.0.1:0".to_owned()) } else { common.server };
     let settings = Common { server, ..common }.resolve()?;

@@ -14,13 +14,13 @@ use super::escape::plain;
 use crate::adapters::status::{self, Reason};
 use crate::proto::v1::{BatchRefusal, FieldViolation, Refusal, order_result};
 
-/// The result of a command: the exit code, or why it stopped.
+/// The result of a command: the exit code, or the reason why it stopped.
 pub(super) type Outcome = Result<u8, Stop>;
 
 /// Longest field name that a message repeats, in characters.
 const ECHO_LIMIT: usize = 64;
 
-/// Why a command stopped.
+/// The reason why a command stopped.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// It failed or was refused.
@@ -214,7 +214,7 @@ impl Fields {
         self.violations.push(FieldViolation { field: field.into(), description: description.into() });
     }
 
-    /// Parses a field. An empty text counts as absent.
+    /// Parses a field. An empty string counts as absent.
     pub(super) fn read<T, E: Into<String>>(
         &mut self,
         field: &str,

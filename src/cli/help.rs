@@ -164,7 +164,7 @@ fn options(text: &mut String, title: &str, flags: &[&FlagInfo<'static>]) {
     entries(text, title, &list);
 }
 
-/// Lines as they are written, with the command's name where argh would have it.
+/// Adds a section of lines, unchanged except for `{command_name}`, which is replaced as argh does.
 fn section(text: &mut String, title: &str, lines: &[&str], name: &str) {
     if lines.is_empty() {
         return;

@@ -32,7 +32,7 @@ use tokio::runtime::Builder;
 use args::{Invocation, UsageError};
 use failure::{Outcome, Stop};
 
-/// Order management for marketplace pick-up points: a server, and commands that
+/// Order management for marketplace pickup points: a server, and commands that
 /// call it.
 #[derive(Debug, FromArgs, ArgsInfo)]
 struct Pvz {
@@ -90,7 +90,7 @@ pub enum Command {
     Version(completion::Version),
 }
 
-/// Why there is no command to run.
+/// The reason why there is no command to run.
 #[derive(Debug)]
 pub enum Early {
     /// Help or the version was requested; the text for standard output.

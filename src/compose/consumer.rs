@@ -1,4 +1,4 @@
-//! The consumer: where events are read, and where what was read is kept.
+//! The consumer: its source, its inbox, and its tasks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,24 +22,24 @@ use crate::lifecycle::Lifecycle;
 use crate::ports::{EventSource, Inbox, PortError, RecordContent, Start};
 use crate::telemetry::Metrics;
 
-/// What may be asked of a consumer besides its configuration.
+/// Options of a consumer in addition to its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConsumeOptions {
-    /// Where to begin in a partition that was never read.
+    /// The start position in a partition that was never read.
     pub start: Start,
-    /// Whether every partition is moved there first.
+    /// True if every partition is moved there first.
     pub rewind: bool,
-    /// Whether to end at the end.
+    /// True if each partition is read only up to the end that it had when reading began.
     pub once: bool,
 }
 
-/// An instant in RFC 3339, with an offset.
+/// Parses an instant in RFC 3339 with an offset.
 pub fn instant(text: &str) -> Option<Timestamp> {
     let parsed = crate::proto::Timestamp::parse_rfc3339(text).ok()?;
     Timestamp::from_parts(parsed.seconds, parsed.nanos)
 }
 
-/// What a consumer did, once it has ended.
+/// Receives the counts of a consumer when it ends.
 pub type Consumed = tokio::sync::oneshot::Receiver<Ingested>;
 
 /// Opens the source of the consumer's events.
@@ -55,19 +55,19 @@ fn source(config: &Config) -> Result<Arc<dyn EventSource>, StartError> {
     Ok(Arc::new(MeteredSource::new(source)))
 }
 
-/// The configuration with the consumer's store in the place of the orders'.
+/// Returns the configuration with the consumer's store instead of the order store.
 fn of_consumer(config: &Config) -> Config {
     let url = config.consumer.store.clone();
-    // A standby would be one of the orders' database.
+    // `read_url` names a standby of the order store.
     let store = crate::config::Store { url, read_url: None, ..config.store.clone() };
     Config { store, ..config.clone() }
 }
 
-/// Reads the events that are sent from now on, and tells of each which order it
-/// is about. Ends with the value that is answered.
+/// Reads the events that are published from now on, and passes the order id of each to `seen`.
+/// Dropping the returned set stops the readers.
 ///
 /// # Errors
-/// Nothing is sent, or the place cannot be read.
+/// Events are not published, or the source cannot be read.
 pub async fn follow(
     config: &Config,
     seen: impl Fn(&str) + Send + Sync + 'static,
@@ -109,11 +109,11 @@ fn ingest(
     IngestEvents::new(source, Arc::new(MeteredInbox::new(inbox)), options)
 }
 
-/// Starts the consumer, and gives every task to `life`; when it is done by
-/// itself, it ends the process. Answers where the admin face listens.
+/// Starts the consumer and spawns its tasks on `life`. If it finishes by itself, the process
+/// drains. Returns the address of the admin server.
 ///
 /// # Errors
-/// Nothing was started.
+/// The source, the store or the socket cannot be opened. Nothing is started then.
 pub async fn consume(
     config: &Config,
     options: ConsumeOptions,
@@ -136,19 +136,18 @@ pub async fn consume(
     life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
     let ingest = ingest(config, source, store.inbox, options);
     let (soft, hard) = (life.soft().clone(), life.hard().clone());
-    let (told, consumed) = tokio::sync::oneshot::channel();
+    let (sender, consumed) = tokio::sync::oneshot::channel();
     life.spawn_until_done("consumer", async move {
         let ingested = hard.run_until_cancelled(ingest.run(soft.clone())).await;
-        // Nobody may be left to tell.
-        _ = told.send(ingested.unwrap_or_default());
+        // The receiver may have been dropped.
+        _ = sender.send(ingested.unwrap_or_default());
         soft.cancel();
         done.cancel();
     });
     Ok((addr, consumed))
 }
 
-/// Runs the consumer beside the servers of this process, if that is wanted, and
-/// says where its inbox is.
+/// Starts the in-process consumer if it is configured. Returns the function that opens its inbox.
 pub(super) async fn beside(config: &Config, life: &Lifecycle) -> Result<OpenInbox, StartError> {
     if !config.consumer.in_process {
         return Ok(opener(config));
@@ -165,7 +164,7 @@ pub(super) async fn beside(config: &Config, life: &Lifecycle) -> Result<OpenInbo
     }))
 }
 
-/// Opens the inbox of a consumer that runs elsewhere, for reading.
+/// Returns the function that opens the inbox of a consumer in another process, read-only.
 fn opener(config: &Config) -> OpenInbox {
     let config = Arc::new(of_consumer(config));
     Box::new(move || {

@@ -1,4 +1,4 @@
-//! Where events go, and the relay that brings them there.
+//! The event sink, and the relay that publishes to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +38,8 @@ pub(super) async fn sink(config: &Config, life: &Lifecycle) -> Result<Arc<dyn Ev
         EventsUrl::Journal(folder) => {
             let (folder, file_size) = (folder.clone(), config.events.journal_file_size as u64);
             let opened = tokio::task::spawn_blocking(move || Journal::open(&folder, file_size)).await;
-            let journal =
-                opened.map_err(|error| PortError::unavailable("opening the journal broke off", error))??;
+            let journal = opened
+                .map_err(|error| PortError::unavailable("opening the journal was interrupted", error))??;
             Arc::new(journal)
         }
     };
@@ -62,7 +62,7 @@ fn kafka_options(url: &KafkaUrl, config: &Config) -> Result<KafkaOptions, StartE
     })
 }
 
-/// How brokers are talked to, by whoever does.
+/// Returns the connection settings for the brokers.
 pub(super) fn kafka_connection(url: &KafkaUrl, events: &Events) -> Result<KafkaConnection, StartError> {
     let tls = events.kafka_tls.then(|| Tls {
         ca_file: events.kafka_ca_file.clone(),
@@ -86,12 +86,12 @@ pub(super) fn kafka_connection(url: &KafkaUrl, events: &Events) -> Result<KafkaC
     })
 }
 
-/// Events as they are read back from a topic.
+/// Returns the source that reads events back from a topic.
 pub(super) fn kafka_source(url: &KafkaUrl, config: &Config) -> Result<KafkaSource, StartError> {
     Ok(KafkaSource::new(kafka_options(url, config)?, Arc::new(SystemClock)))
 }
 
-/// How often monitoring is told how far the sink is behind.
+/// Update interval of the outbox gauges.
 const GAUGE_PERIOD: Duration = Duration::from_secs(5);
 
 /// Spawns the notifications among replicas, the relay and the outbox gauges.
@@ -118,11 +118,11 @@ pub(super) fn spawn_publishing(
     });
 }
 
-/// Tells monitoring how far the sink is behind, without end.
+/// Updates the outbox gauges periodically, without end.
 async fn show_gauges(operate: OperateOutbox) {
     let gauges = OutboxGauges::new();
     loop {
-        // Why the store fails is told by whoever needs it more.
+        // A store failure is logged by the components that depend on the store.
         if let Ok(report) = operate.report().await {
             let held_back = report.status.as_ref().map_or(0, |status| status.dead_letters);
             gauges.show(report.lag_events, report.lag_seconds, held_back);

@@ -91,7 +91,7 @@ async fn sqlite(
     };
     let path = path.to_owned();
     let opened = tokio::task::spawn_blocking(move || open(&path, &options)).await;
-    Ok(opened.map_err(|error| PortError::unavailable("opening the store broke off", error))??)
+    Ok(opened.map_err(|error| PortError::unavailable("opening the store was interrupted", error))??)
 }
 
 /// The database writes the batch of one worker while the other sends its batch.
@@ -177,7 +177,7 @@ pub async fn schema(config: &Config) -> Result<Vec<SchemaStep>, StartError> {
             let path = path.clone();
             let read = tokio::task::spawn_blocking(move || SqliteStore::schema(&path)).await;
             let steps =
-                read.map_err(|error| PortError::unavailable("reading the store broke off", error))??;
+                read.map_err(|error| PortError::unavailable("reading the store was interrupted", error))??;
             Ok(steps.into_iter().map(|(name, applied)| SchemaStep { name, applied }).collect())
         }
         StoreUrl::Postgres(url) => {

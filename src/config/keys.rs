@@ -88,8 +88,8 @@ fn collect(section: Option<&'static str>, fields: &'static [Field], keys: &mut V
     }
 }
 
-/// Returns "; did you mean NAME?" for the most similar name, or an empty text if
-/// no name is similar.
+/// Returns "; did you mean NAME?" for the most similar name, or an empty string
+/// if no name is similar.
 pub(super) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let leaf = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     // A key in the wrong section is as likely as a typing error.

@@ -85,15 +85,15 @@ impl Method {
 pub struct Content<'a> {
     /// The RPC.
     pub method: Method,
-    /// A text for each of [`Method::fields`].
+    /// A string for each of [`Method::fields`].
     pub fields: Vec<Cow<'a, str>>,
     /// The present ones of [`Method::later_fields`], by name.
     pub later_fields: BTreeMap<&'static str, Cow<'a, str>>,
 }
 
 impl<'a> Content<'a> {
-    /// Returns the content of a command. The catalogue tells which packaging is
-    /// the container, which comes first.
+    /// Returns the content of a command. The catalogue determines which packaging is the container;
+    /// it comes first.
     pub fn of(command: &'a Command, catalogue: &Catalogue) -> Self {
         // Every field is named, so a field that is added does not compile until
         // it is part of the content.
@@ -154,7 +154,7 @@ impl<'a> Content<'a> {
     }
 }
 
-/// Keys are never empty, so the empty text stands for an absent one.
+/// Keys are never empty, so the empty string stands for an absent one.
 fn optional(key: Option<&str>) -> Cow<'_, str> {
     key.unwrap_or_default().into()
 }

@@ -126,7 +126,7 @@ fn check_storage_until(until: Timestamp, now: Timestamp, policy: &Policy) -> Res
 fn already_exists(accept: &Accept, order: &Order, policy: &Policy) -> Refusal {
     let order_id = &order.order_id;
     let refusal = |what: String| {
-        Refusal::new(Reason::OrderAlreadyExists, format!("order {order_id} was accepted already, {what}"))
+        Refusal::new(Reason::OrderAlreadyExists, format!("order {order_id} was already accepted, {what}"))
             .with("order_id", order_id)
     };
     match first_difference(accept, order, policy) {
@@ -241,7 +241,7 @@ fn accept_return_of(
     match order.state {
         OrderState::Stored => Err(Refusal::new(
             Reason::OrderNotIssued,
-            format!("order {order_id} was never issued, so it cannot be brought back"),
+            format!("order {order_id} has not been issued, so it cannot be returned"),
         )
         .with("order_id", order_id)),
         OrderState::Issued { issued_at } => {
@@ -305,7 +305,8 @@ fn check_point(order: &Order, asked: &PickupPointId) -> Result<(), Refusal> {
         .with("asked_pickup_point_id", asked))
 }
 
-/// The answer does not name the order's customer, because the caller may be a stranger.
+/// The refusal does not name the order's customer, because the caller may not be entitled to know
+/// it.
 fn check_customer(order: &Order, asked: &CustomerId) -> Result<(), Refusal> {
     let order_id = &order.order_id;
     if order.customer_id == *asked {
@@ -326,13 +327,13 @@ fn at(reason: Reason, order: &Order, message: String, key: &str, instant: Timest
 
 fn storage_expired(order: &Order, now: Timestamp) -> Refusal {
     let until = order.storage_until;
-    let message = format!("order {} was stored until {until}, and it is {now}", order.order_id);
+    let message = format!("the storage deadline of order {} was {until}; it is now {now}", order.order_id);
     at(Reason::StorageExpired, order, message, "storage_until", until).with("now", now)
 }
 
 fn storage_not_expired(order: &Order, now: Timestamp) -> Refusal {
     let until = order.storage_until;
-    let message = format!("order {} is stored until {until}, and it is {now}", order.order_id);
+    let message = format!("the storage deadline of order {} is {until}; it is now {now}", order.order_id);
     at(Reason::StorageNotExpired, order, message, "storage_until", until).with("now", now)
 }
 
@@ -342,18 +343,18 @@ fn already_issued(order: &Order, issued_at: Timestamp) -> Refusal {
 }
 
 fn returned(order: &Order, when: ReturnedAt) -> Refusal {
-    let message = format!("order {} was brought back at {}", order.order_id, when.returned_at);
+    let message = format!("order {} was returned at {}", order.order_id, when.returned_at);
     at(Reason::OrderReturned, order, message, "returned_at", when.returned_at)
 }
 
 fn handed(order: &Order, when: Timestamp) -> Refusal {
-    let message = format!("order {} went away with a courier at {when}", order.order_id);
+    let message = format!("order {} was handed to a courier at {when}", order.order_id);
     at(Reason::OrderHandedToCourier, order, message, "handed_to_courier_at", when)
 }
 
 fn window_closed(order: &Order, issued_at: Timestamp, closed_at: Timestamp, now: Timestamp) -> Refusal {
     let message = format!(
-        "order {} was issued at {issued_at} and could be brought back until {closed_at}; it is {now}",
+        "order {} was issued at {issued_at} and could be returned until {closed_at}; it is now {now}",
         order.order_id
     );
     at(Reason::ReturnWindowClosed, order, message, "issued_at", issued_at)

@@ -143,13 +143,13 @@ impl Catalogue {
             let Some(kind) = self.find(code) else {
                 let known: Vec<&str> = self.0.iter().map(|kind| kind.code.as_str()).collect();
                 let (code, known) = (super::echo(code.as_str()), known.join(", "));
-                return Err(invalid(codes, &format!("{code:?} is not on offer ({known})"))
+                return Err(invalid(codes, &format!("{code:?} is not in the catalogue ({known})"))
                     .with("known_codes", known)
                     .with("code", code));
             };
             if let Some(other) = kinds.iter().find(|other| other.role == kind.role) {
                 let why = if other.code == kind.code {
-                    format!("{code} stands twice")
+                    format!("{code} occurs twice")
                 } else {
                     format!("{} and {code} are both a {}", other.code, kind.role.name())
                 };
@@ -184,7 +184,7 @@ pub fn check_weight(kinds: &[&Kind], weight: Option<Grams>) -> Result<(), Refusa
             Some(weight) if weight >= limit => {
                 return Err(Refusal::new(
                     Reason::WeightTooHeavy,
-                    format!("{weight} g are too heavy for {}: it must be below {limit} g", kind.code),
+                    format!("{weight} g is too heavy for {}: the weight must be below {limit} g", kind.code),
                 )
                 .with("weight_grams", weight)
                 .with("weight_below_grams", limit)

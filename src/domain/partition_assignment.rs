@@ -47,8 +47,7 @@ impl PartitionLease {
 /// those beyond it, and takes free partitions if it has fewer. Returns the
 /// leases that change, in the order of `leases`.
 ///
-/// An expired lease that no other consumer has taken is renewed under its old
-/// fence.
+/// An expired lease that no other consumer has taken is renewed under its old fencing token.
 pub fn assign_partitions(leases: &[PartitionLease], claim: &PartitionClaim) -> Vec<PartitionLease> {
     let fair_share = leases.len().div_ceil(claim.consumers.max(1));
     let is_own = |lease: &PartitionLease| lease.consumer.as_deref() == Some(claim.consumer.as_str());

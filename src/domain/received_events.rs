@@ -80,7 +80,7 @@ pub fn receive_events(events: &[Event], before: &ReceivedBefore) -> ReceivedBatc
     ReceivedBatch { is_first, orders, statistics, gaps_opened, gaps_closed }
 }
 
-/// Tells for each event whether it is the first with its order and sequence.
+/// Returns for each event whether it is the first with its order and sequence.
 fn first_deliveries(events: &[Event], received: &HashSet<(OrderId, i64)>) -> Vec<bool> {
     let mut in_batch = HashSet::new();
     let is_first = |event: &Event| {

@@ -213,12 +213,13 @@ impl Refusal {
 
     /// Returns `ORDER_NOT_FOUND`.
     pub fn order_not_found(order_id: &OrderId) -> Self {
-        Self::new(Reason::OrderNotFound, format!("order {order_id} is not known")).with("order_id", order_id)
+        Self::new(Reason::OrderNotFound, format!("order {order_id} does not exist"))
+            .with("order_id", order_id)
     }
 
     /// Returns `OVERLOADED`: nothing happened, retry after the delay.
     pub fn overloaded(delay: Duration) -> Self {
-        Self::new(Reason::Overloaded, "the service has more work than it can take; nothing was done")
+        Self::new(Reason::Overloaded, "the service is overloaded; the request had no effect")
             .retry_after(delay)
     }
 
@@ -234,7 +235,7 @@ impl Refusal {
 
     /// Returns `DEADLINE_EXCEEDED`.
     pub fn deadline_exceeded() -> Self {
-        Self::new(Reason::DeadlineExceeded, "the deadline of the call passed before it was done")
+        Self::new(Reason::DeadlineExceeded, "the deadline of the call passed before it completed")
     }
 
     /// Returns `INTERNAL`. The cause is logged and never part of the answer.

@@ -99,7 +99,7 @@ fn wrong_options_are_refused_with_one_line() {
     for (arguments, line) in [
         (&["leap"][..], "unknown scenario \"leap\"; must be one of accept, "),
         (&["accept", "--rate=0"], "--rate must be from 0.001 to 1000000"),
-        (&["accept", "--rate=5", "--in-flight=5"], "--rate and --in-flight exclude each other"),
+        (&["accept", "--rate=5", "--in-flight=5"], "--rate and --in-flight cannot be combined"),
         (&["import", "--rate=5"], "import has no --rate"),
         (&["accept", "--duration=0s"], "--duration must be longer than 0s"),
         (&["accept", "--baseline"], "--baseline needs --embedded and a PostgreSQL --store"),

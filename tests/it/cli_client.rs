@@ -114,7 +114,7 @@ fn a_refusal_is_printed_with_its_details_and_sets_the_exit_code() {
     let unknown = refusal(Code::FailedPrecondition, "NEW_REASON", "a \u{1b}[31mnewer server", &[]);
     let script = Script::default()
         .refuse(invalid)
-        .refuse(refusal(Code::NotFound, "ORDER_NOT_FOUND", "order 1 is not known", &[("order_id", "1")]))
+        .refuse(refusal(Code::NotFound, "ORDER_NOT_FOUND", "order 1 does not exist", &[("order_id", "1")]))
         .refuse(unknown)
         .refuse(Status::permission_denied("not you"));
     let server = ScriptedServer::start(&script);
@@ -128,7 +128,7 @@ fn a_refusal_is_printed_with_its_details_and_sets_the_exit_code() {
     ");
     let output = server.run(&["get", "1"]);
     assert_eq!(output.exit, Some(3));
-    assert_eq!(output.stderr, "error: ORDER_NOT_FOUND: order 1 is not known\n  order_id: 1\n");
+    assert_eq!(output.stderr, "error: ORDER_NOT_FOUND: order 1 does not exist\n  order_id: 1\n");
     let output = server.run(&["get", "1"]);
     assert_eq!(output.exit, Some(1));
     assert_eq!(output.stderr, "error: NEW_REASON: a \\u{1b}[31mnewer server\n");

@@ -36,7 +36,7 @@ fn request_ids(calls: &[Call]) -> Vec<(String, String)> {
 fn mixed(row: &AcceptOrderRequest) -> ImportOrdersResponse {
     let refusal = || Refusal {
         reason: "WEIGHT_TOO_HEAVY".to_owned(),
-        message: "30000 g are too heavy for box".to_owned(),
+        message: "30000 g is too heavy for box".to_owned(),
         ..Refusal::default()
     };
     match row.order_id.as_str() {
@@ -81,7 +81,7 @@ fn bad_rows_are_reported_and_the_others_accepted() {
     assert_snapshot!(faults.join("\nline "), @r"
     line 3: VALIDATION_FAILED: the request is not valid: storage_until must be an RFC 3339 instant with an offset, such as 2026-12-31T10:00:00Z (and 1 more) (order 2)
       - weight_grams must be a weight such as 1500, 1500g or 1.5kg
-    line 5: WEIGHT_TOO_HEAVY: 30000 g are too heavy for box (order heavy)
+    line 5: WEIGHT_TOO_HEAVY: 30000 g is too heavy for box (order heavy)
     line 8: VALIDATION_FAILED: the request is not valid: line has 2 fields, but the header has 4
     ");
 

@@ -1,6 +1,5 @@
-//! Details for the errors that tonic makes itself (an unknown method, a message
-//! that is too large or cannot be decoded), which have none: every refusal
-//! carries a reason.
+//! Details for the errors that tonic generates itself (an unknown method, a message that is too
+//! large or cannot be decoded), which have none: every refusal carries a reason.
 //!
 //! The layer also answers calls whose deadline passes before they reach the
 //! service, because tonic's own timeout surrounds all layers and its error has
@@ -28,7 +27,7 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
 /// Adds details to statuses that have none.
 #[derive(Clone)]
 pub struct ErrorDetailsLayer {
-    /// Makes correlation ids for calls without one.
+    /// Generates correlation ids for calls without one.
     pub ids: Arc<dyn Ids>,
     /// Timeout of a call without a deadline until its answer, or the start of
     /// its stream. The service enforces its own; this one is for a request that
@@ -44,7 +43,7 @@ impl<S> Layer<S> for ErrorDetailsLayer {
     }
 }
 
-/// The service that [`ErrorDetailsLayer`] makes.
+/// The service that [`ErrorDetailsLayer`] creates.
 #[derive(Clone)]
 pub struct ErrorDetails<S> {
     inner: S,

@@ -49,7 +49,7 @@ pub fn to_status(refusal: Refusal) -> Status {
     status
 }
 
-/// Returns the refusal for a request stream that tonic cannot read on.
+/// Returns the refusal for a request stream that tonic cannot read any further.
 pub fn broken_stream(status: &Status) -> Refusal {
     match status.code() {
         Code::OutOfRange | Code::ResourceExhausted => {

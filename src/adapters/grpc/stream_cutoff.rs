@@ -28,7 +28,7 @@ impl<S> Layer<S> for StreamCutoffLayer {
     }
 }
 
-/// The service that [`StreamCutoffLayer`] makes.
+/// The service that [`StreamCutoffLayer`] creates.
 #[derive(Clone)]
 pub struct StreamCutoff<S> {
     inner: S,

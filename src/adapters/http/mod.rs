@@ -39,7 +39,7 @@ pub use problem::Problem;
 /// Limits and timeouts of the HTTP server.
 #[derive(Clone)]
 pub struct HttpOptions {
-    /// Makes correlation ids for requests without one.
+    /// Generates correlation ids for requests without one.
     pub ids: Arc<dyn Ids>,
     /// The largest body of a request that is not a stream, in bytes.
     pub max_body: usize,

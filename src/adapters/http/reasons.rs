@@ -8,9 +8,9 @@ use crate::domain::Reason;
 pub struct Explanation {
     /// A few words, the same for every problem with the reason.
     pub title: &'static str,
-    /// What the reason means.
+    /// The meaning of the reason.
     pub meaning: &'static str,
-    /// What the caller should do.
+    /// The remedy for the caller.
     pub remedy: &'static str,
 }
 

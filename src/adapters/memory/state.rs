@@ -42,7 +42,9 @@ impl MemoryState {
         }
         for (loaded, Order { order_id, .. }) in &writes.updated {
             if self.orders.get(order_id).is_none_or(|order| order.version != *loaded) {
-                let message = format!("orders: {order_id} is not there in version {loaded} to be updated");
+                let message = format!(
+                    "orders: {order_id} cannot be updated, because it does not have version {loaded}"
+                );
                 return Err(PortError::inconsistent(message));
             }
         }
@@ -53,7 +55,7 @@ impl MemoryState {
             }
             let end = ends.entry(order_id).or_insert_with(|| self.last_sequence(order_id));
             if *sequence <= *end {
-                let message = format!("order_events: {order_id} has an event {sequence} already");
+                let message = format!("order_events: {order_id} already has an event {sequence}");
                 return Err(PortError::inconsistent(message));
             }
             *end = *sequence;

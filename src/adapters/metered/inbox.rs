@@ -12,7 +12,7 @@ use crate::ports::{
     StatisticsFilter, StatisticsPage, UndecodedRecord,
 };
 
-/// A decorator that measures an [`Inbox`].
+/// An [`Inbox`] that counts applied events and gaps.
 pub struct MeteredInbox {
     inbox: Arc<dyn Inbox>,
     applied: Counter,
@@ -24,7 +24,7 @@ pub struct MeteredInbox {
 }
 
 impl MeteredInbox {
-    /// Measures an inbox.
+    /// Wraps an inbox.
     pub fn new(inbox: Arc<dyn Inbox>) -> Self {
         Self {
             inbox,

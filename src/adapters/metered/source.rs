@@ -6,11 +6,11 @@ use metrics::{counter, gauge};
 use super::names;
 use crate::ports::{EventSource, Fetched, Offset, PortError, RecordContent, Start, UndecodedRecord};
 
-/// An [`EventSource`] that tells how far its reader is behind.
+/// An [`EventSource`] that exports the lag of its reader.
 pub struct MeteredSource(Arc<dyn EventSource>);
 
 impl MeteredSource {
-    /// Measures that source.
+    /// Wraps a source.
     pub fn new(source: Arc<dyn EventSource>) -> Self {
         Self(source)
     }

@@ -66,7 +66,7 @@ fn event((position, row): PositionedRow) -> Result<Event, String> {
 /// events without an order are a finding, so either is enough. Each side has its
 /// own limit, so that neither is read to its end.
 fn ids(after: Option<&OrderId>, limit: usize) -> Sql<Text> {
-    // No id is empty, so every id is greater than the empty text.
+    // No id is empty, so every id is greater than the empty string.
     let after = after.map(OrderId::as_str).unwrap_or_default();
     Sql::new("(SELECT order_id FROM orders WHERE order_id > ")
         .text(after)

@@ -25,8 +25,8 @@ pub(super) trait Columns {
     fn select<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()>;
 }
 
-/// Declares columns as `field: SqlType = RustType`, or `field("name"): …` if the
-/// name of the column is not an identifier of Rust.
+/// Declares columns as `field: SqlType = RustType`, or `field("name"): …` if
+/// the name of the column is not a Rust identifier.
 ///
 /// `Arrays { … }` declares the struct of arrays alone. `Row in Arrays { … }`
 /// also declares a struct with the values of one row, from which the arrays are
@@ -167,7 +167,7 @@ impl Literal for Option<i64> {
 pub(super) struct Placeholders {
     /// The number of the first placeholder.
     first: usize,
-    /// How many there are.
+    /// The number of placeholders.
     count: usize,
 }
 

@@ -1,13 +1,12 @@
-//! What the write paths share: the result of an attempt, and how it is found if
-//! the connection broke while the transaction committed.
+//! Shared by the write paths: the result of an attempt, and the procedure that
+//! determines it if the connection broke during COMMIT.
 //!
-//! To look for the rows of the transaction at once is wrong: the backend may
-//! still be committing, and its rows become visible seconds later. So the
-//! backend is terminated, then its end is awaited, and only then are the rows
-//! looked up. A backend leaves `pg_stat_activity` after its transaction has
-//! ended, so from then on the rows are visible or never will be. After a crash
-//! of the server the connection attempts fail until it has recovered; a new
-//! backend may have the same process id, but not the same start.
+//! Looking for the rows of the transaction at once would be wrong: the backend may still be
+//! committing, and its rows become visible seconds later. So the backend is terminated, then its
+//! end is awaited, and only then are the rows looked up. A backend leaves `pg_stat_activity` after
+//! its transaction has ended, so from then on the rows are visible or never will be. After a crash
+//! of the server the connection attempts fail until it has recovered; a new backend may have the
+//! same process id, but not the same start.
 
 use std::time::Duration;
 
@@ -61,21 +60,20 @@ pub(super) struct InDoubt {
     pub(super) witness: Option<Witness>,
 }
 
-/// How a transaction ended.
+/// The outcome of a transaction in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     Committed,
     RolledBack,
-    /// It has ended, and it wrote no event that shows how.
+    /// It has ended, and it wrote no event from which its outcome can be determined.
     Unknown,
 }
 
 impl InDoubt {
-    /// Finds out how the transaction ended, and returns these outcomes if it has
-    /// committed.
+    /// Determines whether the transaction has committed, and returns these outcomes if it has.
     ///
     /// # Errors
-    /// The database did not tell within the timeout: the write stays in doubt.
+    /// The outcome could not be determined within the timeout: the write stays in doubt.
     pub(super) async fn resolve(
         &self,
         connections: &Connections,

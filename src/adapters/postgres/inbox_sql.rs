@@ -13,7 +13,7 @@ type UnknownColumns = (BigInt, Text, Nullable<Binary>, Nullable<Binary>, Text);
 pub(super) type StatisticsColumns =
     (Text, Integer, Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt);
 
-/// The clock of the database, so that all who share an inbox agree.
+/// The clock of the database, so that all consumers of an inbox agree.
 pub(super) fn now() -> Sql<BigInt> {
     Sql::new("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 }
@@ -62,9 +62,8 @@ pub(super) fn count_consumers(source: &str) -> Sql<BigInt> {
     Sql::new("SELECT count(*) FROM inbox_consumers WHERE source = ").text(source)
 }
 
-/// Writes a lease unless its fence has changed, and returns the position. A lease
-/// that is taken from a consumer that is applying a batch is skipped, not waited
-/// for.
+/// Writes a lease unless its fencing token has changed, and returns the position. A lease that is
+/// taken from a consumer that is applying a batch is skipped, not waited for.
 pub(super) fn write_lease(source: &str, lease: &PartitionLease, fence_before: i64) -> Sql<Nullable<BigInt>> {
     let statement = Sql::new("UPDATE inbox_partitions SET consumer = NULLIF(")
         .text(lease.consumer.as_deref().unwrap_or_default())

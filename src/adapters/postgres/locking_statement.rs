@@ -55,8 +55,8 @@ pub(super) struct LockingWrite<'a> {
 }
 
 impl<'a> LockingWrite<'a> {
-    /// Returns the statement that writes these. `loaded_at` returns when the
-    /// record was made that was loaded under a key.
+    /// Returns the statement that writes these. `loaded_at` returns the
+    /// creation time of the record that was loaded under a key.
     pub(super) fn new(writes: &'a Writes, loaded_at: impl Fn(&IdempotencyKey) -> Option<i64>) -> Self {
         let Writes { inserted, updated, events, records } = writes;
         let mut statement = Self {

@@ -1,7 +1,7 @@
 //! The locking path: one transaction at READ COMMITTED, with the same few
 //! statements whatever the size of the batch.
 //!
-//! Why no effect is lost or doubled, and why batches do not deadlock:
+//! The reasons why no effect is lost or doubled, and why batches do not deadlock:
 //! - The orders that exist are locked first, in the order of their keys. Only
 //!   then are the idempotency records read, by a statement of their own. After a
 //!   wait for a row lock its snapshot is newer than the commit that was waited

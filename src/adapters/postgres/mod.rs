@@ -2,7 +2,7 @@
 //! database.
 //!
 //! Batches race with batches of other workers and other replicas.
-//! `locking_write` and `optimistic_insert` argue why no effect is lost or
+//! `locking_write` and `optimistic_insert` explain why no effect is lost or
 //! doubled. Statements stay prepared as long as their connection is open.
 
 mod audit;

@@ -26,6 +26,6 @@ pub struct PostgresOptions {
 pub struct ServerAddress {
     /// Hosts, user, password and database.
     pub config: tokio_postgres::Config,
-    /// How connections to it are secured.
+    /// The TLS settings of connections to it.
     pub tls: Tls,
 }

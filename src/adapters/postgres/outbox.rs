@@ -216,7 +216,7 @@ async fn load_held_back(
 }
 
 fn dead_letters(sink: &str, after: Option<&OrderId>, limit: usize) -> Sql<DeadLetterColumns> {
-    // No id is empty, so every id is greater than the empty text.
+    // No id is empty, so every id is greater than the empty string.
     let after = after.map(OrderId::as_str).unwrap_or_default();
     let query = Sql::new("SELECT ").sql(DEAD_LETTER).sql(" FROM dead_letters WHERE sink = ").text(sink);
     query.sql(" AND order_id > ").text(after).sql(" ORDER BY order_id LIMIT ").limit(limit)

@@ -48,7 +48,7 @@ impl Connections {
         Ok(Self { pool, connect_options, timeout })
     }
 
-    /// Returns how to open a connection outside the pool.
+    /// Returns the options for opening a connection outside the pool.
     pub(super) fn connect_options(&self) -> &ConnectOptions {
         &self.connect_options
     }

@@ -36,7 +36,7 @@ impl<T> Sql<T> {
         self
     }
 
-    /// Binds a text.
+    /// Binds a string.
     pub(super) fn text(mut self, value: impl Into<String>) -> Self {
         self.parts.push(Fragment::Text(value.into()));
         self
@@ -48,7 +48,7 @@ impl<T> Sql<T> {
         self
     }
 
-    /// Binds an array of texts.
+    /// Binds an array of strings.
     pub(super) fn texts(mut self, values: Vec<String>) -> Self {
         self.parts.push(Fragment::Texts(values));
         self

@@ -24,7 +24,7 @@ use crate::ports::{BatchDecision, Decide, Loaded, PortError, chain};
 
 /// The largest lag at which the standby is read.
 const MAX_LAG: Duration = Duration::from_secs(5);
-/// The longest read of the standby; after it the primary is read.
+/// Timeout of a read of the standby, after which the primary is read.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// Interval of status queries while no write is unreplicated or the standby is
 /// not usable.

@@ -28,7 +28,7 @@ pub struct PostgresStore {
     optimistic: OptimisticInsert,
     pub(super) readers: Connections,
     standby: Option<Standby>,
-    /// How the session that holds the leader lock is opened.
+    /// The options for the session that holds the leader lock.
     pub(super) leaders: ConnectOptions,
     secret: [u8; 32],
 }

@@ -5,9 +5,9 @@
 //! that no list takes does not compile, because the values are destructured
 //! exhaustively; a list without a column of the row does not compile either.
 //!
-//! Each table has two lists, apart by what the statements may leave out: an
-//! update changes only the status of an order, and the optimistic insert writes
-//! what is the same for all new orders as constants.
+//! Each table has two lists, because some statements omit columns: an update
+//! changes only the status of an order, and the optimistic insert writes what
+//! is the same for all new orders as constants.
 
 use diesel::sql_types::{BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
@@ -97,7 +97,7 @@ const _: () = {
     assert!(covers::<EventRow, EventDetailsArrays<'static>, EventKindArrays>());
 };
 
-/// Returns true if two lists have as many columns as the row.
+/// Returns true if two lists together have as many columns as the row.
 const fn covers<R: TableRow, A: Columns, B: Columns>() -> bool {
     let names = R::COLUMNS.as_bytes();
     let mut columns = 1;
@@ -123,9 +123,9 @@ impl<'a> From<&'a Order> for OrderAcceptance<'a> {
             price,
             surcharge,
             currency,
-            // One text for all codes.
+            // All codes are joined into one string.
             packaging: _,
-            // In `OrderStatus`.
+            // Part of `OrderStatus`.
             state: _,
             version: _,
         } = order;
@@ -196,7 +196,7 @@ impl<'a> From<&'a Event> for EventDetails<'a> {
             request_id,
             traceparent,
             order,
-            // In `EventKind`.
+            // Part of `EventKind`.
             event_type: _,
             sequence: _,
         } = event;

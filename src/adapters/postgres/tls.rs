@@ -56,30 +56,29 @@ pub enum TlsError {
     NoAuthorities,
 }
 
-/// Which connections are encrypted.
+/// The encryption mode of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encryption {
-    /// Those to a server that supports it. A connection is plain only if the server
-    /// says that it does not.
+    /// Connections are encrypted if the server supports it. A connection is plain only if the
+    /// server declines TLS.
     IfOffered,
-    /// All.
+    /// All connections are encrypted.
     Always,
 }
 
 /// Trusted certificate authorities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authorities {
-    /// Those that this machine trusts.
+    /// The authorities that this machine trusts.
     Machine,
     /// The certificates in a file.
     File(PathBuf),
 }
 
-/// How the certificate of the server is verified.
+/// The verification of the server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
-    /// Not at all: protects against eavesdropping, but not against a man in the
-    /// middle.
+    /// No verification: protects against eavesdropping, but not against a man in the middle.
     Nothing,
     /// It must be signed by one of the authorities.
     Authority(Authorities),
@@ -87,7 +86,7 @@ pub enum Check {
     AuthorityAndHost(Authorities),
 }
 
-/// How connections are secured. The default is plain connections.
+/// The TLS settings of connections. By default connections are plain.
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
     secured: Option<(Encryption, ClientConfig)>,

@@ -13,18 +13,18 @@ pub struct DeadLetterRow {
     pub order_id: String,
     /// The sequence of the event within it.
     pub sequence: i64,
-    /// Where the event stands in the log.
+    /// The position of the event in the log.
     pub position: i64,
-    /// Why the sink refused it.
+    /// The cause of the refusal.
     pub cause: String,
-    /// When, in microseconds since the epoch.
+    /// The time of the refusal, in microseconds since the epoch.
     pub buried_at: i64,
-    /// What an operator wants done with it.
+    /// The operator's decision, if there is one.
     pub resolution: Option<String>,
 }
 
 impl DeadLetterRow {
-    /// A resolution as its column holds it.
+    /// Returns a resolution as its column stores it.
     pub const fn resolution_text(resolution: Resolution) -> &'static str {
         match resolution {
             Resolution::Retry => "RETRY",
@@ -40,7 +40,7 @@ impl TryFrom<DeadLetterRow> for DeadLetter {
         let parse = |text: String| {
             let known = [Resolution::Retry, Resolution::Drop];
             let found = known.into_iter().find(|known| DeadLetterRow::resolution_text(*known) == text);
-            found.ok_or_else(|| Fault::new("resolution", format!("is none: {text:?}")))
+            found.ok_or_else(|| Fault::new("resolution", format!("has the unknown value {text:?}")))
         };
         Ok(Self {
             order_id: OrderId::parse(&row.order_id).map_err(|why| Fault::new("order_id", why))?,
@@ -53,27 +53,26 @@ impl TryFrom<DeadLetterRow> for DeadLetter {
     }
 }
 
-/// A sink's cursor as the columns of its row, in this order, and how many dead
-/// letters it has.
+/// The cursor of a sink and the number of its dead letters, as columns in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub struct CursorRow {
-    /// The last event that the sink has.
+    /// The position of the last event that the sink has.
     pub position: i64,
-    /// Who led last.
+    /// The last leader.
     pub leader: Option<String>,
-    /// Since when, in microseconds since the epoch.
+    /// The time at which it became the leader, in microseconds since the epoch.
     pub led_since: Option<i64>,
-    /// What failed last.
+    /// The last failure.
     pub failure: Option<String>,
-    /// When, in microseconds since the epoch.
+    /// The time of that failure, in microseconds since the epoch.
     pub failed_at: Option<i64>,
-    /// How many dead letters the sink has.
+    /// The number of dead letters of the sink.
     pub dead_letters: i64,
 }
 
 impl CursorRow {
-    /// How publishing to the sink goes; whether anybody leads is not in the
-    /// row.
+    /// Returns the publishing status of the sink. The leader lock is not part of the row, so
+    /// `has_leader` is an argument.
     ///
     /// # Errors
     /// The first column that breaks an invariant.

@@ -5,7 +5,7 @@ use diesel::result::{DatabaseErrorKind, Error};
 use crate::adapters::rows::Fault;
 use crate::ports::PortError;
 
-/// Why a statement failed, or the conversion of its rows.
+/// A failure of a statement, or of the conversion of its rows.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// An error of SQLite or of the driver.

@@ -11,7 +11,7 @@ type UnknownColumns = (BigInt, Text, Nullable<Binary>, Nullable<Binary>, Text);
 pub(super) type StatisticsColumns =
     (Text, Integer, Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt);
 
-/// The clock of the database, so that all who share an inbox agree.
+/// The clock of the database, so that all consumers of an inbox agree.
 pub(super) fn now() -> Sql<BigInt> {
     Sql::new("SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)")
 }

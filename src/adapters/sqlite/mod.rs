@@ -44,12 +44,12 @@ use crate::ports::{
 pub struct SqliteOptions {
     /// The number of concurrent reads.
     pub readers: NonZeroUsize,
-    /// Busy timeout: how long to wait for another program's lock on the file.
+    /// Busy timeout: the longest wait for another program's lock on the file.
     pub busy_timeout: Duration,
     /// The maximum size of the file in pages of 4 KiB; `None` for no limit. A
     /// full file makes the store unavailable for writing.
     pub max_pages: Option<u32>,
-    /// Whether an older schema is migrated; otherwise it is refused.
+    /// True if an older schema is migrated; otherwise it is refused.
     pub migrate: bool,
 }
 

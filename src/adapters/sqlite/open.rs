@@ -140,7 +140,7 @@ fn connect(path: &Path, options: &ConnectOptions) -> Result<SqliteConnection, Op
     options.connect().map_err(|error| failure(path)(error.into()))
 }
 
-/// Returns true if the database is a store already, false if it is empty.
+/// Returns true if the database is already a store, false if it is empty.
 fn is_store(path: &Path, connection: &mut SqliteConnection) -> Result<bool, OpenError> {
     let query: Sql<Text> = Sql::new("SELECT name FROM sqlite_schema WHERE type = 'table'");
     let tables: Vec<String> = query.load(connection).map_err(|error| failure(path)(error.into()))?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Why a store cannot be opened: a message for the user of the program.
+/// An error that keeps a store from being opened, worded for the user of the program.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.

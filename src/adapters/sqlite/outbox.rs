@@ -1,5 +1,5 @@
-//! The outbox: cursors and dead letters. One process has the file open, so the
-//! leader lock is a lock in memory; the fence is checked all the same.
+//! The outbox: cursors and dead letters. One process has the file open, so the leader lock is held
+//! in memory; fencing tokens are checked nevertheless.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -118,7 +118,7 @@ impl Outbox for SqliteStore {
     }
 }
 
-/// Does something if the token is still good, in one transaction.
+/// Runs a write if the fencing token is still valid, in one transaction.
 fn if_led(
     connection: &mut SqliteConnection,
     token: &LeaseToken,
@@ -188,7 +188,7 @@ pub(super) fn status(sink: &str) -> Sql<CursorColumns> {
     .text(sink)
 }
 
-/// The token of a new lead, and where it goes on.
+/// Returns the fencing token of a new lease, and its cursor.
 fn lead(connection: &mut SqliteConnection, sink: &str) -> Result<(LeaseToken, Position), Failure> {
     let (fence, position): (i64, i64) = raise_fence(sink).get_result(connection)?;
     Ok((LeaseToken { sink: sink.to_owned(), fencing_token: fence }, Position(position)))
@@ -223,7 +223,7 @@ fn advance(
     })
 }
 
-/// Where the cursor is, if the token is still good.
+/// Selects the cursor if the fencing token is still valid.
 pub(super) fn led(token: &LeaseToken) -> Sql<BigInt> {
     Sql::new("SELECT position FROM outbox_cursors WHERE sink = ")
         .text(token.sink.as_str())

@@ -1,9 +1,9 @@
 //! The tables as the store reads and writes them. The columns come from the
 //! lists in `adapters/rows/`.
 //!
-//! Rows are inserted OR FAIL: a fault undoes the whole batch anyway, and SQLite
-//! then need not copy every page that the statement changes in order to undo
-//! the statement alone. For the same reason the foreign key is deferred.
+//! Rows are inserted OR FAIL: an error rolls the whole batch back anyway, and SQLite then need not
+//! copy every page that the statement changes in order to undo the statement alone. For the same
+//! reason the foreign key is deferred.
 
 use diesel::QueryResult;
 use diesel::query_builder::AstPass;

@@ -21,7 +21,7 @@ use super::output::Format;
 /// The generated client.
 pub(super) type Grpc = OrderServiceClient<Channel>;
 
-/// Longest time that connecting takes, even if calls may take longer.
+/// Connect timeout, even if calls may take longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval of keep-alive pings on idle streams, and their timeout.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);

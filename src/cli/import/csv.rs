@@ -232,7 +232,7 @@ fn columns(names: &[String]) -> Result<Vec<Column>, BadRow> {
     }
 }
 
-/// Builds the request of a record. An empty text is an absent field.
+/// Builds the request of a record. An empty string is an absent field.
 fn request(columns: &[Column], texts: Vec<String>) -> Result<AcceptOrderRequest, BadRow> {
     if columns.len() != texts.len() {
         let description = format!("has {} fields, but the header has {}", texts.len(), columns.len());

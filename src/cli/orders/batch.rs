@@ -37,8 +37,9 @@ client_command! {
 }
 
 client_command! {
-    /// Hand expired and returned orders to a courier. Hands over all of them or none. With --partial,
-    /// hands over the orders that can go, and exits with 4 if any was refused.
+    /// Hand expired and returned orders to a courier. Hands over all of them or none. With
+    /// --partial, hands over the orders that can be handed over, and exits with 4 if any was
+    /// refused.
     #[argh(
         subcommand,
         name = "return-to-courier",
@@ -48,7 +49,7 @@ client_command! {
         /// the ids of 1 to 100 orders, separated by commas
         #[argh(option, arg_name = "ids")]
         order_ids: Option<String>,
-        /// hand over the orders that can go
+        /// hand over the orders that can be handed over
         #[argh(switch)]
         partial: bool,
         /// the pickup point (default: the one that the server is configured with)

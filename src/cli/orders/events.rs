@@ -36,7 +36,7 @@ impl Events {
         let given = fields.read("page_size", self.page_size.as_deref(), fields::count);
         fields.finish()?;
         if self.follow && (self.all || given.is_some()) {
-            return Err(Failure::usage("--follow excludes --all and --page-size").into());
+            return Err(Failure::usage("--follow cannot be combined with --all or --page-size").into());
         }
         let client = Client::connect(common).await?;
         if self.follow {

@@ -3,7 +3,7 @@
 
 use crate::proto::v1::OrderState;
 
-/// Why a text is not a decimal number with the allowed number of decimals.
+/// A text that is not a decimal number with the allowed number of decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DecimalFault {
     NotANumber,

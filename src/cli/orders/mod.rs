@@ -1,5 +1,5 @@
 //! The client commands, one file per family. They send the fields as given and
-//! do not check which are required or how ids look: the server does, and
+//! do not check required fields or the syntax of ids: the server does, and
 //! reports all violations at once.
 
 mod accept;

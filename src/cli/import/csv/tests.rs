@@ -39,7 +39,7 @@ fn columns_may_have_any_order_and_readable_units() {
     let second = rows[1].1.as_ref().unwrap();
     let expected =
         AcceptOrderRequest { order_id: "2".into(), customer_id: "7".into(), ..AcceptOrderRequest::default() };
-    assert_eq!(*second, expected, "an empty text is an absent field");
+    assert_eq!(*second, expected, "an empty string is an absent field");
 }
 
 #[test]
