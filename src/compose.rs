@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::admin;
-use crate::adapters::api::{CallContext, ImportService};
+use crate::adapters::api::{CallContext, ImportService, RequestMemory};
 use crate::adapters::grpc::{self, GrpcOptions, GrpcOrderService};
 use crate::adapters::http::{self, HttpOptions};
 use crate::adapters::journal::JournalError;
@@ -202,8 +202,9 @@ pub async fn start(
     life.spawn_until_done("maintenance", maintenance.run(life.soft().clone()));
 
     let (hard, soft) = (life.hard().clone(), life.soft().clone());
-    let options = grpc_options(config);
-    let http_options = http_options(config, &ids);
+    let request_memory = RequestMemory::new(config.server.request_memory);
+    let options = grpc_options(config, request_memory.clone());
+    let http_options = http_options(config, &ids, request_memory);
     let done = CancellationToken::new();
     // Publishing stops after the servers, so that the events of the last commands
     // are published too.
@@ -270,19 +271,21 @@ async fn make_data_dir(path: &Path) -> Result<(), StartError> {
     made.map_err(|cause| StartError::DataDir { path: path.to_owned(), cause })
 }
 
-fn grpc_options(config: &Config) -> GrpcOptions {
+fn grpc_options(config: &Config, request_memory: RequestMemory) -> GrpcOptions {
     GrpcOptions {
         max_message: config.server.max_message,
+        request_memory,
         request_timeout: config.server.request_timeout,
         max_concurrent_streams: config.server.max_concurrent_streams,
         keep_alive: config.server.keep_alive_interval,
     }
 }
 
-fn http_options(config: &Config, ids: &Arc<dyn Ids>) -> HttpOptions {
+fn http_options(config: &Config, ids: &Arc<dyn Ids>, request_memory: RequestMemory) -> HttpOptions {
     let server = &config.server;
     HttpOptions {
         max_body: server.max_message,
+        request_memory,
         max_connections: server.http_max_connections,
         header_timeout: server.http_header_timeout,
         body_timeout: server.request_timeout,

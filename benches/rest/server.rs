@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use futures::FutureExt as _;
-use pvz::adapters::api::{CallContext, ImportService};
+use pvz::adapters::api::{CallContext, ImportService, RequestMemory};
 use pvz::adapters::grpc::{self, GrpcOptions, GrpcOrderService};
 use pvz::adapters::http::{self, HttpOptions};
 use pvz::adapters::memory::MemoryStore;
@@ -52,7 +52,8 @@ async fn run(kind: ServerKind) -> Result<(), BoxError> {
         ServerKind::Grpc => {
             let ready = Readiness::new(store).subscribe();
             let options = GrpcOptions {
-                max_message: 4 * 1024 * 1024,
+                max_message: 256 * 1024,
+                request_memory: RequestMemory::new(64 * 1024 * 1024),
                 request_timeout: Duration::from_secs(30),
                 max_concurrent_streams: 1_024,
                 keep_alive: Duration::from_secs(30),

@@ -37,10 +37,19 @@ pub struct Server {
     /// Maximum size of a message or request body, in bytes, KiB or MiB.
     #[config(
         env = "PVZ_SERVER_MAX_MESSAGE",
-        default = "4MiB",
+        default = "256KiB",
         deserialize_with = text::bytes::<_, 1_024, 1_073_741_824>
     )]
     pub max_message: usize,
+
+    /// Maximum memory of all requests that have not arrived completely, in bytes,
+    /// KiB or MiB. A request that would exceed it is refused with OVERLOADED.
+    #[config(
+        env = "PVZ_SERVER_REQUEST_MEMORY",
+        default = "64MiB",
+        deserialize_with = text::bytes::<_, 1_048_576, 1_099_511_627_776>
+    )]
+    pub request_memory: usize,
 
     /// gRPC: maximum number of concurrent calls on one connection.
     #[config(

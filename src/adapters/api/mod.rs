@@ -1,8 +1,10 @@
 //! The parts that gRPC and REST share: the call context, requests as commands
-//! and queries, and the import as a stream of messages.
+//! and queries, the import as a stream of messages, and the memory of incomplete
+//! requests.
 
 mod call_context;
 mod import;
+mod request_memory;
 pub mod requests;
 
 pub use call_context::{
@@ -10,3 +12,4 @@ pub use call_context::{
     grpc_timeout,
 };
 pub use import::{ImportService, import_request};
+pub use request_memory::{RequestBytes, RequestMemory};

@@ -1,6 +1,7 @@
 //! gRPC: the service, health and reflection.
 
 mod error_details;
+mod incomplete_messages;
 mod outbox;
 mod preface_timeout;
 mod respond;

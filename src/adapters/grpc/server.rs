@@ -5,29 +5,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use http::Request;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::service::LayerExt as _;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
+use tower::util::MapRequestLayer;
 
 use super::error_details::ErrorDetailsLayer;
+use super::incomplete_messages::AccountedBody;
 use super::preface_timeout::PrefaceTimeout;
 use super::service::GrpcOrderService;
 use super::stream_cutoff::StreamCutoffLayer;
+use crate::adapters::api::RequestMemory;
 use crate::app::Ready;
 use crate::ports::Ids;
 use crate::proto;
 use crate::proto::v1::order_service_server::{OrderServiceServer, SERVICE_NAME};
 
 /// Limits of the server.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct GrpcOptions {
     /// The largest message, in bytes, in either direction.
     pub max_message: usize,
+    /// The memory of incomplete messages.
+    pub request_memory: RequestMemory,
     /// Timeout of a call without a deadline.
     pub request_timeout: Duration,
     /// The most calls in progress on one connection.
@@ -90,12 +97,16 @@ pub async fn serve(
         let _ = stream.set_nodelay(true);
         Ok::<_, io::Error>(PrefaceTimeout::new(stream, &stop))
     });
+    let memory = options.request_memory;
+    let account =
+        move |request: Request<Body>| request.map(|body| Body::new(AccountedBody::new(body, memory.open())));
     let served = Server::builder()
         .http2_keepalive_interval(Some(options.keep_alive))
         .http2_keepalive_timeout(Some(options.keep_alive))
         .max_concurrent_streams(options.max_concurrent_streams)
         .http2_max_header_list_size(16 * 1024)
         .layer(ErrorDetailsLayer { ids, timeout: options.request_timeout })
+        .layer(MapRequestLayer::new(account))
         .add_service(orders)
         .add_service(cutoff().named_layer(health))
         .add_service(cutoff().named_layer(reflection_v1))

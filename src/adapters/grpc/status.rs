@@ -51,6 +51,9 @@ pub fn to_status(refusal: Refusal) -> Status {
 
 /// Returns the refusal for a request stream that tonic cannot read any further.
 pub fn broken_stream(status: &Status) -> Refusal {
+    if let Some(refusal) = RefusalSource::of(status) {
+        return refusal.clone();
+    }
     match status.code() {
         Code::OutOfRange | Code::ResourceExhausted => {
             Refusal::new(Reason::TooLarge, "a message is larger than the service accepts")

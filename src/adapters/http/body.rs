@@ -7,9 +7,11 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http_body::Body as _;
 use tokio_util::sync::CancellationToken;
 
 use super::HttpOptions;
+use crate::adapters::api::RequestBytes;
 use crate::domain::{Reason, Refusal};
 
 /// The time that a body may still take after the service begins to stop.
@@ -56,8 +58,9 @@ pub fn check_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Refusal>
 /// Reads a whole body.
 ///
 /// # Errors
-/// `TOO_LARGE`; `DEADLINE_EXCEEDED` after the timeout; `UNAVAILABLE` if the
-/// service stops first; `VALIDATION_FAILED` if the body is interrupted.
+/// `TOO_LARGE`; `OVERLOADED` if incomplete requests use all of their memory;
+/// `DEADLINE_EXCEEDED` after the timeout; `UNAVAILABLE` if the service stops first;
+/// `VALIDATION_FAILED` if the body is interrupted.
 pub async fn read(
     headers: &HeaderMap,
     body: Body,
@@ -74,38 +77,63 @@ pub async fn read(
     }
     let mut data = body.into_data_stream();
     let collected = tokio::select! {
-        collected = collect(&mut data, limit) => collected,
+        collected = collect(&mut data, limit, options.request_memory.open()) => collected,
         () = tokio::time::sleep(options.body_timeout) => return Err(too_slow(options.body_timeout)),
         () = stopped(shutdown) => return Err(Refusal::stopping()),
     };
     match collected {
-        Ok(Some(text)) => Ok(text),
-        Ok(None) => {
+        Ok(text) => Ok(text),
+        Err(Incomplete::TooLarge) => {
             discard(data).await;
             Err(too_large(limit))
         }
-        Err(_) => Err(Refusal::new(Reason::ValidationFailed, "the body ended before it was complete")),
+        Err(Incomplete::Overloaded(refusal)) => Err(refusal),
+        Err(Incomplete::Interrupted) => {
+            Err(Refusal::new(Reason::ValidationFailed, "the body ended before it was complete"))
+        }
     }
 }
 
-/// Reads a whole body; `None` if it is larger than the limit.
-async fn collect(data: &mut BodyDataStream, limit: usize) -> Result<Option<Bytes>, axum::Error> {
-    let first = data.next().await.transpose()?.unwrap_or_default();
+/// The reason why a body was not read to its end.
+enum Incomplete {
+    TooLarge,
+    /// Incomplete requests use all of their memory.
+    Overloaded(Refusal),
+    Interrupted,
+}
+
+async fn next(data: &mut BodyDataStream) -> Result<Option<Bytes>, Incomplete> {
+    data.next().await.transpose().map_err(|_| Incomplete::Interrupted)
+}
+
+/// Reads a whole body.
+async fn collect(
+    data: &mut BodyDataStream,
+    limit: usize,
+    mut account: RequestBytes,
+) -> Result<Bytes, Incomplete> {
+    let first = next(data).await?.unwrap_or_default();
     if first.len() > limit {
-        return Ok(None);
+        return Err(Incomplete::TooLarge);
     }
-    // Most bodies are a single chunk, which is not copied.
-    let Some(second) = data.next().await.transpose()? else { return Ok(Some(first)) };
+    // Most bodies are a single chunk, which is complete and not copied.
+    if data.is_end_stream() {
+        return Ok(first);
+    }
+    account.set(first.len()).map_err(Incomplete::Overloaded)?;
+    let Some(second) = next(data).await? else { return Ok(first) };
     let mut text = BytesMut::from(first);
     let mut chunk = second;
     loop {
-        if text.len() + chunk.len() > limit {
-            return Ok(None);
+        let length = text.len() + chunk.len();
+        if length > limit {
+            return Err(Incomplete::TooLarge);
         }
+        account.set(length).map_err(Incomplete::Overloaded)?;
         text.extend_from_slice(&chunk);
-        match data.next().await.transpose()? {
-            Some(next) => chunk = next,
-            None => return Ok(Some(text.freeze())),
+        match next(data).await? {
+            Some(more) => chunk = more,
+            None => return Ok(text.freeze()),
         }
     }
 }

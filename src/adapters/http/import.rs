@@ -16,7 +16,7 @@ use http::header::CONTENT_TYPE;
 use serde::Serialize;
 
 use super::gateway::Shared;
-use super::lines::{Interrupted, Lines, NdjsonLine};
+use super::lines::{Lines, LinesError, NdjsonLine};
 use super::problem::Failure;
 use super::watch::{problem_line, stream_headers};
 use super::{body, call, idempotency};
@@ -37,7 +37,7 @@ pub async fn import<S>(shared: Shared<S>, request: Request) -> Response {
     let correlation_id = call::correlation_id(request.headers());
     let (parts, body) = request.into_parts();
     let started = check(&parts).and_then(|()| {
-        let lines = Lines::new(body.into_data_stream(), MAX_LINE);
+        let lines = Lines::new(body.into_data_stream(), MAX_LINE, shared.options.request_memory.open());
         let call = shared.imports.begin(&parts.headers);
         shared.imports.run(&call, rows(lines, shared.options.stream_timeout))
     });
@@ -61,7 +61,8 @@ fn rows(lines: Lines, timeout: Duration) -> impl Stream<Item = Result<ImportRequ
         match tokio::time::timeout(timeout, lines.next()).await {
             Ok(Ok(Some(line))) => Some((Ok(row(&line)), Some(lines))),
             Ok(Ok(None)) => None,
-            Ok(Err(Interrupted)) => {
+            Ok(Err(LinesError::Overloaded(refusal))) => Some((Err(refusal), None)),
+            Ok(Err(LinesError::Interrupted)) => {
                 let refusal = Refusal::unavailable("the stream of rows was interrupted", body::RETRY_DELAY);
                 Some((Err(refusal), None))
             }

@@ -4,6 +4,9 @@ use axum::body::BodyDataStream;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures::StreamExt as _;
 
+use crate::adapters::api::RequestBytes;
+use crate::domain::Refusal;
+
 /// A line without its line end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NdjsonLine {
@@ -13,9 +16,14 @@ pub enum NdjsonLine {
     TooLong,
 }
 
-/// The body was interrupted: the connection failed before its end.
+/// The reason why no more lines can be read.
 #[derive(Debug)]
-pub struct Interrupted;
+pub enum LinesError {
+    /// The connection failed before the end of the body.
+    Interrupted,
+    /// Incomplete requests use all of their memory.
+    Overloaded(Refusal),
+}
 
 /// Splits a body into lines. It buffers at most one line and one chunk of the
 /// body.
@@ -23,6 +31,7 @@ pub struct Lines {
     body: BodyDataStream,
     limit: usize,
     buffer: BytesMut,
+    account: RequestBytes,
     /// The length of the prefix of `buffer` without a line end.
     searched: usize,
     /// True while the rest of a line that is too long is discarded.
@@ -32,16 +41,16 @@ pub struct Lines {
 
 impl Lines {
     /// Creates a splitter for lines of at most `limit` bytes.
-    pub fn new(body: BodyDataStream, limit: usize) -> Self {
-        Self { body, limit, buffer: BytesMut::new(), searched: 0, discarding: false, ended: false }
+    pub fn new(body: BodyDataStream, limit: usize, account: RequestBytes) -> Self {
+        Self { body, limit, buffer: BytesMut::new(), account, searched: 0, discarding: false, ended: false }
     }
 
     /// Returns the next line that is not blank; `None` at the end. It is
     /// cancellation-safe.
     ///
     /// # Errors
-    /// The body was interrupted. The incomplete line is lost.
-    pub async fn next(&mut self) -> Result<Option<NdjsonLine>, Interrupted> {
+    /// The body cannot be read on. The incomplete line is lost.
+    pub async fn next(&mut self) -> Result<Option<NdjsonLine>, LinesError> {
         loop {
             if let Some(line) = self.take() {
                 return Ok(Some(line));
@@ -49,16 +58,24 @@ impl Lines {
             if self.ended {
                 return Ok(None);
             }
+            if let Err(refusal) = self.account.set(self.buffer.len()) {
+                self.end();
+                return Err(LinesError::Overloaded(refusal));
+            }
             match self.body.next().await {
                 Some(Ok(chunk)) => self.buffer.extend_from_slice(&chunk),
                 Some(Err(_)) => {
-                    self.ended = true;
-                    self.buffer.clear();
-                    return Err(Interrupted);
+                    self.end();
+                    return Err(LinesError::Interrupted);
                 }
                 None => self.ended = true,
             }
         }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.buffer.clear();
     }
 
     /// Takes the next line from the buffer.

@@ -30,7 +30,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::adapters::api::ImportService;
+use crate::adapters::api::{ImportService, RequestMemory};
 use crate::ports::Ids;
 use crate::proto::v1::order_service_server::OrderService;
 
@@ -43,6 +43,8 @@ pub struct HttpOptions {
     pub ids: Arc<dyn Ids>,
     /// The largest body of a request that is not a stream, in bytes.
     pub max_body: usize,
+    /// The memory of incomplete bodies.
+    pub request_memory: RequestMemory,
     /// The most connections at once. Further connections wait in the accept
     /// queue of the kernel.
     pub max_connections: usize,
@@ -75,7 +77,8 @@ impl HttpOptions {
     pub fn new(ids: Arc<dyn Ids>) -> Self {
         Self {
             ids,
-            max_body: 4 * 1024 * 1024,
+            max_body: 256 * 1024,
+            request_memory: RequestMemory::new(64 * 1024 * 1024),
             max_connections: 10_000,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),

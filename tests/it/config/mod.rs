@@ -45,7 +45,7 @@ fn defaults_are_as_documented() {
     assert_eq!(config.server.http_addr.to_string(), "127.0.0.1:8081");
     assert_eq!(config.server.admin_addr.to_string(), "127.0.0.1:9464");
     assert_eq!(config.server.request_timeout, Duration::from_secs(30));
-    assert_eq!(config.server.max_message, 4 * 1024 * 1024);
+    assert_eq!(config.server.max_message, 256 * 1024);
     assert_eq!(config.server.drain_deadline, Duration::from_secs(30));
     assert_eq!(config.server.cors_origins, Vec::<String>::new());
     assert_eq!((config.writer.workers, config.writer.queue, config.writer.batch), (None, 4096, 512));
@@ -123,6 +123,7 @@ fn non_default_value(path: &str) -> &'static str {
         | "server.http_idle_timeout" => "1m 30s",
         "server.http_max_connections" | "consumer.batch" => "77",
         "server.max_message" => "64KiB",
+        "server.request_memory" => "2MiB",
         "server.max_concurrent_streams" => "9",
         "server.cors_origins" => "https://shop.example, http://localhost:3000",
         "events.kafka_replication" | "server.threads" | "store.pool_size" | "writer.workers" => "3",

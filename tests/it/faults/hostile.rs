@@ -9,6 +9,8 @@ use super::raw_connection::{RawConnection, RawResponse, frame};
 use super::requests::{CommandRequest, events, get, parcel};
 use super::test_service::TestService;
 
+/// Configuration that accepts the largest requests of these tests.
+const LARGE_MESSAGES: &str = "[server]\nmax_message = \"4MiB\"\n";
 const ACCEPT: &str = "/pvz.v1.OrderService/AcceptOrder";
 
 /// Checks that the request is refused as invalid, with violations of these fields
@@ -61,7 +63,7 @@ async fn malformed_messages_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_above_the_size_limit_are_refused() {
-    const LIMIT: usize = 4 << 20;
+    const LIMIT: usize = 256 << 10;
     let dir = tempfile::tempdir().unwrap();
     let service = TestService::start(dir.path(), "");
     let raw = RawConnection::connect(&service.grpc).await;
@@ -172,7 +174,7 @@ async fn a_refusal_lists_every_invalid_field() {
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_ids_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let service = TestService::start(dir.path(), "");
+    let service = TestService::start(dir.path(), LARGE_MESSAGES);
     let raw = RawConnection::connect(&service.grpc).await;
     let longest = "x".repeat(64);
     for id in [longest.as_str(), "0", "a.b_c-d", "A--"] {
@@ -202,7 +204,7 @@ async fn malformed_ids_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_id_lists_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let service = TestService::start(dir.path(), "");
+    let service = TestService::start(dir.path(), LARGE_MESSAGES);
     let raw = RawConnection::connect(&service.grpc).await;
     let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
     let many = |count: usize| (0..count).map(|n| format!("{n}")).collect::<Vec<_>>();
@@ -229,7 +231,7 @@ async fn malformed_id_lists_are_refused() {
 async fn the_details_of_the_largest_refusals_are_small() {
     const LARGEST: usize = 6 * 1024;
     let dir = tempfile::tempdir().unwrap();
-    let service = TestService::start(dir.path(), "");
+    let service = TestService::start(dir.path(), LARGE_MESSAGES);
     let raw = RawConnection::connect(&service.grpc).await;
     let order_ids: Vec<String> = (0..100).map(|n| format!("{}{n:03}", "x".repeat(61))).collect();
     let issue = v1::IssueOrdersRequest { order_ids: order_ids.clone(), ..Default::default() };

@@ -12,6 +12,7 @@ mod load;
 mod overload;
 mod power_cuts;
 mod raw_connection;
+mod request_memory;
 pub mod requests;
 mod shutdown;
 pub mod test_service;
