@@ -1,6 +1,6 @@
 //! A file lock held by one process at a time.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::io;
 use std::path::Path;
 
@@ -28,6 +28,14 @@ impl LockFile {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(cause)) => Err(cause),
         }
+    }
+
+    /// Returns the metadata of the file.
+    ///
+    /// # Errors
+    /// Returns an error if the system does not answer.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        self.0.metadata()
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::error::Failure;
-use super::store_lock::StoreLock;
+use super::store_files::StoreFiles;
 use crate::ports::{ErrorKind, PortError};
 
 /// The options of a connection.
@@ -42,19 +42,19 @@ pub(super) struct Connections {
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<SqliteConnection>>,
     options: ConnectOptions,
-    /// The store's lock, held until the last connection is closed: fields are
-    /// dropped in this order.
-    _lock: Option<Arc<StoreLock>>,
+    /// The store's files, locked until the last connection is closed: fields are
+    /// dropped in this order. `None` if the store is only read.
+    files: Option<Arc<StoreFiles>>,
 }
 
 impl Connections {
     pub(super) fn new(
         options: ConnectOptions,
         size: NonZeroUsize,
-        lock: Option<Arc<StoreLock>>,
+        files: Option<Arc<StoreFiles>>,
     ) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(size.get().min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { permits, idle: Mutex::default(), options, _lock: lock })
+        Arc::new(Self { permits, idle: Mutex::default(), options, files })
     }
 
     /// Runs an operation on a connection. Operations beyond the size of the pool
@@ -68,12 +68,7 @@ impl Connections {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|e| closed(Box::new(e)))?;
         let this = Arc::clone(self);
         let running = spawn_blocking(move || {
-            let mut connection = this.take()?;
-            // A panic drops the connection and its transaction.
-            let result = operation(&mut connection).map_err(PortError::from);
-            if !is_unavailable(&result) {
-                this.add(connection);
-            }
+            let result = this.operate(operation);
             drop(permit);
             result
         });
@@ -82,6 +77,27 @@ impl Connections {
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
             Err(error) => Err(PortError::unavailable("the runtime is stopping", error)),
         }
+    }
+
+    fn operate<T>(
+        &self,
+        operation: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure>,
+    ) -> Result<T, PortError> {
+        let lengths = self.files.as_ref().map(|files| files.in_place()).transpose()?;
+        let mut connection = self.take()?;
+        if let Some((files, lengths)) = self.files.as_ref().zip(lengths)
+            && let Err(error) = files.whole(&lengths, &mut connection)
+        {
+            // Kept: opening another one would write to the damaged files.
+            self.add(connection);
+            return Err(error);
+        }
+        // A panic drops the connection and its transaction.
+        let result = operation(&mut connection).map_err(PortError::from);
+        if !is_unavailable(&result) {
+            self.add(connection);
+        }
+        result
     }
 
     /// Adds an idle connection to the pool.

@@ -17,6 +17,7 @@ mod outbox;
 mod plans;
 mod read;
 mod sql;
+mod store_files;
 mod store_lock;
 mod tables;
 mod write;

@@ -14,6 +14,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrati
 use super::connections::{ConnectOptions, Connections};
 use super::open_error::OpenError;
 use super::sql::Sql;
+use super::store_files::StoreFiles;
 use super::store_lock::{StoreLock, refuse_hard_links};
 use super::{SqliteOptions, SqliteStore};
 
@@ -21,7 +22,7 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, OpenError> {
     let inspect = ConnectOptions { uri: uri(path, "rwc")?, pragmas: reader_pragmas(options) };
-    let lock = Arc::new(StoreLock::take(path)?);
+    let lock = StoreLock::take(path)?;
     // Reads before it writes: a wrong path must not change another program's
     // file.
     is_store(path, &mut connect(path, &inspect)?)?;
@@ -35,13 +36,16 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, 
     }
     let secret = make_secret(path, &mut connection)?;
     let reader = ConnectOptions { uri: uri(path, "rw")?, pragmas: reader_pragmas(options) };
-    // Opened in advance. Closing the last connection removes the write-ahead
-    // log, and creating it again needs disk space: without an open reader, a full
-    // disk, which closes the writer, would make reads fail too.
+    let mut keeper = connect(path, &reader)?;
+    is_store(path, &mut keeper)?;
+    let files = StoreFiles::watch(path, lock, keeper).map_err(|error| failure(path)(error.into()))?;
+    files.in_place().map_err(|error| failure(path)(error.into()))?;
+    let files = Arc::new(files);
+    // Opened in advance, so that reads need no descriptor when there are none.
     let first_reader = connect(path, &reader)?;
-    let writers = Connections::new(writer, NonZeroUsize::MIN, Some(Arc::clone(&lock)));
+    let writers = Connections::new(writer, NonZeroUsize::MIN, Some(Arc::clone(&files)));
     writers.add(connection);
-    let readers = Connections::new(reader, options.readers, Some(lock));
+    let readers = Connections::new(reader, options.readers, Some(files));
     readers.add(first_reader);
     Ok(SqliteStore::new(writers, readers, secret))
 }

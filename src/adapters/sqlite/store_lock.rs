@@ -5,7 +5,7 @@
 //! turn, and one could see a position before a smaller one.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub(super) struct StoreLock {
     /// The database file. If a process closes any descriptor of a file, it loses the locks that SQLite holds on
     /// that file. This descriptor is therefore opened before the first connection and closed after the last, and
     /// nothing else opens the file.
-    _file: Option<LockFile>,
+    file: Option<LockFile>,
 }
 
 impl StoreLock {
@@ -32,7 +32,12 @@ impl StoreLock {
         refuse_hard_links(path)?;
         // Elsewhere, these locks and those of SQLite exclude each other.
         let file = if cfg!(target_os = "linux") { Some(lock(path)?) } else { None };
-        Ok(Self { _beside: beside, _file: file })
+        Ok(Self { _beside: beside, file })
+    }
+
+    /// Returns the metadata of the locked file.
+    pub(super) fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        self.file.as_ref().map_or_else(|| path.metadata(), LockFile::metadata)
     }
 }
 

@@ -7,6 +7,7 @@ mod deadlines;
 mod descriptors;
 mod discovery;
 mod disk;
+mod files_gone;
 mod hostile;
 mod load;
 mod overload;

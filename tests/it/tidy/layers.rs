@@ -15,12 +15,13 @@ const fn layer(at: &'static str, may_name: &'static [&'static str]) -> Layer {
 }
 
 /// Modules that every adapter may name.
-const SHARED: [&str; 8] = [
+const SHARED: [&str; 9] = [
     "proto",
     "adapters::api",
     "adapters::write_coalescing",
     "adapters::optimistic_insert",
     "adapters::lock_file",
+    "adapters::file_identity",
     "adapters::status",
     "adapters::proto_mapping",
     "adapters::rows",

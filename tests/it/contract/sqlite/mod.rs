@@ -2,6 +2,7 @@
 
 mod damage;
 mod file;
+mod files_gone;
 mod lock;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,43 @@
+//! Files that are moved away under a running server.
+
+use std::fs;
+
+use pvz::proto::v1;
+
+use super::requests::{CommandRequest, get, parcel};
+use super::test_service::{TestService, wait_until};
+
+const SHORT_BUDGET: &str = "[writer]\nretry_budget = \"500ms\"\n";
+
+fn accept(order_id: &str) -> CommandRequest {
+    let request_id = Some(format!("key-{order_id}"));
+    CommandRequest::Accept(v1::AcceptOrderRequest { request_id, ..parcel(order_id, "7") })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_acknowledged_while_the_store_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = TestService::start(dir.path(), SHORT_BUDGET);
+    let client = service.client().await;
+    assert!(accept("before").send(&client).await.unwrap().result.is_ok());
+    wait_until("the service is ready", async || service.ready() == Some(true)).await;
+    let files = ["pvz.db", "pvz.db-wal", "pvz.db-shm"];
+    let away = dir.path().join("away");
+    fs::create_dir(&away).unwrap();
+    for file in files {
+        fs::rename(dir.path().join(file), away.join(file)).unwrap();
+    }
+    let refused = accept("during").send(&client).await.unwrap().result.unwrap_err();
+    assert_eq!(refused.reason, "UNAVAILABLE");
+    wait_until("the service is not ready", async || service.ready() == Some(false)).await;
+    let told = |line: &String| line.contains("not ready") && line.contains("was moved or deleted");
+    assert!(service.log().iter().any(told), "{:#?}", service.log());
+    for file in files {
+        fs::rename(away.join(file), dir.path().join(file)).unwrap();
+    }
+    wait_until("the service is ready again", async || service.ready() == Some(true)).await;
+    let reply = accept("during").send(&client).await.unwrap();
+    assert!(reply.result.is_ok() && !reply.replayed, "{reply:?}");
+    assert!(get(&client, "before").await.is_some());
+    service.stop();
+}
