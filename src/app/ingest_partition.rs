@@ -30,6 +30,8 @@ pub struct Ingested {
     pub unknown: u64,
     /// Records written to the dead letters.
     pub dead_letters: u64,
+    /// Offsets stepped over because the client of the source cannot decode them.
+    pub unreadable: u64,
 }
 
 impl std::ops::AddAssign for Ingested {
@@ -39,6 +41,7 @@ impl std::ops::AddAssign for Ingested {
         self.duplicates += more.duplicates;
         self.unknown += more.unknown;
         self.dead_letters += more.dead_letters;
+        self.unreadable += more.unreadable;
     }
 }
 
@@ -70,6 +73,8 @@ struct SortedBatch {
     /// The offset of each event.
     offsets: Vec<Offset>,
     undecodable: Vec<UndecodedRecord>,
+    /// The offsets that the client of the source cannot decode, with the causes.
+    unreadable: Vec<(Offset, String)>,
 }
 
 impl IngestPartition {
@@ -177,7 +182,7 @@ impl IngestPartition {
                 .map(|record| SourceRecord { offset: record.offset, content: self.source.decode(record) });
             // What is still unknown stays as it is.
             let decoded = decoded.filter(|record| !matches!(record.content, RecordContent::Unknown(_)));
-            let SortedBatch { mut batch, offsets, undecodable } = sort(decoded);
+            let SortedBatch { mut batch, offsets, undecodable, .. } = sort(decoded);
             batch.resolved =
                 offsets.iter().copied().chain(undecodable.iter().map(|record| record.offset)).collect();
             if batch.resolved.is_empty() {
@@ -206,21 +211,25 @@ impl IngestPartition {
         let (partition, records) = (self.assignment.partition, fetched.records.len() as u64);
         let lag = fetched.end.0.saturating_sub(fetched.next.0);
         let next = fetched.next;
-        let SortedBatch { mut batch, offsets, undecodable } = sort(fetched.records);
+        let SortedBatch { mut batch, offsets, undecodable, unreadable } = sort(fetched.records);
         batch.next = Some(next);
         self.write_dead_letters(&undecodable).await?;
         let Some(is_first) = self.apply(&batch).await? else { return Ok(false) };
+        for (offset, cause) in &unreadable {
+            tracing::warn!(partition, offset = offset.0, cause, "offset cannot be decoded, stepping over it");
+        }
         for ((event, offset), is_first) in batch.events.iter().zip(offsets).zip(&is_first) {
             log(event, partition, offset, *is_first, lag);
         }
         self.assignment.position = Some(next);
         let applied = is_first.iter().filter(|is_first| **is_first).count() as u64;
         self.ingested += Ingested {
-            records,
+            records: records - unreadable.len() as u64,
             applied,
             duplicates: is_first.len() as u64 - applied,
             unknown: batch.unknown.len() as u64,
             dead_letters: undecodable.len() as u64,
+            unreadable: unreadable.len() as u64,
         };
         Ok(true)
     }
@@ -260,8 +269,12 @@ impl IngestPartition {
 }
 
 fn sort(records: impl IntoIterator<Item = SourceRecord>) -> SortedBatch {
-    let mut sorted =
-        SortedBatch { batch: InboxBatch::default(), offsets: Vec::new(), undecodable: Vec::new() };
+    let mut sorted = SortedBatch {
+        batch: InboxBatch::default(),
+        offsets: Vec::new(),
+        undecodable: Vec::new(),
+        unreadable: Vec::new(),
+    };
     for record in records {
         match record.content {
             RecordContent::Event(event) => {
@@ -270,6 +283,7 @@ fn sort(records: impl IntoIterator<Item = SourceRecord>) -> SortedBatch {
             }
             RecordContent::Unknown(unknown) => sorted.batch.unknown.push(unknown),
             RecordContent::Undecodable(undecodable) => sorted.undecodable.push(undecodable),
+            RecordContent::Unreadable(cause) => sorted.unreadable.push((record.offset, cause)),
         }
     }
     sorted

@@ -88,6 +88,9 @@ pub enum RecordContent {
     Unknown(UndecodedRecord),
     /// Not an event.
     Undecodable(UndecodedRecord),
+    /// An offset whose content the client of the source cannot decode, such as the commit marker
+    /// of a transaction. The text is the cause. Nothing of it can be kept.
+    Unreadable(String),
 }
 
 /// A record that was not decoded.

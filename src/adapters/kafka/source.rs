@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rskafka::chrono::DateTime;
 use rskafka::client::Client;
-use rskafka::client::error::{Error, ProtocolError};
+use rskafka::client::error::{Error, ProtocolError, RequestError};
 use rskafka::client::partition::{OffsetAt, PartitionClient, UnknownTopicHandling};
 use rskafka::record::RecordAndOffset;
 
@@ -21,11 +21,15 @@ use super::dead_letter_topic::DeadLetterTopic;
 use super::decode::{record_content, source_record};
 use super::rebuilding::Rebuilding;
 use super::{KafkaOptions, topic_client};
-use crate::ports::{Clock, EventSource, Fetched, Offset, PortError, RecordContent, Start, UndecodedRecord};
+use crate::ports::{
+    Clock, EventSource, Fetched, Offset, PortError, RecordContent, SourceRecord, Start, UndecodedRecord,
+};
 
 /// The most bytes that one fetch asks for. What a fetch brings beyond the
 /// limit of its caller is kept for the next one.
 const FETCH_BYTES: i32 = 4 * 1024 * 1024;
+/// A limit below any batch of records: the broker returns the first batch alone.
+const ONE_BATCH: i32 = 2;
 /// How long a fetch at the end of a partition waits for more.
 const WAIT: Duration = Duration::from_millis(250);
 
@@ -53,6 +57,8 @@ struct Ahead {
     records: VecDeque<RecordAndOffset>,
     /// The end of the partition when they were fetched.
     end: i64,
+    /// The reason why the offset before `next` was stepped over.
+    unreadable: Option<String>,
 }
 
 impl KafkaSource {
@@ -103,31 +109,57 @@ impl KafkaSource {
 
     /// Fetches from that offset on, or from the oldest that is kept.
     async fn read(&self, lane: &Lane, partition: u32, from: i64) -> Result<(i64, Ahead), TopicClientError> {
-        match self.read_at(lane, partition, from).await {
+        match self.read_on(lane, partition, from).await {
             Ok(ahead) => Ok((from, ahead)),
             // By retention, or because the topic was made anew.
             Err(error) if is_gone(&error) => {
                 let oldest = self.offset(partition, OffsetAt::Earliest).await?;
-                Ok((oldest, self.read_at(lane, partition, oldest).await?))
+                Ok((oldest, self.read_on(lane, partition, oldest).await?))
             }
             Err(error) => Err(error),
         }
     }
 
-    async fn read_at(&self, lane: &Lane, partition: u32, from: i64) -> Result<Ahead, TopicClientError> {
+    /// Fetches from an offset on. Steps over the offset if the client cannot
+    /// decode what is there, such as a commit marker, which makes it refuse the
+    /// whole response: the next attempt asks for the first batch alone.
+    async fn read_on(&self, lane: &Lane, partition: u32, from: i64) -> Result<Ahead, TopicClientError> {
+        match self.read_at(lane, partition, from, FETCH_BYTES).await {
+            Ok(ahead) if !ahead.is_stuck() => return Ok(ahead),
+            Err(error) if !is_undecodable(&error) => return Err(error),
+            _ => {}
+        }
+        let cause = match self.read_at(lane, partition, from, ONE_BATCH).await {
+            Ok(ahead) if !ahead.is_stuck() => return Ok(ahead),
+            Ok(_) => "the broker returned no record for the offset".to_owned(),
+            Err(error) if is_undecodable(&error) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        let end = self.offset(partition, OffsetAt::Latest).await?;
+        Ok(Ahead { next: from + 1, records: VecDeque::new(), end, unreadable: Some(cause) })
+    }
+
+    async fn read_at(
+        &self,
+        lane: &Lane,
+        partition: u32,
+        from: i64,
+        bytes: i32,
+    ) -> Result<Ahead, TopicClientError> {
         let reader = self.reader(lane, partition).await?;
         let wait = i32::try_from(WAIT.as_millis()).unwrap_or(i32::MAX);
         // Some brokers answer at once that there is nothing.
         let waited = tokio::time::sleep(WAIT);
-        let fetch = reader.fetch_records(from, 1..FETCH_BYTES, wait);
+        let fetch = reader.fetch_records(from, 1..bytes, wait);
         let fetched = bounded(self.options.connection.timeout.saturating_add(WAIT), fetch).await;
-        // That an offset is gone is no fault of the client's.
-        lane.client.note(fetched.as_ref().is_err_and(|error| !is_gone(error))).await;
+        // A new client would return the same for an offset that is gone or undecodable.
+        let failed = fetched.as_ref().is_err_and(|error| !is_gone(error) && !is_undecodable(error));
+        lane.client.note(failed).await;
         let (records, end) = fetched?;
-        if records.is_empty() {
+        if records.is_empty() && from >= end {
             waited.await;
         }
-        Ok(Ahead { next: from, records: records.into(), end })
+        Ok(Ahead { next: from, records: records.into(), end, unreadable: None })
     }
 
     fn failed(&self, what: &str, error: TopicClientError) -> PortError {
@@ -140,12 +172,33 @@ fn is_gone(error: &TopicClientError) -> bool {
     matches!(protocol_error, ProtocolError::OffsetOutOfRange)
 }
 
+/// Returns true if the client could not decode the records of a response: it
+/// will not decode them the next time either.
+fn is_undecodable(error: &TopicClientError) -> bool {
+    match error {
+        TopicClientError::Client(Error::Request(error)) => matches!(
+            error,
+            RequestError::ReadError(_)
+                | RequestError::ReadVersionedError(_)
+                | RequestError::TooMuchData { .. }
+        ),
+        // A timestamp out of range has no error of its own.
+        TopicClientError::Client(Error::InvalidResponse(cause)) => cause.contains("imestamp"),
+        _ => false,
+    }
+}
+
 /// Nothing that holds one of these locks can fail half-way.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Ahead {
+    /// Returns true if the broker returned nothing although the end is further on.
+    fn is_stuck(&self) -> bool {
+        self.records.is_empty() && self.next < self.end
+    }
+
     /// Up to so many records.
     fn take(&mut self, limit: usize) -> Vec<RecordAndOffset> {
         let taken: Vec<RecordAndOffset> = self.records.drain(..limit.min(self.records.len())).collect();
@@ -198,10 +251,13 @@ impl EventSource for KafkaSource {
             let read = self.read(&lane, partition, from.0).await;
             read.map_err(|error| self.failed("cannot read", error))?
         };
+        let unreadable = ahead.unreadable.take().map(RecordContent::Unreadable);
+        let unreadable = unreadable.map(|content| SourceRecord { offset: Offset(first), content });
         let records = ahead.take(limit);
         let (next, end) = (Offset(ahead.next), Offset(ahead.end));
         *held(&lane.ahead) = ahead;
-        let records = records.into_iter().map(|found| source_record(found.offset, found.record)).collect();
+        let records = records.into_iter().map(|found| source_record(found.offset, found.record));
+        let records = unreadable.into_iter().chain(records).collect();
         Ok(Fetched { first: Offset(first), records, next, end })
     }
 

@@ -74,6 +74,8 @@ metrics! {
         "Records that only a later release can read, kept for it.";
     RECORDS_SET_ASIDE = Counter "pvz_consumer_records_set_aside_total", Count,
         "Records that are not events, moved to the dead-letter topic.";
+    OFFSETS_UNREADABLE = Counter "pvz_consumer_offsets_unreadable_total", Count,
+        "Offsets that the Kafka client cannot decode, such as commit markers, stepped over.";
     GAPS_OPENED = Counter "pvz_consumer_gaps_opened_total", Count,
         "Orders in whose sequence a gap was found.";
     GAPS_FILLED = Counter "pvz_consumer_gaps_filled_total", Count,

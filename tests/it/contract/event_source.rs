@@ -250,6 +250,7 @@ async fn puts_aside_what_is_no_event(given: GivenSource) {
             match record.content {
                 RecordContent::Event(_) => good += 1,
                 RecordContent::Unknown(record) => unknown.push(record.value.unwrap()),
+                RecordContent::Unreadable(cause) => panic!("{cause}"),
                 RecordContent::Undecodable(record) => {
                     assert!(!record.cause.is_empty());
                     given.source.write_dead_letters(partition, std::slice::from_ref(&record)).await.unwrap();

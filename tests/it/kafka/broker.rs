@@ -186,6 +186,16 @@ impl Broker {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Writes a record of `x` to a topic in a transaction, by Kafka's own tool. The commit marker
+    /// is one more offset.
+    pub fn write_in_transaction(&self, topic: &str) {
+        let mut write = java();
+        write.args(["org.apache.kafka.tools.ProducerPerformance", "--bootstrap-server", &self.address()]);
+        write.args(["--topic", topic, "--transactional-id", topic, "--num-records=1", "--record-size=1"]);
+        let output = write.arg("--throughput=-1").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// What Kafka's own console consumer prints of so many records.
     pub fn console_consumer(&self, topic: &str, records: usize) -> String {
         let mut consume = java();

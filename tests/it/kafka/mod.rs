@@ -15,6 +15,7 @@ mod settings;
 mod source;
 pub mod topic;
 mod traces;
+mod transactions;
 
 use std::net::TcpListener;
 use std::time::Duration;

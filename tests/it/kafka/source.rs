@@ -163,6 +163,7 @@ async fn what_is_no_event_is_told_apart_and_put_aside_whole() {
             }
             RecordContent::Unknown(found) => ("unknown", found),
             RecordContent::Undecodable(found) => ("undecodable", found),
+            RecordContent::Unreadable(cause) => panic!("{cause}"),
         };
         let said = format!("{kind}: {}", found.cause);
         assert!(said.starts_with(expected), "{said}, not {expected}");
