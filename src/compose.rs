@@ -191,7 +191,7 @@ pub async fn start(
             writer.committed(),
             life.soft().clone(),
         ),
-        statistics: ReadStatistics::new(consumer::beside(config, life).await?, Arc::clone(&clock), tokens),
+        statistics: ReadStatistics::new(consumer::embed(config, life).await?, Arc::clone(&clock), tokens),
         outbox: operated.clone(),
         policy: Arc::clone(&policy),
     };

@@ -21,7 +21,7 @@ use pvz::app::{
     WriterLimits,
 };
 use pvz::domain::{PickupPointId, Policy};
-use pvz::ports::Clock;
+use pvz::ports::{Clock, Inbox};
 use pvz::proto::v1::AcceptOrderRequest;
 use pvz::proto::v1::order_service_server::OrderService as _;
 use tokio::net::TcpListener;
@@ -95,8 +95,9 @@ fn service(
     let dyn_clock: Arc<dyn Clock> = clock;
     let (committed, drain) = (writer.committed(), stop.clone());
     let events = ReadEvents::new(log, kept, Arc::clone(&dyn_clock), tokens.clone(), committed, drain);
-    let nothing = || futures::future::ready(Ok(None)).boxed();
-    let statistics = ReadStatistics::new(Box::new(nothing), Arc::clone(&dyn_clock), tokens.clone());
+    let inbox = Arc::<MemoryStore>::clone(store);
+    let open_inbox = move || futures::future::ready(Ok(Arc::clone(&inbox) as Arc<dyn Inbox>)).boxed();
+    let statistics = ReadStatistics::new(Box::new(open_inbox), Arc::clone(&dyn_clock), tokens.clone());
     let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));
     let outbox = OperateOutbox::new(log, kept, dyn_clock, tokens, Arc::new(NullSink));
     let imports = ImportService::new(calls.clone(), ImportOrders::new(writer.clone(), stop.clone()));

@@ -1,18 +1,16 @@
-//! Reads of daily statistics.
+//! The use case that reads the statistics of a consumer.
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use tokio::sync::OnceCell;
 
 use super::page_token::PagePosition;
 use super::{PageTokens, refuse};
 use crate::domain::{Day, DayStatistics, PickupPointId, Refusal};
 use crate::ports::{Clock, Inbox, PortError, StatisticsFilter, StatisticsPage};
 
-/// Opens the inbox of the consumer; `None` as long as no consumer has run.
-pub type OpenInbox =
-    Box<dyn Fn() -> BoxFuture<'static, Result<Option<Arc<dyn Inbox>>, PortError>> + Send + Sync>;
+/// Returns the inbox of the consumer, and opens it if necessary.
+pub type OpenInbox = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Inbox>, PortError>> + Send + Sync>;
 
 /// The use case that reads statistics.
 #[derive(Clone)]
@@ -20,7 +18,6 @@ pub struct ReadStatistics(Arc<Shared>);
 
 struct Shared {
     open: OpenInbox,
-    inbox: OnceCell<Arc<dyn Inbox>>,
     clock: Arc<dyn Clock>,
     tokens: PageTokens,
 }
@@ -28,22 +25,24 @@ struct Shared {
 /// A page of statistics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatisticsFound {
-    /// The days.
+    /// The statistics, one item per pickup point, day and currency.
     pub days: Vec<DayStatistics>,
-    /// The token of the next page; empty on the last page.
+    /// The token of the next page; empty if this is the last one.
     pub next_page_token: String,
 }
 
 impl ReadStatistics {
-    /// Returns the use case over an inbox that is opened on first use.
+    /// Creates the use case over the inbox that `open` returns.
     pub fn new(open: OpenInbox, clock: Arc<dyn Clock>, tokens: PageTokens) -> Self {
-        Self(Arc::new(Shared { open, inbox: OnceCell::new(), clock, tokens }))
+        Self(Arc::new(Shared { open, clock, tokens }))
     }
 
-    /// Returns a page of the matching days: by pickup point, newest day first.
+    /// Returns a page of the statistics that match a filter: pickup points
+    /// ascending, the newest day of each first.
     ///
     /// # Errors
-    /// Returns `VALIDATION_FAILED` for a token of another list, or the store's error.
+    /// Returns `VALIDATION_FAILED` for a page token of another list, and the
+    /// failures of the inbox.
     pub async fn page(
         &self,
         filter: &StatisticsFilter,
@@ -52,9 +51,7 @@ impl ReadStatistics {
     ) -> Result<StatisticsFound, Refusal> {
         let bound = describe(filter);
         let after = if token.is_empty() { None } else { Some(self.position(&bound, token)?) };
-        let Some(inbox) = self.inbox().await.map_err(|error| refuse(&error))? else {
-            return Ok(StatisticsFound { days: Vec::new(), next_page_token: String::new() });
-        };
+        let inbox = (self.0.open)().await.map_err(|error| refuse(&error))?;
         let page = StatisticsPage { after, limit: limit + 1 };
         let mut days = inbox.statistics(filter, &page).await.map_err(|error| refuse(&error))?;
         let mut next_page_token = String::new();
@@ -69,15 +66,7 @@ impl ReadStatistics {
         Ok(StatisticsFound { days, next_page_token })
     }
 
-    /// Returns the inbox; `None` until a consumer has run.
-    async fn inbox(&self) -> Result<Option<&Arc<dyn Inbox>>, PortError> {
-        if let Some(inbox) = self.0.inbox.get() {
-            return Ok(Some(inbox));
-        }
-        let Some(opened) = (self.0.open)().await? else { return Ok(None) };
-        Ok(Some(self.0.inbox.get_or_init(|| std::future::ready(opened)).await))
-    }
-
+    /// Decodes a page token to the key of the last item of the previous page.
     fn position(&self, bound: &str, token: &str) -> Result<(PickupPointId, Day, String), Refusal> {
         let position = self.0.tokens.decode(bound, token)?;
         let parse = || {
@@ -85,11 +74,13 @@ impl ReadStatistics {
             let point = PickupPointId::parse(point).ok()?;
             Some((point, Day(i32::try_from(position.key).ok()?), currency.to_owned()))
         };
-        // A token of this release can be parsed; one of another release may not be.
-        parse().ok_or_else(|| Refusal::invalid("page_token", "was not issued for this list"))
+        // The token is authentic, so only another release can have sealed a
+        // position that does not parse.
+        parse().ok_or_else(|| Refusal::invalid("page_token", "is not one that this list gave out"))
     }
 }
 
+/// Returns a text that differs for each filter: a page token is bound to it.
 fn describe(filter: &StatisticsFilter) -> String {
     let point = filter.pickup_point_id.as_ref().map(ToString::to_string).unwrap_or_default();
     let day = |day: Option<Day>| day.map(|day| day.0.to_string()).unwrap_or_default();

@@ -1,10 +1,11 @@
-//! The consumer: its source, its inbox, and its tasks.
+//! Builds the consumer: its source, its inbox and its tasks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -12,40 +13,42 @@ use tokio_util::sync::CancellationToken;
 use super::events::kafka_source;
 use super::{StartError, Store, listen, make_data_dir, process_name, spawn_admin};
 use crate::adapters::journal::JournalSource;
+use crate::adapters::memory::MemoryStore;
 use crate::adapters::metered::{MeteredInbox, MeteredSource, names};
 use crate::adapters::postgres::OpenError as PgError;
 use crate::adapters::sqlite::OpenError;
 use crate::app::{IngestEvents, IngestOptions, Ingested, OpenInbox, Readiness};
-use crate::config::{Config, EventsUrl, StoreUrl};
+use crate::config::{Config, EventsUrl};
 use crate::domain::Timestamp;
 use crate::lifecycle::Lifecycle;
 use crate::ports::{EventSource, Inbox, PortError, RecordContent, Start};
 use crate::telemetry::Metrics;
 
-/// Options of a consumer in addition to its configuration.
+/// The options of `pvz consume` that are not part of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConsumeOptions {
-    /// The start position in a partition that was never read.
+    /// The position at which to begin a partition that was never read.
     pub start: Start,
-    /// True if every partition is moved there first.
+    /// Moves every partition to `start` first.
     pub rewind: bool,
-    /// True if each partition is read only up to the end that it had when reading began.
+    /// Ends when every partition has been read to its end.
     pub once: bool,
 }
 
-/// Parses an instant in RFC 3339 with an offset.
+/// Parses an instant in RFC 3339, with an offset.
 pub fn instant(text: &str) -> Option<Timestamp> {
     let parsed = crate::proto::Timestamp::parse_rfc3339(text).ok()?;
     Timestamp::from_parts(parsed.seconds, parsed.nanos)
 }
 
-/// Receives the counts of a consumer when it ends.
+/// Receives the counts of a consumer when it has ended.
 pub type Consumed = tokio::sync::oneshot::Receiver<Ingested>;
 
 /// Opens the source of the consumer's events.
 ///
 /// # Errors
-/// No events are published, or the source cannot be opened as configured.
+/// Returns an error if events are not published, or if the source cannot be
+/// opened as configured.
 fn source(config: &Config) -> Result<Arc<dyn EventSource>, StartError> {
     let source: Arc<dyn EventSource> = match &config.events.url {
         EventsUrl::None => return Err(StartError::NoSource),
@@ -55,29 +58,29 @@ fn source(config: &Config) -> Result<Arc<dyn EventSource>, StartError> {
     Ok(Arc::new(MeteredSource::new(source)))
 }
 
-/// Returns the configuration with the consumer's store instead of the order store.
-fn of_consumer(config: &Config) -> Config {
+/// Returns the configuration with the consumer's store as the store.
+fn with_consumer_store(config: &Config) -> Config {
     let url = config.consumer.store.clone();
-    // `read_url` names a standby of the order store.
+    // `read_url` names a standby of the orders' database.
     let store = crate::config::Store { url, read_url: None, ..config.store.clone() };
     Config { store, ..config.clone() }
 }
 
-/// Reads the events that are published from now on, and passes the order id of each to `seen`.
-/// Dropping the returned set stops the readers.
+/// Reads the events that are published from now on, and calls `on_event` with
+/// the order id of each. Dropping the returned tasks ends them.
 ///
 /// # Errors
-/// Events are not published, or the source cannot be read.
+/// Returns an error if events are not published, or if the source cannot be read.
 pub async fn follow(
     config: &Config,
-    seen: impl Fn(&str) + Send + Sync + 'static,
+    on_event: impl Fn(&str) + Send + Sync + 'static,
 ) -> Result<JoinSet<()>, StartError> {
     let source = source(config)?;
-    let seen = Arc::new(seen);
+    let on_event = Arc::new(on_event);
     let mut readers = JoinSet::new();
     for partition in source.partitions().await.map_err(StartError::Source)? {
         let mut from = source.begin(partition, Start::Latest).await.map_err(StartError::Source)?;
-        let (source, seen) = (Arc::clone(&source), Arc::clone(&seen));
+        let (source, on_event) = (Arc::clone(&source), Arc::clone(&on_event));
         readers.spawn(async move {
             loop {
                 let Ok(fetched) = source.fetch(partition, from, 2_000).await else {
@@ -87,7 +90,7 @@ pub async fn follow(
                 from = fetched.next;
                 for record in fetched.records {
                     if let RecordContent::Event(event) = record.content {
-                        seen(event.order.order_id.as_str());
+                        on_event(event.order.order_id.as_str());
                     }
                 }
             }
@@ -109,11 +112,12 @@ fn ingest(
     IngestEvents::new(source, Arc::new(MeteredInbox::new(inbox)), options)
 }
 
-/// Starts the consumer and spawns its tasks on `life`. If it finishes by itself, the process
-/// drains. Returns the address of the admin server.
+/// Starts the consumer as tasks of `life`. A consumer that ends by itself ends
+/// the process. Returns the address of the admin server.
 ///
 /// # Errors
-/// The source, the store or the socket cannot be opened. Nothing is started then.
+/// Returns an error if the source, the inbox or the admin server cannot be
+/// opened. Then no consumer was started.
 pub async fn consume(
     config: &Config,
     options: ConsumeOptions,
@@ -123,7 +127,7 @@ pub async fn consume(
     names::describe();
     make_data_dir(&config.data_dir).await?;
     let source = source(config)?;
-    let store = Store::open(&of_consumer(config)).await?;
+    let store = Store::open(&with_consumer_store(config)).await?;
     let listener = listen(config.consumer.admin_addr, "consumer.admin_addr").await?;
     let addr = listener.local_addr().map_err(|cause| StartError::Listen {
         addr: config.consumer.admin_addr,
@@ -136,48 +140,48 @@ pub async fn consume(
     life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
     let ingest = ingest(config, source, store.inbox, options);
     let (soft, hard) = (life.soft().clone(), life.hard().clone());
-    let (sender, consumed) = tokio::sync::oneshot::channel();
+    let (finished, consumed) = tokio::sync::oneshot::channel();
     life.spawn_until_done("consumer", async move {
         let ingested = hard.run_until_cancelled(ingest.run(soft.clone())).await;
         // The receiver may have been dropped.
-        _ = sender.send(ingested.unwrap_or_default());
+        _ = finished.send(ingested.unwrap_or_default());
         soft.cancel();
         done.cancel();
     });
     Ok((addr, consumed))
 }
 
-/// Starts the in-process consumer if it is configured. Returns the function that opens its inbox.
-pub(super) async fn beside(config: &Config, life: &Lifecycle) -> Result<OpenInbox, StartError> {
+/// Starts the consumer in the process of the server if `consumer.in_process` says
+/// so. Returns the inbox of the consumer, in this process or in another one.
+pub(super) async fn embed(config: &Config, life: &Lifecycle) -> Result<OpenInbox, StartError> {
     if !config.consumer.in_process {
-        return Ok(opener(config));
+        return Ok(remote_inbox(config));
     }
     let source = source(config)?;
-    let inbox = Store::open(&of_consumer(config)).await?.inbox;
+    let inbox = Store::open(&with_consumer_store(config)).await?.inbox;
     let options = ConsumeOptions { start: Start::Earliest, rewind: false, once: false };
     let ingest = ingest(config, source, Arc::clone(&inbox), options);
     let (soft, hard) = (life.soft().clone(), life.hard().clone());
     life.spawn_until_done("consumer", async move { _ = hard.run_until_cancelled(ingest.run(soft)).await });
     Ok(Box::new(move || {
         let inbox = Arc::clone(&inbox);
-        async move { Ok(Some(inbox)) }.boxed()
+        async move { Ok(inbox) }.boxed()
     }))
 }
 
-/// Returns the function that opens the inbox of a consumer in another process, read-only.
-fn opener(config: &Config) -> OpenInbox {
-    let config = Arc::new(of_consumer(config));
+/// Returns the inbox of a consumer in another process, for reading. It is opened
+/// at the first call that finds it; until a consumer has created it, calls return
+/// an empty inbox.
+fn remote_inbox(config: &Config) -> OpenInbox {
+    let shared = Arc::new((with_consumer_store(config), OnceCell::new()));
     Box::new(move || {
-        let config = Arc::clone(&config);
+        let shared = Arc::clone(&shared);
         let open = async move {
-            // Another process's memory cannot be read.
-            if config.store.url == StoreUrl::Memory {
-                return Ok(None);
-            }
-            match Store::open_read_only(&config).await {
-                Ok(store) => Ok(Some(store.inbox)),
+            let (config, opened) = &*shared;
+            match opened.get_or_try_init(|| Store::open_read_only(config)).await {
+                Ok(store) => Ok(Arc::clone(&store.inbox)),
                 Err(StartError::Open(OpenError::Missing(_)) | StartError::Postgres(PgError::Missing)) => {
-                    Ok(None)
+                    Ok(Arc::new(MemoryStore::new([0; 32])) as Arc<dyn Inbox>)
                 }
                 Err(error) => Err(PortError::unavailable("the consumer's store cannot be opened", error)),
             }
