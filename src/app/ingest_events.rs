@@ -28,7 +28,8 @@ pub struct IngestEvents {
 /// The partitions that this consumer reads.
 struct OpenPartitions {
     tasks: JoinSet<(Assignment, PartitionEnd, Ingested)>,
-    /// By partition, the fencing token and the token that stops its task.
+    /// By partition, the fencing token of its lease and the token that stops its
+    /// task.
     open: HashMap<u32, (i64, CancellationToken)>,
     /// The partitions that were read to the end at which to stop.
     finished: BTreeSet<u32>,
@@ -36,7 +37,7 @@ struct OpenPartitions {
 }
 
 impl IngestEvents {
-    /// A consumer.
+    /// Creates a consumer.
     pub fn new(source: Arc<dyn EventSource>, inbox: Arc<dyn Inbox>, options: IngestOptions) -> Self {
         Self { source, inbox, options: Arc::new(options) }
     }
@@ -75,8 +76,8 @@ impl IngestEvents {
             }
             partitions.wait(renew, &stop).await;
         }
-        for (_, token) in partitions.open.values() {
-            token.cancel();
+        for (_, stop_reading) in partitions.open.values() {
+            stop_reading.cancel();
         }
         while let Some(ended) = partitions.tasks.join_next().await {
             partitions.record_end(ended);
@@ -110,30 +111,30 @@ impl IngestEvents {
     /// Starts reading newly assigned partitions, and stops reading those whose
     /// lease was lost.
     fn adopt(&self, partitions: &mut OpenPartitions, assignments: Vec<Assignment>, stop: &CancellationToken) {
-        let fences: HashMap<u32, i64> =
-            assignments.iter().map(|assignment| (assignment.partition, assignment.fence)).collect();
-        partitions.open.retain(|partition, (fence, token)| {
-            let is_held = fences.get(partition) == Some(fence);
+        let held: HashMap<u32, i64> =
+            assignments.iter().map(|assignment| (assignment.partition, assignment.fencing_token)).collect();
+        partitions.open.retain(|partition, (fencing_token, stop_reading)| {
+            let is_held = held.get(partition) == Some(fencing_token);
             if !is_held {
-                token.cancel();
+                stop_reading.cancel();
             }
             is_held
         });
         for assignment in assignments {
-            let (partition, fence) = (assignment.partition, assignment.fence);
+            let (partition, fencing_token) = (assignment.partition, assignment.fencing_token);
             if partitions.open.contains_key(&partition) || partitions.finished.contains(&partition) {
                 continue;
             }
-            let token = stop.child_token();
-            partitions.open.insert(partition, (fence, token.clone()));
-            tracing::info!(partition, fence, source = assignment.source, "partition assigned");
+            let stop_reading = stop.child_token();
+            partitions.open.insert(partition, (fencing_token, stop_reading.clone()));
+            tracing::info!(partition, fencing_token, source = assignment.source, "partition assigned");
             let reader = IngestPartition::new(
                 Arc::clone(&self.source),
                 Arc::clone(&self.inbox),
                 Arc::clone(&self.options),
                 assignment,
             );
-            partitions.tasks.spawn(reader.run(token));
+            partitions.tasks.spawn(reader.run(stop_reading));
         }
     }
 
@@ -169,7 +170,8 @@ impl OpenPartitions {
             return;
         };
         self.total += ingested;
-        if self.open.get(&assignment.partition).is_some_and(|(fence, _)| *fence == assignment.fence) {
+        let open = self.open.get(&assignment.partition);
+        if open.is_some_and(|(fencing_token, _)| *fencing_token == assignment.fencing_token) {
             self.open.remove(&assignment.partition);
         }
         if end == PartitionEnd::Reached {

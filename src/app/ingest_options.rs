@@ -26,7 +26,7 @@ pub struct IngestOptions {
 }
 
 impl IngestOptions {
-    /// The defaults.
+    /// Returns the default options.
     pub fn new(consumer: String) -> Self {
         Self {
             consumer,

@@ -63,7 +63,7 @@ pub(super) struct IngestPartition {
     ingested: Ingested,
     /// The end of the partition at the first fetch.
     goal: Option<Offset>,
-    /// The unknown events were decoded again.
+    /// True if the kept unknown events were decoded again.
     unknown_retried: bool,
 }
 
@@ -113,8 +113,8 @@ impl IngestPartition {
         (self.assignment, end, self.ingested)
     }
 
-    /// Reads until stopped, to the end, or until a call fails. A batch that was
-    /// fetched and not applied is fetched again.
+    /// Reads until stopped, until the end with `once`, or until a call fails. A
+    /// batch that was fetched and not applied is fetched again.
     async fn read(&mut self, stop: &CancellationToken) -> Result<PartitionEnd, PortError> {
         let partition = self.assignment.partition;
         if !self.unknown_retried && !self.retry_unknown(stop).await? {
@@ -180,7 +180,7 @@ impl IngestPartition {
             let decoded = records
                 .into_iter()
                 .map(|record| SourceRecord { offset: record.offset, content: self.source.decode(record) });
-            // What is still unknown stays as it is.
+            // Events that are still unknown stay kept.
             let decoded = decoded.filter(|record| !matches!(record.content, RecordContent::Unknown(_)));
             let SortedBatch { mut batch, offsets, undecodable, .. } = sort(decoded);
             batch.resolved =
@@ -234,6 +234,7 @@ impl IngestPartition {
         Ok(true)
     }
 
+    /// Writes undecodable records to the dead letters of the source.
     async fn write_dead_letters(&self, records: &[UndecodedRecord]) -> Result<(), PortError> {
         if records.is_empty() {
             return Ok(());
@@ -268,6 +269,7 @@ impl IngestPartition {
     }
 }
 
+/// Sorts records by content. Leaves `resolved` and `next` empty.
 fn sort(records: impl IntoIterator<Item = SourceRecord>) -> SortedBatch {
     let mut sorted = SortedBatch {
         batch: InboxBatch::default(),

@@ -13,7 +13,7 @@ pub struct PartitionLease {
     pub consumer: Option<String>,
     /// The fencing token: higher than that of every earlier lease of the
     /// partition.
-    pub fence: i64,
+    pub fencing_token: i64,
     /// The end of the lease.
     pub expires_at: i64,
 }
@@ -25,19 +25,19 @@ pub struct PartitionClaim {
     pub consumer: String,
     /// The number of live consumers, this one included.
     pub consumers: usize,
-    /// The present.
+    /// The current instant.
     pub now: i64,
     /// The end of the leases that are granted or renewed.
     pub expires_at: i64,
 }
 
 impl PartitionLease {
-    /// The lease of a partition that no consumer has read.
+    /// Returns the lease of a partition that no consumer has read.
     pub fn unassigned(partition: u32) -> Self {
-        Self { partition, consumer: None, fence: 0, expires_at: 0 }
+        Self { partition, consumer: None, fencing_token: 0, expires_at: 0 }
     }
 
-    /// The consumer whose lease has not expired.
+    /// Returns the consumer, if its lease has not expired.
     pub fn holder(&self, now: i64) -> Option<&str> {
         self.consumer.as_deref().filter(|_| self.expires_at > now)
     }
@@ -47,7 +47,8 @@ impl PartitionLease {
 /// those beyond it, and takes free partitions if it has fewer. Returns the
 /// leases that change, in the order of `leases`.
 ///
-/// An expired lease that no other consumer has taken is renewed under its old fencing token.
+/// An expired lease that no other consumer has taken is renewed under its old
+/// fencing token.
 pub fn assign_partitions(leases: &[PartitionLease], claim: &PartitionClaim) -> Vec<PartitionLease> {
     let fair_share = leases.len().div_ceil(claim.consumers.max(1));
     let is_own = |lease: &PartitionLease| lease.consumer.as_deref() == Some(claim.consumer.as_str());
@@ -69,7 +70,7 @@ pub fn assign_partitions(leases: &[PartitionLease], claim: &PartitionClaim) -> V
             changed.push(PartitionLease {
                 partition: lease.partition,
                 consumer: Some(claim.consumer.clone()),
-                fence: lease.fence + 1,
+                fencing_token: lease.fencing_token + 1,
                 expires_at: claim.expires_at,
             });
         }
@@ -81,7 +82,7 @@ pub fn assign_partitions(leases: &[PartitionLease], claim: &PartitionClaim) -> V
 mod tests {
     use super::{PartitionClaim, PartitionLease, assign_partitions};
 
-    /// Leases of those consumers that end at 10.
+    /// Returns a lease for each of `consumers`, which expires at 10.
     fn leases(consumers: &[Option<&str>]) -> Vec<PartitionLease> {
         (0..)
             .zip(consumers)
@@ -114,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn single_consumer_takes_every_partition_and_keeps_its_fences() {
+    fn single_consumer_takes_every_partition_and_keeps_its_fencing_tokens() {
         let mut leases = leases(&[None, None, None]);
         assert_eq!(claim(&mut leases, "a", 1, 0, 20), 3);
         assert_eq!(holders(&leases, 0), [Some("a"); 3]);
-        assert!(leases.iter().all(|lease| lease.fence == 1));
+        assert!(leases.iter().all(|lease| lease.fencing_token == 1));
         claim(&mut leases, "a", 1, 15, 30);
-        assert!(leases.iter().all(|lease| lease.fence == 1 && lease.expires_at == 30), "renewed");
+        assert!(leases.iter().all(|lease| lease.fencing_token == 1 && lease.expires_at == 30), "renewed");
     }
 
     #[test]
@@ -139,6 +140,6 @@ mod tests {
         let mut leases = leases(&[Some("dead"), Some("dead")]);
         claim(&mut leases, "b", 1, 10, 20);
         assert_eq!(holders(&leases, 10), [Some("b"); 2]);
-        assert!(leases.iter().all(|lease| lease.fence == 1));
+        assert!(leases.iter().all(|lease| lease.fencing_token == 1));
     }
 }

@@ -25,11 +25,11 @@ pub enum Start {
 /// are ordered, and all events of an order are in one partition.
 #[async_trait]
 pub trait EventSource: Send + Sync {
-    /// The name under which an inbox stores positions. A different log has a
+    /// Returns the name under which an inbox stores positions. A different log has a
     /// different name and is read from its beginning.
     fn name(&self) -> &str;
 
-    /// The technology and location, for people.
+    /// Returns the technology and location, for people.
     fn describe(&self) -> String;
 
     /// Returns the partitions. New ones may appear; none is ever removed.

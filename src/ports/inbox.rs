@@ -63,7 +63,7 @@ pub trait Inbox: Send + Sync {
         limit: usize,
     ) -> Result<Vec<UndecodedRecord>, PortError>;
 
-    /// Moves a partition to an offset, back or forth, and revokes its lease.
+    /// Moves a partition to an offset, backward or forward, and revokes its lease.
     /// Events that are read again change nothing.
     async fn rewind(&self, source: &str, partition: u32, to: Offset) -> Result<(), PortError>;
 
@@ -94,7 +94,7 @@ pub struct Assignment {
     /// The consumer.
     pub consumer: String,
     /// The fencing token of the lease.
-    pub fence: i64,
+    pub fencing_token: i64,
     /// The offset to continue at; `None` if the partition was never read.
     pub position: Option<Offset>,
 }

@@ -19,8 +19,8 @@ use crate::ports::{
 };
 
 impl MemoryStore {
-    /// No change can panic half-way, so a poisoned lock protects consistent
-    /// data.
+    /// Locks the inbox. Ignores poisoning: no change of the inbox can panic
+    /// halfway.
     fn inbox(&self) -> MutexGuard<'_, InboxState> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,7 +103,7 @@ impl Partition {
 pub(super) struct InboxState {
     created: Instant,
     partitions: HashMap<String, BTreeMap<u32, Partition>>,
-    /// By source and consumer, the end of the consumer's registration.
+    /// By source and consumer, the instant at which the registration expires.
     consumers: HashMap<String, HashMap<String, i64>>,
     events: BTreeMap<(OrderId, i64), Event>,
     orders: BTreeMap<OrderId, OrderProgress>,
@@ -165,7 +165,7 @@ impl InboxState {
             source: source.to_owned(),
             partition: partition.lease.partition,
             consumer: consumer.to_owned(),
-            fence: partition.lease.fence,
+            fencing_token: partition.lease.fencing_token,
             position: partition.position,
         };
         assigned.map(assignment).collect()
@@ -182,7 +182,8 @@ impl InboxState {
         let partitions = self.partitions.get_mut(&assignment.source);
         let partition = partitions.and_then(|partitions| partitions.get_mut(&assignment.partition));
         let holds = |lease: &PartitionLease| {
-            lease.fence == assignment.fence && lease.consumer.as_deref() == Some(assignment.consumer.as_str())
+            lease.fencing_token == assignment.fencing_token
+                && lease.consumer.as_deref() == Some(assignment.consumer.as_str())
         };
         let Some(partition) = partition.filter(|partition| holds(&partition.lease)) else {
             return Applied::Fenced;
@@ -239,7 +240,7 @@ impl InboxState {
         let partition = partitions.entry(number).or_insert_with(|| Partition::new(number));
         partition.position = Some(to);
         partition.lease.consumer = None;
-        partition.lease.fence += 1;
+        partition.lease.fencing_token += 1;
     }
 
     fn progress(&self, source: &str) -> Vec<Progress> {

@@ -1,4 +1,4 @@
-//! The inbox of consumers, any number of which share one database.
+//! The inbox. Any number of consumers share one database.
 //!
 //! Applying a batch locks the row of its partition and checks the fencing token
 //! under that lock. All events of an order are in one partition, so the progress
@@ -51,7 +51,7 @@ impl Inbox for PostgresStore {
         on_connection!(self.writers, |connection| release(&mut connection, source, consumer))
     }
 
-    /// Tried once: if the caller retries after a failure, events that were
+    /// Does not retry: if the caller retries after a failure, events that were
     /// committed are found to be duplicates.
     async fn apply(
         &self,
@@ -125,13 +125,13 @@ async fn assign(
             let consumers: i64 = statements::count_consumers(source).get_result(connection).await?;
             rows.retain(|row| requested.contains(&row.number()));
             let leases: Vec<PartitionLease> = rows.iter().map(PartitionRow::lease).collect();
-            let fences: HashMap<u32, i64> =
-                leases.iter().map(|lease| (lease.partition, lease.fence)).collect();
+            let fencing_tokens: HashMap<u32, i64> =
+                leases.iter().map(|lease| (lease.partition, lease.fencing_token)).collect();
             let consumers = usize::try_from(consumers).unwrap_or(1);
             let claim = PartitionClaim { consumer: consumer.to_owned(), consumers, now, expires_at };
             let mut assignments = Vec::new();
             for lease in rule(&leases, &claim) {
-                let before = fences.get(&lease.partition).copied().unwrap_or_default();
+                let before = fencing_tokens.get(&lease.partition).copied().unwrap_or_default();
                 // A batch may have moved the position since the row was read.
                 let written: Vec<Option<i64>> =
                     statements::write_lease(source, &lease, before).load(connection).await?;
@@ -141,7 +141,7 @@ async fn assign(
                     source: source.to_owned(),
                     partition: lease.partition,
                     consumer: consumer.to_owned(),
-                    fence: lease.fence,
+                    fencing_token: lease.fencing_token,
                     position: position.map(Offset),
                 }));
             }

@@ -1,4 +1,5 @@
-//! The statements of the inbox with few parameters.
+//! The statements of the inbox whose parameters are single values or short
+//! arrays.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,7 @@ type UnknownColumns = (BigInt, Text, Nullable<Binary>, Nullable<Binary>, Text);
 pub(super) type StatisticsColumns =
     (Text, Integer, Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt);
 
-/// The clock of the database, so that all consumers of an inbox agree.
+/// Returns the clock of the database, which all consumers of an inbox share.
 pub(super) fn now() -> Sql<BigInt> {
     Sql::new("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 }
@@ -62,13 +63,14 @@ pub(super) fn count_consumers(source: &str) -> Sql<BigInt> {
     Sql::new("SELECT count(*) FROM inbox_consumers WHERE source = ").text(source)
 }
 
-/// Writes a lease unless its fencing token has changed, and returns the position. A lease that is
-/// taken from a consumer that is applying a batch is skipped, not waited for.
-pub(super) fn write_lease(source: &str, lease: &PartitionLease, fence_before: i64) -> Sql<Nullable<BigInt>> {
+/// Writes a lease unless its fencing token has changed, and returns the position. A lease
+/// that is taken from a consumer that is applying a batch is skipped, not waited
+/// for.
+pub(super) fn write_lease(source: &str, lease: &PartitionLease, token_before: i64) -> Sql<Nullable<BigInt>> {
     let statement = Sql::new("UPDATE inbox_partitions SET consumer = NULLIF(")
         .text(lease.consumer.as_deref().unwrap_or_default())
         .sql(", ''), fence = ")
-        .integer(lease.fence)
+        .integer(lease.fencing_token)
         .sql(", expires_at = ")
         .integer(lease.expires_at);
     // An array, because a subquery may be evaluated more than once.
@@ -80,8 +82,8 @@ pub(super) fn write_lease(source: &str, lease: &PartitionLease, fence_before: i6
         .sql(" AND partition = ")
         .integer(lease.partition.into())
         .sql(" AND fence = ")
-        .integer(fence_before);
-    let lock = if lease.fence == fence_before { " FOR UPDATE" } else { " FOR UPDATE SKIP LOCKED" };
+        .integer(token_before);
+    let lock = if lease.fencing_token == token_before { " FOR UPDATE" } else { " FOR UPDATE SKIP LOCKED" };
     statement.sql(lock).sql(")) RETURNING position")
 }
 
@@ -108,12 +110,13 @@ pub(super) fn move_position(assignment: &Assignment, next: Option<Offset>) -> Sq
         .sql(" AND partition = ")
         .integer(assignment.partition.into())
         .sql(" AND fence = ")
-        .integer(assignment.fence)
+        .integer(assignment.fencing_token)
         .sql(" AND consumer = ")
         .text(assignment.consumer.as_str())
 }
 
-/// Revokes the lease: the consumer that holds it is fenced off.
+/// Moves the position and revokes the lease: writes of the consumer that holds it
+/// have no effect.
 pub(super) fn rewind(source: &str, partition: u32, to: Offset) -> Sql<()> {
     let statement = Sql::new("UPDATE inbox_partitions SET fence = fence + 1, consumer = NULL, position = ");
     let statement = statement.integer(to.0).sql(" WHERE source = ").text(source);

@@ -1,5 +1,5 @@
 //! The statements of the inbox that insert arrays of rows. Their text does not
-//! depend on the size of the batch, so each is prepared once.
+//! depend on the size of the batch, so each is prepared once per connection.
 
 use diesel::QueryResult;
 use diesel::pg::Pg;
@@ -60,8 +60,9 @@ impl QueryFragment<Pg> for InsertEvents {
              occurred_at, body, traceparent) SELECT * FROM unnest(",
         );
         self.0.bind(&mut out)?;
-        // Always locked in the same order, which prevents deadlocks if a
-        // repartitioned topic has events of an order in two partitions.
+        // Rows are locked in the same order in every batch. This prevents
+        // deadlocks if a repartitioned topic has events of an order in two
+        // partitions.
         out.push_sql(
             ") AS new (event_id, order_id, sequence) ORDER BY new.order_id COLLATE \"C\", new.sequence \
              ON CONFLICT DO NOTHING RETURNING order_id, sequence",

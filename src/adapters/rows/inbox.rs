@@ -26,33 +26,33 @@ pub struct PartitionRow {
 }
 
 impl PartitionRow {
-    /// The partition's number.
+    /// Returns the number of the partition.
     pub fn number(&self) -> u32 {
         u32::try_from(self.partition).unwrap_or_default()
     }
 
-    /// The lease.
+    /// Returns the lease.
     pub fn lease(&self) -> PartitionLease {
         PartitionLease {
             partition: self.number(),
             consumer: self.consumer.clone(),
-            fence: self.fence,
+            fencing_token: self.fence,
             expires_at: self.expires_at,
         }
     }
 
-    /// The assignment to the consumer that holds the lease.
+    /// Returns the assignment to the consumer that holds the lease.
     pub fn assignment(&self, source: &str, consumer: &str) -> Assignment {
         Assignment {
             source: source.to_owned(),
             partition: self.number(),
             consumer: consumer.to_owned(),
-            fence: self.fence,
+            fencing_token: self.fence,
             position: self.position.map(Offset),
         }
     }
 
-    /// The progress, with the consumer whose lease has not expired.
+    /// Returns the progress, with the consumer if its lease has not expired.
     pub fn progress(&self, now: i64) -> Progress {
         Progress {
             partition: self.number(),
@@ -145,7 +145,7 @@ impl TryFrom<StatisticsRow> for DayStatistics {
 pub struct UnknownEventRow {
     /// The offset.
     pub offset: i64,
-    /// The reason why the release that kept the event could not read it.
+    /// The reason the release that kept the event could not read it.
     pub cause: String,
     /// The original key.
     pub key: Option<Vec<u8>>,

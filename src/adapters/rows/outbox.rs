@@ -1,4 +1,4 @@
-//! Cursors and dead letters as rows of a database.
+//! Rows of an outbox, and their conversion to and from the domain.
 
 use diesel::Queryable;
 
@@ -6,25 +6,25 @@ use super::{Fault, instant};
 use crate::domain::OrderId;
 use crate::ports::{DeadLetter, LeaderStatus, OutboxStatus, Position, Resolution};
 
-/// A dead letter as the columns of its row, in this order.
+/// The columns of a row of `dead_letters`, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub struct DeadLetterRow {
-    /// The order that is held back.
+    /// The order, whose later events are held back.
     pub order_id: String,
-    /// The sequence of the event within it.
+    /// The sequence of the event.
     pub sequence: i64,
     /// The position of the event in the log.
     pub position: i64,
-    /// The cause of the refusal.
+    /// The reason the sink refused the event.
     pub cause: String,
-    /// The time of the refusal, in microseconds since the epoch.
+    /// The instant of the refusal, in microseconds since the epoch.
     pub buried_at: i64,
-    /// The operator's decision, if there is one.
+    /// The resolution that an operator chose.
     pub resolution: Option<String>,
 }
 
 impl DeadLetterRow {
-    /// Returns a resolution as its column stores it.
+    /// Returns the text of a resolution.
     pub const fn resolution_text(resolution: Resolution) -> &'static str {
         match resolution {
             Resolution::Retry => "RETRY",
@@ -40,7 +40,7 @@ impl TryFrom<DeadLetterRow> for DeadLetter {
         let parse = |text: String| {
             let known = [Resolution::Retry, Resolution::Drop];
             let found = known.into_iter().find(|known| DeadLetterRow::resolution_text(*known) == text);
-            found.ok_or_else(|| Fault::new("resolution", format!("has the unknown value {text:?}")))
+            found.ok_or_else(|| Fault::new("resolution", format!("must be RETRY or DROP: {text:?}")))
         };
         Ok(Self {
             order_id: OrderId::parse(&row.order_id).map_err(|why| Fault::new("order_id", why))?,
@@ -53,29 +53,30 @@ impl TryFrom<DeadLetterRow> for DeadLetter {
     }
 }
 
-/// The cursor of a sink and the number of its dead letters, as columns in this order.
+/// The columns of a row of `outbox_cursors`, in this order, and the number of the
+/// sink's dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub struct CursorRow {
-    /// The position of the last event that the sink has.
+    /// The position of the last published event.
     pub position: i64,
-    /// The last leader.
+    /// The name of the last leader.
     pub leader: Option<String>,
-    /// The time at which it became the leader, in microseconds since the epoch.
+    /// The instant at which it became leader, in microseconds since the epoch.
     pub led_since: Option<i64>,
     /// The last failure.
     pub failure: Option<String>,
-    /// The time of that failure, in microseconds since the epoch.
+    /// The instant of the last failure, in microseconds since the epoch.
     pub failed_at: Option<i64>,
-    /// The number of dead letters of the sink.
+    /// The number of the sink's dead letters.
     pub dead_letters: i64,
 }
 
 impl CursorRow {
-    /// Returns the publishing status of the sink. The leader lock is not part of the row, so
-    /// `has_leader` is an argument.
+    /// Returns the status of the outbox. The row does not say whether a relay
+    /// holds the leader lock.
     ///
     /// # Errors
-    /// The first column that breaks an invariant.
+    /// Returns the first column that breaks an invariant.
     pub fn status(self, has_leader: bool) -> Result<OutboxStatus, Fault> {
         let failure = match (self.failure, self.failed_at) {
             (Some(failure), Some(at)) => Some((failure, instant("failed_at", at)?)),

@@ -1,5 +1,5 @@
-//! The inbox of a consumer. One process at a time opens the file, so nothing
-//! races; leases and fencing tokens are kept as on any other store.
+//! The inbox of a consumer. One process at a time opens the file for writing, so
+//! there are no races; leases and fencing tokens are kept as on any other store.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;

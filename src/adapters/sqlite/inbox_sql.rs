@@ -11,7 +11,7 @@ type UnknownColumns = (BigInt, Text, Nullable<Binary>, Nullable<Binary>, Text);
 pub(super) type StatisticsColumns =
     (Text, Integer, Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt);
 
-/// The clock of the database, so that all consumers of an inbox agree.
+/// Returns the clock of the database, which all consumers of an inbox share.
 pub(super) fn now() -> Sql<BigInt> {
     Sql::new("SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)")
 }
@@ -59,7 +59,7 @@ pub(super) fn write_lease(source: &str, lease: &PartitionLease) -> Sql<()> {
         Some(consumer) => Sql::new("UPDATE inbox_partitions SET consumer = ").text(consumer.as_str()),
         None => Sql::new("UPDATE inbox_partitions SET consumer = NULL"),
     };
-    let statement = statement.sql(", fence = ").integer(lease.fence).sql(", expires_at = ");
+    let statement = statement.sql(", fence = ").integer(lease.fencing_token).sql(", expires_at = ");
     let statement = statement.integer(lease.expires_at).sql(" WHERE source = ").text(source);
     statement.sql(" AND partition = ").integer(lease.partition.into())
 }
@@ -82,20 +82,21 @@ pub(super) fn move_position(assignment: &Assignment, next: Option<Offset>) -> Sq
         .sql(" AND partition = ")
         .integer(assignment.partition.into())
         .sql(" AND fence = ")
-        .integer(assignment.fence)
+        .integer(assignment.fencing_token)
         .sql(" AND consumer = ")
         .text(assignment.consumer.as_str())
 }
 
-/// Revokes the lease: the consumer that holds it is fenced off.
+/// Moves the position and revokes the lease: writes of the consumer that holds it
+/// have no effect.
 pub(super) fn rewind(source: &str, partition: u32, to: Offset) -> Sql<()> {
     let statement = Sql::new("UPDATE inbox_partitions SET fence = fence + 1, consumer = NULL, position = ");
     let statement = statement.integer(to.0).sql(" WHERE source = ").text(source);
     statement.sql(" AND partition = ").integer(partition.into())
 }
 
-/// Those of the events, a JSON array of order id and sequence, that are in the
-/// inbox. CROSS JOIN makes the array the outer loop, so that each event is one
+/// Returns those of the events, a JSON array of order id and sequence, that are in
+/// the inbox. CROSS JOIN makes the array the outer loop, so that each event is one
 /// index lookup.
 pub(super) fn received_events(keys: String) -> Sql<(Text, BigInt)> {
     Sql::new("SELECT order_id, sequence FROM json_each(").text(keys).sql(
@@ -103,7 +104,7 @@ pub(super) fn received_events(keys: String) -> Sql<(Text, BigInt)> {
     )
 }
 
-/// The progress of orders, a JSON array of ids.
+/// Returns the progress of orders, a JSON array of ids.
 pub(super) fn order_progress(ids: String) -> Sql<(Text, BigInt, BigInt)> {
     Sql::new("SELECT order_id, seen, highest FROM json_each(")
         .text(ids)
@@ -138,7 +139,7 @@ pub(super) fn add_statistics(statistics: &DayStatistics) -> Sql<()> {
     )
 }
 
-/// Deletes unknown events at those offsets, a JSON array.
+/// Deletes the unknown events at `offsets`, a JSON array.
 pub(super) fn delete_unknown(assignment: &Assignment, offsets: String) -> Sql<()> {
     Sql::new("DELETE FROM inbox_unknown WHERE source = ")
         .text(assignment.source.as_str())
@@ -169,8 +170,8 @@ pub(super) fn count_gaps() -> Sql<BigInt> {
     Sql::new("SELECT count(*) FROM inbox_orders WHERE seen < highest")
 }
 
-/// The lowest missing sequence is the successor of the lowest event without
-/// one, or 1.
+/// Returns orders with a gap. The lowest missing sequence is the successor of the
+/// lowest received one that has none, or 1.
 pub(super) fn gaps(limit: usize) -> Sql<(Text, BigInt, BigInt)> {
     Sql::new(
         "SELECT order_id, (SELECT coalesce(min(sequence) + 1, 1) FROM inbox_events AS one \

@@ -57,7 +57,7 @@ async fn expired_partitions_are_taken_over_and_late_batches_are_fenced() {
         new = assign(&*inbox, 2, "alive", LONG_LEASE).await;
     }
     for (old, new) in old.iter().zip(&new) {
-        assert!(new.fence > old.fence, "{new:?}");
+        assert!(new.fencing_token > old.fencing_token, "{new:?}");
     }
     assert_eq!((new[0].position, new[1].position), (Some(Offset(4)), None));
     // The first consumer resumes without knowing that its leases have expired.
@@ -86,7 +86,7 @@ async fn only_consumer_keeps_its_expired_lease() {
     let first = assign(&*inbox, 1, "late", Duration::from_micros(1)).await;
     apply(&*inbox, &first[0], &inbox_batch(&[], 3)).await;
     let second = assign(&*inbox, 1, "late", LONG_LEASE).await;
-    assert_eq!((second[0].fence, second[0].position), (first[0].fence, Some(Offset(3))));
+    assert_eq!((second[0].fencing_token, second[0].position), (first[0].fencing_token, Some(Offset(3))));
 }
 
 #[tokio::test]

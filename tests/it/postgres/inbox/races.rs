@@ -124,11 +124,11 @@ async fn lease_is_not_reassigned_during_a_batch() {
     let mut shell = database.shell().await;
     let batch = shell.transaction().await.unwrap();
     let moved = "UPDATE inbox_partitions SET position = 5 WHERE fence = $1";
-    assert_eq!(batch.execute(moved, &[&old.fence]).await.unwrap(), 1);
+    assert_eq!(batch.execute(moved, &[&old.fencing_token]).await.unwrap(), 1);
     // Other consumers neither wait for the lease nor get it.
     assert_eq!(assign(&*inbox, 1, "next", super::LONG_LEASE).await, []);
     batch.commit().await.unwrap();
     let new = assign(&*inbox, 1, "next", super::LONG_LEASE).await.remove(0);
-    assert!(new.fence > old.fence && new.position == Some(Offset(5)), "{new:?}");
+    assert!(new.fencing_token > old.fencing_token && new.position == Some(Offset(5)), "{new:?}");
     assert_eq!(inbox.apply(&old, &inbox_batch(&[], 9), receive_events).await.unwrap(), Applied::Fenced);
 }
