@@ -1,4 +1,4 @@
-//! The event sink, and the relay that publishes to it.
+//! Builds the event sink, and the relay that publishes to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,15 +23,15 @@ use crate::ports::{Clock, EventSink, Outbox, PortError};
 /// Opens the event sink.
 ///
 /// # Errors
-/// The sink cannot be opened as configured.
+/// Returns an error if the sink cannot be opened as configured.
 pub(super) async fn sink(config: &Config, life: &Lifecycle) -> Result<Arc<dyn EventSink>, StartError> {
     let sink: Arc<dyn EventSink> = match &config.events.url {
         EventsUrl::None => return Ok(Arc::new(NullSink)),
         EventsUrl::Kafka(url) => {
             let sink = Arc::new(KafkaSink::new(kafka_options(url, config)?));
-            let (greeted, soft) = (Arc::clone(&sink), life.soft().clone());
+            let (first, soft) = (Arc::clone(&sink), life.soft().clone());
             life.spawn_until_done("kafka", async move {
-                _ = soft.run_until_cancelled(Box::pin(greeted.greet())).await;
+                _ = soft.run_until_cancelled(Box::pin(first.connect())).await;
             });
             sink
         }
@@ -62,7 +62,7 @@ fn kafka_options(url: &KafkaUrl, config: &Config) -> Result<KafkaOptions, StartE
     })
 }
 
-/// Returns the connection settings for the brokers.
+/// Returns the brokers, and how to connect to them.
 pub(super) fn kafka_connection(url: &KafkaUrl, events: &Events) -> Result<KafkaConnection, StartError> {
     let tls = events.kafka_tls.then(|| Tls {
         ca_file: events.kafka_ca_file.clone(),
@@ -86,12 +86,12 @@ pub(super) fn kafka_connection(url: &KafkaUrl, events: &Events) -> Result<KafkaC
     })
 }
 
-/// Returns the source that reads events back from a topic.
+/// Opens the topic as a source.
 pub(super) fn kafka_source(url: &KafkaUrl, config: &Config) -> Result<KafkaSource, StartError> {
     Ok(KafkaSource::new(kafka_options(url, config)?, Arc::new(SystemClock)))
 }
 
-/// Update interval of the outbox gauges.
+/// The period in which the outbox gauges are updated.
 const GAUGE_PERIOD: Duration = Duration::from_secs(5);
 
 /// Spawns the notifications among replicas, the relay and the outbox gauges.
@@ -114,15 +114,15 @@ pub(super) fn spawn_publishing(
     life.spawn_until_done("relay", async move { _ = hard.run_until_cancelled(relay.run(stopped)).await });
     let stop = stop.clone();
     life.spawn_until_done("outbox gauges", async move {
-        _ = stop.run_until_cancelled(show_gauges(operate)).await;
+        _ = stop.run_until_cancelled(update_gauges(operate)).await;
     });
 }
 
-/// Updates the outbox gauges periodically, without end.
-async fn show_gauges(operate: OperateOutbox) {
+/// Updates the outbox gauges, without end.
+async fn update_gauges(operate: OperateOutbox) {
     let gauges = OutboxGauges::new();
     loop {
-        // A store failure is logged by the components that depend on the store.
+        // The relay reports failures of the store.
         if let Ok(report) = operate.report().await {
             let held_back = report.status.as_ref().map_or(0, |status| status.dead_letters);
             gauges.show(report.lag_events, report.lag_seconds, held_back);

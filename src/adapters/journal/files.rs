@@ -1,4 +1,4 @@
-//! The files: `events-00000001.jsonl` and so on, in the order of their numbers.
+//! The files of a journal: `events-00000001.jsonl`, `events-00000002.jsonl`, ….
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
@@ -8,19 +8,19 @@ use serde::de::IgnoredAny;
 
 use crate::adapters::lock_file::LockFile;
 
-/// The file that is appended to.
+/// The last file of a journal, which is appended to.
 #[derive(Debug)]
 pub(super) struct Files {
     folder: PathBuf,
     file_size: u64,
     number: u64,
     file: File,
-    /// How much of the file is synced. What lies behind is of a write that
-    /// failed, and is cut off before the next.
+    /// The number of bytes that are synced. Bytes after them are from a failed
+    /// write, and are cut off before the next one.
     synced: u64,
-    /// Whether a write may have left something behind that.
+    /// True if the file may have bytes that are not synced.
     torn: bool,
-    /// Held until the last write has ended.
+    /// Held until the last write has completed.
     _lock: LockFile,
 }
 
@@ -38,8 +38,8 @@ impl Files {
     /// Appends whole lines, durably.
     ///
     /// # Errors
-    /// Nothing of them stays, once the next call or the next start has cut it
-    /// off.
+    /// Returns the error of the file system. The next call or the next start cuts
+    /// off what was written.
     pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.torn {
             self.mend()?;
@@ -55,14 +55,14 @@ impl Files {
         Ok(())
     }
 
-    /// Cuts off what is not synced. The file is opened anew: after a failed
-    /// sync nobody knows what the old handle still promises.
+    /// Cuts off bytes that are not synced. Opens the file again: after a failed sync
+    /// the old handle does not report the error a second time.
     fn mend(&mut self) -> io::Result<()> {
         self.file = open(&self.folder, self.number)?;
         let length = self.file.metadata()?.len();
         if length > self.synced {
             let (file, bytes) = (self.number, length - self.synced);
-            tracing::warn!(file, bytes, "an unfinished write at the end of the journal is cut off");
+            tracing::warn!(file, bytes, "cutting off an incomplete write at the end of the journal");
             self.file.set_len(self.synced)?;
         }
         self.file.seek(SeekFrom::Start(self.synced))?;
@@ -84,8 +84,7 @@ pub(super) fn path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("events-{number:08}.jsonl"))
 }
 
-/// Opens a file for writing at its end, or makes it, in a way that survives a
-/// power cut.
+/// Opens a file for writing, and creates it durably if necessary.
 fn open(folder: &Path, number: u64) -> io::Result<File> {
     let path = path(folder, number);
     let is_new = !path.exists();
@@ -96,7 +95,7 @@ fn open(folder: &Path, number: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// A file's name is kept in its folder.
+/// Syncs a folder, which contains the names of its files.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
@@ -107,7 +106,7 @@ fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The numbers of the files, ascending.
+/// Returns the numbers of the files, ascending.
 pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in folder.read_dir()? {
@@ -119,8 +118,8 @@ pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// How much of a file there is up to the end of its last whole line. Broken
-/// lines before it stay: what was acknowledged is never cut off.
+/// Returns the number of bytes up to the end of the last valid line. Invalid lines
+/// before it are included: acknowledged bytes are never cut off.
 fn whole_lines(file: &File) -> io::Result<u64> {
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let (mut read, mut whole) = (0, 0);

@@ -1,8 +1,9 @@
-//! Events in files of a folder: one line of JSON each, only ever appended.
+//! The sink and the source of events in append-only files: one line of JSON per
+//! event.
 //!
-//! A batch is acknowledged when it is synced to the disk. What a crash or a
-//! full disk left behind the last synced line is cut off: half a line at the
-//! start, and whatever a failed write left before the next one.
+//! A batch is acknowledged when it is synced to the disk. Bytes after the last
+//! synced line are cut off: those of a crash at the next start, those of a failed
+//! write before the next write.
 
 mod files;
 mod source;
@@ -21,10 +22,10 @@ use crate::adapters::lock_file::LockFile;
 use crate::adapters::proto_mapping;
 use crate::ports::{Delivery, EventSink, LoggedEvent, PortError};
 
-/// Why a journal cannot be opened, for whoever started the program.
+/// A failure to open a journal.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// Another process writes it.
+    /// Another process has it open for writing.
     #[error("the journal {} is in use: another server writes it", .0.display())]
     InUse(PathBuf),
     /// The folder or a file in it cannot be used.
@@ -32,7 +33,7 @@ pub enum JournalError {
     Io {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: io::Error,
     },
@@ -46,11 +47,13 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in a folder, or makes it, and repairs its end. A file
-    /// that has grown to `file_size` bytes is followed by a new one. Blocks.
+    /// Opens the journal in a folder, creates it if necessary, and cuts off an
+    /// incomplete end. A new file is begun when one has reached `file_size` bytes.
+    /// Blocks.
     ///
     /// # Errors
-    /// Another process writes it, or the folder cannot be used.
+    /// Returns an error if another process has the journal open for writing, or if
+    /// the folder cannot be used.
     pub fn open(folder: &Path, file_size: u64) -> Result<Self, JournalError> {
         let failed = |cause| JournalError::Io { path: folder.to_owned(), cause };
         std::fs::create_dir_all(folder).map_err(failed)?;
@@ -79,8 +82,8 @@ impl EventSink for Journal {
             Err(error) => return failed(PortError::unavailable("events cannot be written as JSON", error)),
         };
         let mut files = Arc::clone(&self.files).lock_owned().await;
-        // The lock goes with the work, so that a batch whose caller has gone is
-        // written to its end before the next one begins.
+        // The task owns the lock: if this call is dropped, the batch is completed
+        // before the next one begins.
         match spawn_blocking(move || files.append(&lines)).await {
             Ok(Ok(())) => Delivery::complete(events.len()),
             Ok(Err(error)) => failed(PortError::unavailable("the journal cannot be written", error)),
@@ -89,7 +92,7 @@ impl EventSink for Journal {
     }
 }
 
-/// The contract's message without its cursor, one a line.
+/// Encodes events as lines: the message of the contract, without its cursor.
 fn lines(events: &[LoggedEvent]) -> serde_json::Result<Vec<u8>> {
     let mut lines = Vec::with_capacity(events.len() * 768);
     for logged in events {

@@ -1,5 +1,5 @@
-//! Events read back from the files of a journal: one partition, whose offsets
-//! are a file's number and a place in it.
+//! The source that reads events from the files of a journal. It has one partition,
+//! whose offsets consist of the number of a file and a byte position in it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,20 +17,20 @@ use crate::ports::{
     EventSource, Fetched, Offset, PortError, RecordContent, SourceRecord, Start, UndecodedRecord,
 };
 
-/// The bits of an offset that say where in its file it is: 1 TiB.
-const PLACE_BITS: u32 = 40;
-/// Where lines that are no events are put aside.
-const ASIDE: &str = "dead-letters.jsonl";
+/// The low bits of an offset, which are the byte position: up to 1 TiB.
+const BYTE_BITS: u32 = 40;
+/// The file of dead letters: lines that are not events.
+const DEAD_LETTERS: &str = "dead-letters.jsonl";
 
-/// An [`EventSource`] over the folder that a [`Journal`](super::Journal)
-/// writes, also while it does.
+/// An [`EventSource`] that reads the folder of a [`Journal`](super::Journal), also
+/// while that is written.
 #[derive(Debug, Clone)]
 pub struct JournalSource {
     name: String,
     folder: PathBuf,
 }
 
-/// A file's number, and a place in it.
+/// The number of a file, and a byte position in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct FilePosition {
     file: u64,
@@ -40,16 +40,16 @@ struct FilePosition {
 impl FilePosition {
     fn of(offset: Offset) -> Self {
         let bits = u64::try_from(offset.0).unwrap_or_default();
-        Self { file: bits >> PLACE_BITS, byte: bits & ((1 << PLACE_BITS) - 1) }
+        Self { file: bits >> BYTE_BITS, byte: bits & ((1 << BYTE_BITS) - 1) }
     }
 
     fn offset(self) -> Offset {
-        Offset(i64::try_from((self.file << PLACE_BITS) | self.byte).unwrap_or(i64::MAX))
+        Offset(i64::try_from((self.file << BYTE_BITS) | self.byte).unwrap_or(i64::MAX))
     }
 }
 
 impl JournalSource {
-    /// A source over that folder, which may not be there yet.
+    /// Creates a source of a folder, which need not exist.
     pub fn new(folder: &Path) -> Self {
         Self { name: format!("journal:{}", folder.display()), folder: folder.to_owned() }
     }
@@ -66,7 +66,7 @@ impl JournalSource {
     }
 }
 
-/// The numbers of the files there are, ascending. No folder, no files.
+/// Returns the numbers of the files, ascending; none if the folder does not exist.
 fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     match files::numbers(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -78,7 +78,7 @@ fn length(folder: &Path, file: u64) -> io::Result<u64> {
     Ok(files::path(folder, file).metadata()?.len())
 }
 
-/// Where the next line will be written.
+/// Returns the position of the next line to be written.
 fn end(folder: &Path) -> io::Result<FilePosition> {
     match numbers(folder)?.last() {
         Some(file) => Ok(FilePosition { file: *file, byte: length(folder, *file)? }),
@@ -86,17 +86,17 @@ fn end(folder: &Path) -> io::Result<FilePosition> {
     }
 }
 
-/// Where the first line is that is kept.
+/// Returns the position of the oldest retained line.
 fn oldest(folder: &Path) -> io::Result<FilePosition> {
     Ok(FilePosition { file: numbers(folder)?.first().copied().unwrap_or(1), byte: 0 })
 }
 
-/// Reads whole lines. What has no end yet is being written, or was torn off by
-/// a crash and is about to be cut off.
+/// Reads complete lines. An incomplete one is being written, or a crash left it and
+/// the sink will cut it off.
 fn fetch(folder: &Path, from: Offset, limit: usize) -> io::Result<Fetched> {
     let end = end(folder)?;
     let mut at = FilePosition::of(from).max(oldest(folder)?);
-    // A journal that was put in the place of another begins before.
+    // The journal was replaced by one that is shorter.
     if at > end {
         at = oldest(folder)?;
     }
@@ -107,7 +107,7 @@ fn fetch(folder: &Path, from: Offset, limit: usize) -> io::Result<Fetched> {
         if path.exists() {
             read_file(&path, &mut at, limit, &mut records)?;
         }
-        // A file with another behind it is complete.
+        // A file that is followed by another one is complete.
         if records.len() < limit && at.file < end.file {
             at = FilePosition { file: at.file + 1, byte: 0 };
         } else {
@@ -157,7 +157,7 @@ fn content(record: UndecodedRecord) -> RecordContent {
     }
 }
 
-/// The first line that happened at or after an instant, or the end.
+/// Returns the position of the first event at or after an instant, or the end.
 fn first_since(folder: &Path, start: crate::domain::Timestamp) -> io::Result<FilePosition> {
     let mut next = oldest(folder)?.offset();
     loop {
@@ -177,7 +177,7 @@ fn first_since(folder: &Path, start: crate::domain::Timestamp) -> io::Result<Fil
 }
 
 #[derive(serde::Serialize)]
-struct AsideLine<'a> {
+struct DeadLetterLine<'a> {
     cause: &'a str,
     offset: String,
     value: String,
@@ -187,11 +187,11 @@ fn write_dead_letters(folder: &Path, records: &[UndecodedRecord]) -> io::Result<
     let mut lines = Vec::new();
     for record in records {
         let value = STANDARD.encode(record.value.as_deref().unwrap_or_default());
-        let line = AsideLine { cause: &record.cause, offset: record.offset.0.to_string(), value };
+        let line = DeadLetterLine { cause: &record.cause, offset: record.offset.0.to_string(), value };
         serde_json::to_writer(&mut lines, &line)?;
         lines.push(b'\n');
     }
-    let mut file = File::options().create(true).append(true).open(folder.join(ASIDE))?;
+    let mut file = File::options().create(true).append(true).open(folder.join(DEAD_LETTERS))?;
     file.write_all(&lines)?;
     file.sync_data()
 }
@@ -211,12 +211,12 @@ impl EventSource for JournalSource {
     }
 
     async fn begin(&self, _: u32, start: Start) -> Result<Offset, PortError> {
-        let place = self.blocking(move |folder| match start {
+        let position = self.blocking(move |folder| match start {
             Start::Earliest => oldest(folder),
             Start::Latest => end(folder),
             Start::At(instant) => first_since(folder, instant),
         });
-        Ok(place.await?.offset())
+        Ok(position.await?.offset())
     }
 
     async fn fetch(&self, _: u32, from: Offset, limit: usize) -> Result<Fetched, PortError> {

@@ -1,7 +1,7 @@
-//! The AsyncAPI document of the topic, written at build time from `proto/`
-//! (`build/asyncapi.rs`).
+//! The AsyncAPI document of the topic, generated at build time from `proto/` by
+//! `build/asyncapi.rs`.
 
-/// JSON.
+/// Returns the document as JSON.
 pub fn asyncapi_document() -> &'static str {
     include_str!(concat!(env!("OUT_DIR"), "/asyncapi.json"))
 }

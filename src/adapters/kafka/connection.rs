@@ -1,9 +1,8 @@
-//! How brokers are talked to: shared by whoever writes a topic and whoever
-//! reads one.
+//! Connections to brokers, shared by the sink and the source.
 //!
-//! The client library bounds no call in time and retries inside without an end,
-//! so every call here has a timeout. Dropping a call is safe; what it sent may
-//! be written all the same.
+//! The client library has no timeouts and retries without end, so every call here
+//! has a timeout. Dropping a call is safe, but records that it sent may be
+//! written.
 
 use std::time::Duration;
 
@@ -14,35 +13,35 @@ use tokio::time::timeout;
 
 use super::security::Security;
 
-/// How long the library tries again by itself before it says what is wrong,
-/// counting its pauses only. Whoever calls tries again too, and can say why.
-const INNER_RETRIES: Duration = Duration::from_millis(300);
+/// The total of the pauses after which the library stops retrying and reports the
+/// error. The callers retry too, and log the cause.
+const LIBRARY_RETRIES: Duration = Duration::from_millis(300);
 
-/// Which brokers, and how to talk to them.
+/// The brokers, and how to connect to them.
 #[derive(Debug, Clone)]
 pub struct KafkaConnection {
-    /// Brokers to ask for the others, as `host:port`.
+    /// The bootstrap brokers, as `host:port`.
     pub brokers: Vec<String>,
-    /// How long a call to a broker may take.
+    /// The timeout of a call to a broker.
     pub timeout: Duration,
-    /// TLS and the login.
+    /// TLS and login.
     pub security: Security,
 }
 
-/// Why the brokers did not do something.
+/// A failed call to the brokers.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TopicClientError {
-    /// No answer in time; it may have been done.
+    /// The call timed out; it may have taken effect.
     #[error("the broker did not answer within {0:?}")]
-    Late(Duration),
-    /// What the library says. Its errors repeat their sources, so only the
-    /// innermost is said, and none is given as a source.
+    Timeout(Duration),
+    /// The library reported an error. Its errors repeat their sources, so only the
+    /// innermost one is shown, and no source is returned.
     #[error("the Kafka client failed: {}", innermost(.0))]
     Client(Error),
-    /// The topic was created, and is not there.
+    /// The topic was created, but the brokers do not list it.
     #[error("there is no topic {0:?}, although it was created")]
     NoTopic(String),
-    /// The topic is not there, and is not ours to create.
+    /// The topic does not exist, and creating it is not allowed.
     #[error("there is no topic {0:?}, and events.kafka_create_topic forbids to create it")]
     Forbidden(String),
 }
@@ -61,26 +60,26 @@ fn innermost(error: &Error) -> String {
     last.to_string()
 }
 
-/// Bounds a call in time.
-pub(super) async fn bounded<T>(
+/// Limits the duration of a call.
+pub(super) async fn with_timeout<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, TopicClientError> {
     match timeout(limit, call).await {
         Ok(result) => Ok(result?),
-        Err(_) => Err(TopicClientError::Late(limit)),
+        Err(_) => Err(TopicClientError::Timeout(limit)),
     }
 }
 
 impl KafkaConnection {
     /// Connects to one of the brokers.
     pub(super) async fn client(&self) -> Result<Client, TopicClientError> {
-        // The library's own pauses grow to minutes.
+        // By default, the library's pauses grow to minutes.
         let backoff = BackoffConfig {
             init_backoff: Duration::from_millis(50),
             max_backoff: Duration::from_secs(1),
             base: 2.0,
-            deadline: Some(INNER_RETRIES.min(self.timeout / 2)),
+            deadline: Some(LIBRARY_RETRIES.min(self.timeout / 2)),
         };
         let mut builder = ClientBuilder::new(self.brokers.clone()).client_id("pvz").backoff_config(backoff);
         if let Some(tls) = &self.security.tls {
@@ -89,6 +88,6 @@ impl KafkaConnection {
         if let Some(sasl) = self.security.sasl() {
             builder = builder.sasl_config(sasl);
         }
-        bounded(self.timeout, builder.build()).await
+        with_timeout(self.timeout, builder.build()).await
     }
 }

@@ -1,17 +1,16 @@
-//! Events in a topic of Apache Kafka.
+//! The sink and the source of events in an Apache Kafka topic.
 //!
-//! All partitions are written at once, each with one request in flight, so that
-//! an order's events stay in sequence. The client has no idempotent producer: a
-//! request that timed out may be written all the same, and is then written
-//! twice. Whoever reads the topic drops what it has seen, by order and
-//! sequence.
+//! The sink writes all partitions concurrently, each with one request in flight,
+//! so the events of an order stay in sequence. The client library has no
+//! idempotent producer: a request that timed out may have been written, and is
+//! written again. Readers of the topic drop duplicates by order and sequence.
 
 mod asyncapi;
+mod cached_client;
 mod connection;
 mod dead_letter_topic;
 mod decode;
 mod partitioner;
-mod rebuilding;
 mod record;
 mod requests;
 mod security;
@@ -29,38 +28,38 @@ use rskafka::record::Record;
 use tokio::time::sleep;
 
 pub use self::asyncapi::asyncapi_document;
+use self::cached_client::CachedClient;
 pub use self::connection::KafkaConnection;
-use self::connection::{TopicClientError, bounded};
+use self::connection::{TopicClientError, with_timeout};
 pub use self::partitioner::partition;
-use self::rebuilding::Rebuilding;
 pub use self::record::Encoding;
 pub use self::security::{Login, Mechanism, Security, SecurityError, Tls};
 pub use self::source::KafkaSource;
 use self::topic_client::TopicClient;
 use crate::ports::{Delivery, EventSink, LoggedEvent, PortError, Receipt};
 
-/// Requests of at least so many bytes are compressed, if any are: smaller ones
-/// might come out at a size that waits (see `requests`).
+/// The size from which requests are compressed, in bytes, if compression is on.
+/// Smaller ones might be compressed to a size that waits (see `requests`).
 const COMPRESS_FROM: usize = 640_000;
-/// How often brokers that are away are asked for at the start.
-const GREETING_PAUSE: Duration = Duration::from_secs(5);
+/// The pause between attempts to connect at the start.
+const CONNECT_PAUSE: Duration = Duration::from_secs(5);
 
-/// Which topic, and how to write to it.
+/// The options of a topic.
 #[derive(Debug, Clone)]
 pub struct KafkaOptions {
-    /// The brokers, and how to talk to them.
+    /// The brokers, and how to connect to them.
     pub connection: KafkaConnection,
     /// The topic.
     pub topic: String,
-    /// Whether it is created if there is none.
+    /// True if the topic is created when it does not exist.
     pub create: bool,
-    /// How many partitions it gets if it has to be created.
+    /// The number of partitions of a topic that is created.
     pub partitions: usize,
-    /// How many copies of each the cluster keeps, if it has to be created.
+    /// The replication factor of a topic that is created.
     pub replication: i16,
-    /// How values are written.
+    /// The encoding of record values.
     pub encoding: Encoding,
-    /// Whether large requests are compressed with LZ4.
+    /// True if large requests are compressed with LZ4.
     pub lz4: bool,
 }
 
@@ -68,84 +67,84 @@ pub struct KafkaOptions {
 pub struct KafkaSink {
     name: String,
     options: KafkaOptions,
-    link: Rebuilding<TopicClient>,
-    /// What was said of the topic already.
-    concerns: Mutex<Vec<String>>,
+    client: CachedClient<TopicClient>,
+    /// The problems with the topic that were logged.
+    reported: Mutex<Vec<String>>,
 }
 
-/// A record, and which of the batch's events it is.
-type Numbered = (usize, Record);
+/// A record, and the index of its event in the batch.
+type IndexedRecord = (usize, Record);
 
 impl KafkaSink {
-    /// A sink that connects when it is first given events: brokers that are
-    /// down keep no service from starting.
+    /// Creates a sink, which connects at its first call: brokers that are down do
+    /// not keep the service from starting.
     pub fn new(options: KafkaOptions) -> Self {
         let name = format!("kafka:{}", options.topic);
-        Self { name, options, link: Rebuilding::new(), concerns: Mutex::default() }
+        Self { name, options, client: CachedClient::new(), reported: Mutex::default() }
     }
 
-    async fn link(&self) -> Result<Arc<TopicClient>, TopicClientError> {
+    async fn client(&self) -> Result<Arc<TopicClient>, TopicClientError> {
         let open = async {
-            let link = Box::pin(TopicClient::open(&self.options)).await?;
-            self.report(&link.concerns);
-            Ok(link)
+            let client = Box::pin(TopicClient::open(&self.options)).await?;
+            self.report(&client.problems);
+            Ok(client)
         };
-        self.link.get(open).await
+        self.client.get(open).await
     }
 
-    /// Says each once, however often the client is made anew.
-    fn report(&self, concerns: &[String]) {
-        let mut said = self.concerns.lock().unwrap_or_else(PoisonError::into_inner);
-        for concern in concerns {
-            if !said.contains(concern) {
+    /// Logs each problem once, also if the client is replaced.
+    fn report(&self, problems: &[String]) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        for problem in problems {
+            if !reported.contains(problem) {
                 let topic = self.options.topic.as_str();
-                tracing::warn!(topic, concern, "the topic is not as it should be");
-                said.push(concern.clone());
+                tracing::warn!(topic, problem, "the topic has a problem");
+                reported.push(problem.clone());
             }
         }
     }
 
-    /// Connects once there is a broker, so that what is wrong is said before
-    /// the first event. Nothing waits for it.
-    pub async fn greet(&self) {
-        let mut told = None;
+    /// Retries until the client is connected, so that problems are logged before
+    /// the first event. Publishing does not depend on this call.
+    pub async fn connect(&self) {
+        let mut logged = None;
         loop {
-            match self.link().await {
-                Ok(link) => {
-                    let (sink, partitions) = (self.describe(), link.partitions.len());
+            match self.client().await {
+                Ok(client) => {
+                    let (sink, partitions) = (self.describe(), client.partitions.len());
                     tracing::info!(sink, partitions, "connected to Kafka");
                     return;
                 }
                 Err(error) => {
                     let cause = error.to_string();
-                    if told.as_ref() != Some(&cause) {
+                    if logged.as_ref() != Some(&cause) {
                         let sink = self.describe();
                         tracing::warn!(sink, cause, "Kafka cannot be reached: events wait in the store");
-                        told = Some(cause);
+                        logged = Some(cause);
                     }
                 }
             }
-            sleep(GREETING_PAUSE).await;
+            sleep(CONNECT_PAUSE).await;
         }
     }
 
-    async fn write(&self, link: &TopicClient, events: &[LoggedEvent]) -> serde_json::Result<Delivery> {
-        let mut shares: Vec<Vec<Numbered>> = link.partitions.iter().map(|_| Vec::new()).collect();
-        for (number, logged) in events.iter().enumerate() {
+    async fn write(&self, client: &TopicClient, events: &[LoggedEvent]) -> serde_json::Result<Delivery> {
+        let mut partitions: Vec<Vec<IndexedRecord>> = client.partitions.iter().map(|_| Vec::new()).collect();
+        for (index, logged) in events.iter().enumerate() {
             let record = record::record(&logged.event, self.options.encoding)?;
             let key = logged.event.order.order_id.as_str().as_bytes();
-            shares[partition(key, link.partitions.len())].push((number, record));
+            partitions[partition(key, client.partitions.len())].push((index, record));
         }
-        let written = link
+        let written = client
             .partitions
             .iter()
-            .zip(shares)
-            .filter(|(_, share)| !share.is_empty())
-            .map(|(client, share)| self.write_partition(client, share));
+            .zip(partitions)
+            .filter(|(_, records)| !records.is_empty())
+            .map(|(client, records)| self.write_partition(client, records));
         let mut delivery = Delivery { receipts: vec![Receipt::Pending; events.len()], failure: None };
         for written in join_all(written).await {
-            for (number, receipt) in written.receipts {
-                delivery.receipts[number] = receipt;
+            for (index, receipt) in written.receipts {
+                delivery.receipts[index] = receipt;
             }
             let context = || format!("events were not written to {}", self.describe());
             let failure = written.failure.map(|cause| PortError::unavailable(context(), cause));
@@ -154,13 +153,13 @@ impl KafkaSink {
         Ok(delivery)
     }
 
-    /// Writes the records of a partition, request after request, and stops at
-    /// the first that is not acknowledged.
-    async fn write_partition(&self, client: &PartitionClient, share: Vec<Numbered>) -> Written {
-        let sizes: Vec<usize> = share.iter().map(|(_, record)| record::size(record)).collect();
+    /// Writes the records of a partition, one request at a time, and stops at the
+    /// first request that is not acknowledged.
+    async fn write_partition(&self, client: &PartitionClient, records: Vec<IndexedRecord>) -> Written {
+        let sizes: Vec<usize> = records.iter().map(|(_, record)| record::size(record)).collect();
         let mut written = Written::default();
-        let mut rest = share.as_slice();
-        for taken in requests::cut(&sizes) {
+        let mut rest = records.as_slice();
+        for taken in requests::split(&sizes) {
             let (request, later) = rest.split_at(taken);
             rest = later;
             if !self.write_request(client, request, &mut written).await {
@@ -170,17 +169,18 @@ impl KafkaSink {
         written
     }
 
-    /// Writes one request; if the broker refuses it for what is in it, its
-    /// records one by one, up to the one that is refused.
+    /// Writes one request. If the broker refuses its content, writes its records one
+    /// by one, up to the one that is refused. Returns true if all records were
+    /// acknowledged.
     async fn write_request(
         &self,
         client: &PartitionClient,
-        request: &[Numbered],
+        request: &[IndexedRecord],
         written: &mut Written,
     ) -> bool {
         let error = match self.produce(client, request).await {
             Ok(()) => {
-                written.receipts.extend(request.iter().map(|(number, _)| (*number, Receipt::Acknowledged)));
+                written.receipts.extend(request.iter().map(|(index, _)| (*index, Receipt::Acknowledged)));
                 return true;
             }
             Err(error) => error,
@@ -190,8 +190,8 @@ impl KafkaSink {
                 written.failure = Some(error);
                 false
             }
-            (Some(why), [(number, _)]) => {
-                written.receipts.push((*number, Receipt::Refused(why)));
+            (Some(cause), [(index, _)]) => {
+                written.receipts.push((*index, Receipt::Refused(cause)));
                 false
             }
             (Some(_), _) => {
@@ -205,7 +205,11 @@ impl KafkaSink {
         }
     }
 
-    async fn produce(&self, client: &PartitionClient, request: &[Numbered]) -> Result<(), TopicClientError> {
+    async fn produce(
+        &self,
+        client: &PartitionClient,
+        request: &[IndexedRecord],
+    ) -> Result<(), TopicClientError> {
         let records: Vec<Record> = request.iter().map(|(_, record)| record.clone()).collect();
         let bytes: usize = records.iter().map(record::size).sum();
         let compression = if self.options.lz4 && bytes >= COMPRESS_FROM {
@@ -213,30 +217,31 @@ impl KafkaSink {
         } else {
             Compression::NoCompression
         };
-        bounded(self.options.connection.timeout, client.produce(records, compression)).await.map(|_| ())
+        with_timeout(self.options.connection.timeout, client.produce(records, compression)).await.map(|_| ())
     }
 }
 
-/// What became of a partition's share of a batch.
+/// The result of writing the records of a partition.
 #[derive(Default)]
 struct Written {
     receipts: Vec<(usize, Receipt)>,
     failure: Option<TopicClientError>,
 }
 
-/// Why a broker will never take a request as it is; `None` if it may.
+/// Returns the cause if the broker refuses a request because of its content,
+/// permanently; `None` for any other error.
 fn refusal(error: &TopicClientError) -> Option<String> {
     let TopicClientError::Client(Error::ServerError { protocol_error, error_message, .. }) = error else {
         return None;
     };
-    let why = match protocol_error {
+    let cause = match protocol_error {
         ProtocolError::MessageTooLarge | ProtocolError::RecordListTooLarge => "the record is too large",
         ProtocolError::InvalidRecord => "the record is invalid",
         ProtocolError::InvalidTimestamp => "the timestamp of the record is out of range",
         _ => return None,
     };
-    let said = error_message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-    Some(format!("the broker says that {why}{said}"))
+    let message = error_message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+    Some(format!("the broker says that {cause}{message}"))
 }
 
 #[async_trait]
@@ -253,21 +258,21 @@ impl EventSink for KafkaSink {
         if events.is_empty() {
             return Delivery::complete(0);
         }
-        let link = match self.link().await {
-            Ok(link) => link,
+        let client = match self.client().await {
+            Ok(client) => client,
             Err(error) => {
                 let context = format!("{} cannot be reached", self.describe());
                 return Delivery::failed(events.len(), PortError::unavailable(context, error));
             }
         };
-        let delivery = self.write(&link, events).await.unwrap_or_else(|error| {
+        let delivery = self.write(&client, events).await.unwrap_or_else(|error| {
             Delivery::failed(events.len(), PortError::unavailable("an event cannot be encoded", error))
         });
-        self.link.note(delivery.failure.is_some()).await;
+        self.client.record(delivery.failure.is_some()).await;
         if delivery.failure.is_none()
-            && let Some(concern) = link.look_back(self.options.connection.timeout).await
+            && let Some(problem) = client.check_compression(self.options.connection.timeout).await
         {
-            self.report(&[concern]);
+            self.report(&[problem]);
         }
         delivery
     }

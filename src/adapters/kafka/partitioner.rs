@@ -1,18 +1,18 @@
-//! Which partition a key goes to, as Kafka's own clients decide it: whoever
-//! else writes to the topic, or looks a key up in it, agrees with us.
+//! The partitioner of Kafka's own clients, so that other producers to the topic and
+//! lookups by key agree with the sink.
 
-/// The partition of a key, of so many.
+/// Returns the partition of a key, out of `partitions`.
 pub fn partition(key: &[u8], partitions: usize) -> usize {
-    // As Java's `Utils.toPositive`: the sign is cut off, not changed.
+    // As Java's `Utils.toPositive`, which clears the sign bit.
     let positive = murmur2(key) & 0x7fff_ffff;
     positive as usize % partitions.max(1)
 }
 
-/// Murmur2 with the seed of `org.apache.kafka.common.utils.Utils`.
+/// Returns the Murmur2 hash with the seed of `org.apache.kafka.common.utils.Utils`.
 fn murmur2(key: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const MULTIPLIER: u32 = 0x5bd1_e995;
-    // Kafka takes lengths as 32 bits, and keys are shorter.
+    // Kafka's lengths have 32 bits, and keys are shorter.
     let length = u32::try_from(key.len()).unwrap_or(u32::MAX);
     let (words, rest) = key.as_chunks::<4>();
     let mut hash = SEED ^ length;
@@ -35,7 +35,7 @@ mod tests {
 
     /// From `UtilsTest.testMurmur2` of Apache Kafka.
     #[test]
-    fn it_is_kafkas_murmur2() {
+    fn hashes_are_those_of_kafka() {
         for (key, hash) in [
             ("21", -973_932_308),
             ("foobar", -790_332_482),
@@ -49,9 +49,9 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_is_one_of_those_there_are() {
+    fn partition_is_less_than_the_number_of_partitions() {
         assert_eq!(partition(b"21", 1), 0);
-        // -973,932,308 without its sign is 1,173,551,340.
+        // -973,932,308 without its sign bit is 1,173,551,340.
         assert_eq!(partition(b"21", 8), 1_173_551_340 % 8);
         for number in 0..1_000 {
             assert!(partition(format!("order-{number}").as_bytes(), 7) < 7);

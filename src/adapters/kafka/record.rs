@@ -1,4 +1,4 @@
-//! An event as a Kafka record: a CloudEvent in binary mode.
+//! Encoding of events as Kafka records: CloudEvents in binary mode.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use rskafka::record::Record;
 use crate::adapters::proto_mapping;
 use crate::domain::{Event, EventType};
 
-/// How the value of a record is written.
+/// The encoding of record values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
     /// The JSON mapping of `pvz.v1.Event`.
@@ -39,17 +39,16 @@ pub(super) const EVENT_TYPES: [&str; 4] = [
     cloud_event_type(EventType::HandedToCourier),
 ];
 
-/// What a record costs on the wire besides keys, values and headers: lengths,
-/// offsets, times.
+/// The bytes of a record besides key, value and headers: lengths, offset,
+/// timestamp.
 const RECORD_OVERHEAD: usize = 40;
 
-/// The size of a record on the wire, uncompressed, rather too much than too
-/// little.
+/// Returns an upper estimate of the uncompressed size of a record, in bytes.
 pub(super) fn size(record: &Record) -> usize {
     record.approximate_size() + RECORD_OVERHEAD
 }
 
-/// What a type is called, with the version of the contract.
+/// Returns the `ce_type` of an event type, with the version of the contract.
 pub(super) const fn cloud_event_type(event_type: EventType) -> &'static str {
     match event_type {
         EventType::Accepted => "pvz.order.accepted.v1",
@@ -59,8 +58,11 @@ pub(super) const fn cloud_event_type(event_type: EventType) -> &'static str {
     }
 }
 
+/// Encodes an event.
+///
 /// # Errors
-/// The event cannot be said in JSON, which no event of the domain should be.
+/// Returns an error if the event cannot be written as JSON. No valid event causes
+/// one.
 pub(super) fn record(event: &Event, encoding: Encoding) -> serde_json::Result<Record> {
     let message = proto_mapping::event(event);
     let value = match encoding {

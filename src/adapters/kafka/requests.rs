@@ -1,26 +1,26 @@
-//! How many records go into a request.
+//! Division of records into produce requests.
 //!
-//! The client does not switch Nagle's algorithm off, so a request that leaves
-//! between 8 KiB and 64 KiB on the wire waits 44 ms for the broker's delayed
-//! acknowledgement of its first part. Requests are cut to stay below, or well
-//! above.
+//! The client library does not switch off Nagle's algorithm, so a request of
+//! 8 KiB to 64 KiB waits 44 ms for the broker's delayed acknowledgement of its
+//! first part. Requests are smaller or larger than that.
 
-/// The window to keep out of, in bytes, with a margin for what is only
-/// estimated.
-const WINDOW: std::ops::Range<usize> = 7_800..68_000;
-/// Below the broker's default `max.message.bytes` of 1,048,588.
-const LARGEST: usize = 900_000;
-/// What a request costs besides its records.
+/// The sizes of requests that would wait, in bytes, with a margin because sizes are
+/// estimates.
+const DELAYED: std::ops::Range<usize> = 7_800..68_000;
+/// The maximum size of a request, in bytes, below the broker's default
+/// `max.message.bytes` of 1,048,588.
+const MAX_REQUEST: usize = 900_000;
+/// The bytes of a request besides its records.
 const REQUEST_OVERHEAD: usize = 250;
 
-/// Cuts records of those sizes, in bytes on the wire, into requests: how many
-/// records each has, in order.
-pub(super) fn cut(sizes: &[usize]) -> Vec<usize> {
+/// Divides records of the given sizes, in bytes, into requests. Returns the number
+/// of records of each request, in order.
+pub(super) fn split(sizes: &[usize]) -> Vec<usize> {
     let mut requests = Vec::new();
     let mut rest = sizes;
     let mut total: usize = rest.iter().sum::<usize>() + REQUEST_OVERHEAD;
     while !rest.is_empty() {
-        let limit = if total < WINDOW.end { WINDOW.start } else { LARGEST };
+        let limit = if total < DELAYED.end { DELAYED.start } else { MAX_REQUEST };
         let mut taken = 0;
         let mut bytes = REQUEST_OVERHEAD;
         for size in rest {
@@ -41,29 +41,29 @@ pub(super) fn cut(sizes: &[usize]) -> Vec<usize> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{LARGEST, REQUEST_OVERHEAD, WINDOW, cut};
+    use super::{DELAYED, MAX_REQUEST, REQUEST_OVERHEAD, split};
 
     proptest! {
         #[test]
-        fn every_record_goes_once_and_no_request_waits(
+        fn every_record_is_in_one_request_and_no_request_is_delayed(
             sizes in prop::collection::vec(prop_oneof![400_usize..1_600, 1_usize..7_000], 0..2_000),
         ) {
-            let requests = cut(&sizes);
+            let requests = split(&sizes);
             prop_assert_eq!(requests.iter().sum::<usize>(), sizes.len());
             let mut rest = &sizes[..];
             for taken in requests {
                 let (request, later) = rest.split_at(taken);
                 let bytes = request.iter().sum::<usize>() + REQUEST_OVERHEAD;
-                prop_assert!(taken > 0 && bytes <= LARGEST && !WINDOW.contains(&(bytes - 1)), "{bytes}");
+                prop_assert!(taken > 0 && bytes <= MAX_REQUEST && !DELAYED.contains(&(bytes - 1)), "{bytes}");
                 rest = later;
             }
         }
     }
 
     #[test]
-    fn a_record_that_no_request_suits_goes_alone() {
-        assert_eq!(cut(&[10, 20_000, 10]), [1, 1, 1]);
-        assert_eq!(cut(&[2_000_000, 2_000_000]), [1, 1]);
-        assert_eq!(cut(&[]), [0; 0]);
+    fn record_larger_than_the_limit_has_a_request_of_its_own() {
+        assert_eq!(split(&[10, 20_000, 10]), [1, 1, 1]);
+        assert_eq!(split(&[2_000_000, 2_000_000]), [1, 1]);
+        assert_eq!(split(&[]), [0; 0]);
     }
 }

@@ -1,5 +1,5 @@
-//! TLS and the login: how a broker is known, and how it knows us. Files are
-//! read once, at the start, so that a wrong path is found out there.
+//! TLS and login. Files are read once, at the start, so that a wrong path is
+//! reported there.
 
 use std::fmt;
 use std::fs;
@@ -12,66 +12,66 @@ use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-/// Why TLS cannot be spoken.
+/// A failure to set up TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum SecurityError {
-    /// A file is not there, or not ours to read.
+    /// A file does not exist or cannot be read.
     #[error("{} ({key}) cannot be read", path.display())]
     File {
-        /// The key of the configuration that names it.
+        /// The configuration key of the file.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: io::Error,
     },
-    /// A file holds something else.
-    #[error("{} ({key}) holds no {wanted} in PEM", path.display())]
+    /// A file does not contain the expected item.
+    #[error("{} ({key}) holds no {expected} in PEM", path.display())]
     Pem {
-        /// The key of the configuration that names it.
+        /// The configuration key of the file.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// What was looked for.
-        wanted: &'static str,
-        /// Why it was not found.
+        /// The expected item.
+        expected: &'static str,
+        /// The cause.
         #[source]
         cause: pem::Error,
     },
-    /// A certificate or key is in PEM, and of no use.
+    /// A certificate or key is in PEM but cannot be used.
     #[error("{} ({key}) cannot be used", path.display())]
     Unfit {
-        /// The key of the configuration that names it.
+        /// The configuration key of the file.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: rustls::Error,
     },
-    /// Nobody is trusted.
-    #[error("this machine trusts no authority: name one by events.kafka_ca_file")]
+    /// There are no trusted authorities.
+    #[error("this machine trusts no authority: set events.kafka_ca_file")]
     NoAuthorities,
-    /// The library has no protocol versions for its own ciphers.
+    /// The library has no protocol version for its ciphers.
     #[error("TLS cannot be set up")]
     Setup(#[source] rustls::Error),
 }
 
-/// Who is trusted, and who we are.
+/// The trusted authorities and the client certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tls {
-    /// The authorities that brokers' certificates come from; `None`: those of
-    /// the machine.
+    /// The authorities of the brokers' certificates; `None` for those that the
+    /// machine trusts.
     pub ca_file: Option<PathBuf>,
-    /// Our certificate and its key, if brokers ask for one.
+    /// The client certificate and its key, if the brokers require one.
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// How a password is proved.
+/// A SASL mechanism.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
-    /// By sending it.
+    /// PLAIN, which sends the password.
     Plain,
     /// SCRAM-SHA-256.
     ScramSha256,
@@ -79,12 +79,12 @@ pub enum Mechanism {
     ScramSha512,
 }
 
-/// A name, a password, and how it is proved.
+/// The credentials of a client.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
-    /// How.
+    /// The mechanism.
     pub mechanism: Mechanism,
-    /// The name.
+    /// The user name.
     pub user: String,
     /// The password; never shown.
     pub password: String,
@@ -101,7 +101,7 @@ impl fmt::Debug for Login {
     }
 }
 
-/// What connections are secured with. By default, nothing.
+/// The TLS configuration and login of connections; by default neither.
 #[derive(Debug, Clone, Default)]
 pub struct Security {
     pub(super) tls: Option<Arc<ClientConfig>>,
@@ -112,12 +112,12 @@ impl Security {
     /// Reads the files.
     ///
     /// # Errors
-    /// One of them cannot be used.
+    /// Returns an error if a file cannot be used.
     pub fn open(tls: Option<&Tls>, login: Option<Login>) -> Result<Self, SecurityError> {
         Ok(Self { tls: tls.map(client_config).transpose()?.map(Arc::new), login })
     }
 
-    /// The login as the library wants it.
+    /// Returns the login in the library's type.
     pub(super) fn sasl(&self) -> Option<SaslConfig> {
         let login = self.login.as_ref()?;
         let credentials = Credentials::new(login.user.clone(), login.password.clone());
@@ -129,8 +129,8 @@ impl Security {
     }
 }
 
-/// With ring, named here: other parts of the process may have a default of
-/// their own, and none is installed twice.
+/// Builds the TLS configuration. It names ring as its provider, so it does not
+/// depend on the default provider of the process.
 fn client_config(tls: &Tls) -> Result<ClientConfig, SecurityError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -140,7 +140,7 @@ fn client_config(tls: &Tls) -> Result<ClientConfig, SecurityError> {
     let chain = certificates(cert_key, certificate)?;
     let parsed = PrivateKeyDer::from_pem_slice(&read(key_key, private)?);
     let pem =
-        |cause| SecurityError::Pem { key: key_key, path: private.clone(), wanted: "private key", cause };
+        |cause| SecurityError::Pem { key: key_key, path: private.clone(), expected: "private key", cause };
     let unfit = |cause| SecurityError::Unfit { key: cert_key, path: certificate.clone(), cause };
     builder.with_client_auth_cert(chain, parsed.map_err(pem)?).map_err(unfit)
 }
@@ -155,14 +155,14 @@ fn authorities(tls: &Tls) -> Result<RootCertStore, SecurityError> {
         }
         return Ok(store);
     }
-    // A machine's store may hold what nobody can read; the rest counts.
+    // The machine's store may contain certificates that cannot be parsed.
     store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if store.is_empty() { Err(SecurityError::NoAuthorities) } else { Ok(store) }
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, SecurityError> {
     let bytes = read(key, path)?;
-    let pem = |cause| SecurityError::Pem { key, path: path.to_owned(), wanted: "certificate", cause };
+    let pem = |cause| SecurityError::Pem { key, path: path.to_owned(), expected: "certificate", cause };
     let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(pem)?;
     if found.is_empty() { Err(pem(pem::Error::NoItemsFound)) } else { Ok(found) }
 }

@@ -1,4 +1,4 @@
-//! A client for each partition of the topic that is written.
+//! The clients that write the partitions of a topic.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,19 +10,20 @@ use rskafka::client::partition::{OffsetAt, PartitionClient, UnknownTopicHandling
 use tokio::time::{sleep, timeout};
 
 use super::KafkaOptions;
-use super::connection::{TopicClientError, bounded};
+use super::connection::{TopicClientError, with_timeout};
 
-/// How often brokers are asked for a topic that was just created.
-const TOPIC_PAUSE: Duration = Duration::from_millis(50);
-/// In how many partitions a record is looked for.
-const MOST_LOOKS: usize = 8;
+/// The pause between checks whether a topic that was created is listed.
+const CREATED_PAUSE: Duration = Duration::from_millis(50);
+/// The number of partitions in which [`TopicClient::check_compression`] looks for a
+/// record.
+const MAX_CHECKED_PARTITIONS: usize = 8;
 
-/// A client for each partition, in their order.
+/// A client for each partition, in order.
 pub(super) struct TopicClient {
     pub(super) partitions: Vec<PartitionClient>,
-    /// What is not as it should be with the topic, one sentence each.
-    pub(super) concerns: Vec<String>,
-    looked_back: AtomicBool,
+    /// Problems with the topic, one sentence each.
+    pub(super) problems: Vec<String>,
+    compression_checked: AtomicBool,
 }
 
 impl TopicClient {
@@ -38,89 +39,90 @@ impl TopicClient {
         let partitions = (0..count).map(|partition| {
             let (topic, client) = (options.topic.clone(), &client);
             let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-            // The topic is there, so a broker that knows of none is behind.
-            bounded(limit, client.partition_client(topic, partition, UnknownTopicHandling::Retry))
+            // The topic exists, so a broker that does not list it is behind.
+            with_timeout(limit, client.partition_client(topic, partition, UnknownTopicHandling::Retry))
         });
         let partitions = try_join_all(partitions).await?;
-        let mut concerns = Vec::new();
+        let mut problems = Vec::new();
         if count < options.partitions {
-            let wanted = options.partitions;
-            concerns.push(format!("it has {count} partitions, and events.kafka_partitions is {wanted}"));
+            let configured = options.partitions;
+            problems.push(format!("it has {count} partitions, and events.kafka_partitions is {configured}"));
         }
-        let mut link = Self { partitions, concerns, looked_back: AtomicBool::new(false) };
-        link.concerns.extend(link.look_back(limit).await);
-        Ok(link)
+        let mut client = Self { partitions, problems, compression_checked: AtomicBool::new(false) };
+        client.problems.extend(client.check_compression(limit).await);
+        Ok(client)
     }
 
-    /// Reads a record that is there, the first time that it is called with one:
-    /// what a topic's compression.type makes of records cannot always be read
-    /// again, not even by us. The library cannot ask for the settings of a
-    /// topic, so this is found out by trying. Whoever may only write learns
-    /// nothing here.
-    pub(super) async fn look_back(&self, limit: Duration) -> Option<String> {
-        if self.looked_back.load(Ordering::Relaxed) {
+    /// Reads one record, unless an earlier call has, and returns the problem if its
+    /// compression cannot be read: the topic's `compression.type` may be one that
+    /// the library cannot decompress. The library has no call for the settings of a
+    /// topic. Without the permission to read, the check finds nothing.
+    pub(super) async fn check_compression(&self, limit: Duration) -> Option<String> {
+        if self.compression_checked.load(Ordering::Relaxed) {
             return None;
         }
-        for partition in self.partitions.iter().take(MOST_LOOKS) {
+        for partition in self.partitions.iter().take(MAX_CHECKED_PARTITIONS) {
             let (begin, end) =
-                (last(partition, OffsetAt::Earliest, limit), last(partition, OffsetAt::Latest, limit));
+                (offset(partition, OffsetAt::Earliest, limit), offset(partition, OffsetAt::Latest, limit));
             let (Ok(begin), Ok(end)) = (begin.await, end.await) else {
-                // Asked no more: it is not worth a call at every batch.
-                self.looked_back.store(true, Ordering::Relaxed);
+                // Not checked again: the check is not worth a call per batch.
+                self.compression_checked.store(true, Ordering::Relaxed);
                 return None;
             };
             if begin < end {
-                self.looked_back.store(true, Ordering::Relaxed);
-                let read = bounded(limit, partition.fetch_records(end - 1, 1..2, 1)).await;
-                let said = read.err().map(|error| error.to_string())?;
-                let compressed = said.contains("ompression");
-                return compressed
-                    .then(|| format!("its compression.type cannot be read by `pvz consume`: {said}"));
+                self.compression_checked.store(true, Ordering::Relaxed);
+                let read = with_timeout(limit, partition.fetch_records(end - 1, 1..2, 1)).await;
+                let cause = read.err().map(|error| error.to_string())?;
+                let is_compression = cause.contains("ompression");
+                return is_compression
+                    .then(|| format!("its compression.type cannot be read by `pvz consume`: {cause}"));
             }
         }
         None
     }
 }
 
-async fn last(partition: &PartitionClient, at: OffsetAt, limit: Duration) -> Result<i64, TopicClientError> {
-    bounded(limit, partition.get_offset(at)).await
+async fn offset(partition: &PartitionClient, at: OffsetAt, limit: Duration) -> Result<i64, TopicClientError> {
+    with_timeout(limit, partition.get_offset(at)).await
 }
 
-/// How many partitions the topic has, if there is one. All topics are asked
-/// for: to ask for one by name would create it where the broker does that, and
-/// with the broker's number of partitions.
+/// Returns the number of partitions of the topic; `None` if it does not exist.
+/// Requests the metadata of all topics: some brokers create a topic that is
+/// requested by name, with their default number of partitions.
 pub(super) async fn partitions(
     client: &Client,
     options: &KafkaOptions,
 ) -> Result<Option<usize>, TopicClientError> {
-    let topics = bounded(options.connection.timeout, client.list_topics()).await?;
+    let topics = with_timeout(options.connection.timeout, client.list_topics()).await?;
     let topic = topics.into_iter().find(|topic| topic.name == options.topic);
     Ok(topic.map(|topic| topic.partitions.len()).filter(|count| *count > 0))
 }
 
+/// Creates the topic, waits until the brokers list it, and returns its number of
+/// partitions.
 async fn create(client: &Client, options: &KafkaOptions) -> Result<usize, TopicClientError> {
     let limit = options.connection.timeout;
     let controller = client.controller_client()?;
     let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
     let partitions = i32::try_from(options.partitions).unwrap_or(i32::MAX);
     let creation = controller.create_topic(options.topic.as_str(), partitions, options.replication, millis);
-    match bounded(limit, creation).await {
-        Ok(()) => tracing::info!(topic = options.topic, partitions, "the topic was created"),
-        // Another replica was quicker.
+    match with_timeout(limit, creation).await {
+        Ok(()) => tracing::info!(topic = options.topic, partitions, "topic created"),
+        // Another replica created it at the same time.
         Err(TopicClientError::Client(Error::ServerError {
             protocol_error: ProtocolError::TopicAlreadyExists,
             ..
         })) => {}
         Err(error) => return Err(error),
     }
-    // A broker may not have heard of it yet.
-    let known = async {
+    // Other brokers may list it later.
+    let listed = async {
         loop {
             if let Some(count) = self::partitions(client, options).await? {
                 return Ok(count);
             }
-            sleep(TOPIC_PAUSE).await;
+            sleep(CREATED_PAUSE).await;
         }
     };
-    timeout(limit, known).await.unwrap_or_else(|_| Err(TopicClientError::NoTopic(options.topic.clone())))
+    timeout(limit, listed).await.unwrap_or_else(|_| Err(TopicClientError::NoTopic(options.topic.clone())))
 }
