@@ -1,5 +1,5 @@
-//! The server is killed ten times under load: the journal has every event of
-//! the store, and those of each order in sequence.
+//! Kills of a server that writes a journal under load. The journal has every event
+//! of the store, and the events of each order are in sequence.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use crate::process::{Server, eventually, file};
 const ROUNDS: usize = 10;
 const ORDERS: usize = 600;
 
-/// An import of some hundred orders, its own in each round.
+/// Returns the orders to import in a round.
 fn csv(round: usize) -> String {
     let until = SystemClock.now().plus(std::time::Duration::from_hours(240));
     let mut csv = String::from("order_id,customer_id,storage_until\n");
@@ -30,7 +30,7 @@ fn length(journal: &Path) -> u64 {
     files(journal).iter().map(|path| path.metadata().unwrap().len()).sum()
 }
 
-/// Every event of the store, as the feed has it.
+/// Returns every event of the store, as `pvz events` lists it.
 fn stored(server: &Server) -> Vec<Value> {
     let args = ["events", "--all", "--page-size=1000", "--output=ndjson"];
     let output = server.cli(&args).output().unwrap();
@@ -44,7 +44,8 @@ fn id(event: &Value) -> (String, i64) {
     (text(&event["order"]["orderId"]), text(&event["sequence"]).parse().unwrap())
 }
 
-/// The events of a journal, each where it came first.
+/// Returns the first occurrence of each event of a journal. Fails if the events of
+/// an order are out of sequence.
 pub fn deduplicated(journal: &Path) -> BTreeMap<(String, i64), Value> {
     let mut events: BTreeMap<(String, i64), Value> = BTreeMap::new();
     let mut sequences: BTreeMap<String, i64> = BTreeMap::new();
@@ -54,23 +55,23 @@ pub fn deduplicated(journal: &Path) -> BTreeMap<(String, i64), Value> {
         assert!(sequence <= *last + 1, "{order_id}: event {sequence} follows {last}");
         *last = sequence.max(*last);
         let known = events.entry((order_id, sequence)).or_insert_with(|| event.clone());
-        assert_eq!(*known, event, "written twice, it is the same");
+        assert_eq!(*known, event, "duplicates are equal");
     }
     events
 }
 
-/// Issues what the round before has stored, while the import runs.
+/// Issues orders of a round.
 fn issue(server: &Server, round: usize) {
     for first in (0..ORDERS / 2).step_by(50) {
         let ids: Vec<String> = (first..first + 50).map(|number| format!("r{round}-{number}")).collect();
         let ids = format!("--order-ids={}", ids.join(","));
-        // Some of them may not have arrived before the power went.
+        // Some orders may not have been accepted before the kill.
         server.cli(&["issue", &ids, "--partial"]).output().unwrap();
     }
 }
 
 #[test]
-fn ten_power_cuts_lose_no_event_and_reorder_none() {
+fn killed_server_loses_and_reorders_no_events() {
     let dir = tempfile::tempdir().unwrap();
     let journal = dir.path().join("events");
     let flags = [format!("--events=journal:{}", journal.display())];
@@ -83,7 +84,7 @@ fn ten_power_cuts_lose_no_event_and_reorder_none() {
         if round > 0 {
             issue(&server, round - 1);
         }
-        // Another moment in each round: after that much more in the journal.
+        // The kill comes later in each round.
         let goal = length(&journal) + 4_000 * round as u64 + 1;
         eventually(&format!("round {round}: the journal grows"), || {
             length(&journal) >= goal || import.try_wait().unwrap().is_some()
@@ -98,7 +99,7 @@ fn ten_power_cuts_lose_no_event_and_reorder_none() {
         event.as_object_mut().unwrap().remove("cursor").expect("a cursor in the feed");
         stored.insert(id(&event), event);
     }
-    assert!(stored.len() > 500, "{} events are hardly a load", stored.len());
+    assert!(stored.len() > 500, "only {} events", stored.len());
     server.stop();
     assert_eq!(deduplicated(&journal), stored);
 }

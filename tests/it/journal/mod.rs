@@ -1,4 +1,4 @@
-//! The journal: its lines, its files, its end after a crash.
+//! The journal adapter: the format of lines, files, and recovery after a crash.
 
 pub mod crash;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::contract::fixtures::{accepted, event};
 
-/// The files of a journal, in order.
+/// Returns the files of a journal, in order.
 pub fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> = entries
@@ -22,7 +22,7 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Every event of a journal, in order; every line must be one.
+/// Returns every event of a journal, in order. Fails if a line is not an event.
 pub fn read(folder: &Path) -> Vec<Value> {
     let text: String = files(folder).iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -55,7 +55,7 @@ async fn a_line_is_the_contracts_event_without_a_cursor() {
 }
 
 #[tokio::test]
-async fn a_full_file_is_followed_by_the_next() {
+async fn full_file_is_followed_by_a_new_one() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(folder.path(), 2_000).unwrap();
     for number in 0..20 {
@@ -64,7 +64,7 @@ async fn a_full_file_is_followed_by_the_next() {
     let files = files(folder.path());
     assert!(files.len() > 3, "{files:?}");
     assert!(files[0].ends_with("events-00000001.jsonl"));
-    // Full is what has reached the size; a batch is never taken apart.
+    // A file is full when it has reached the size; a batch is never split.
     for path in &files[..files.len() - 1] {
         assert!((2_000..4_000).contains(&fs::metadata(path).unwrap().len()), "{path:?}");
     }
@@ -75,7 +75,7 @@ async fn a_full_file_is_followed_by_the_next() {
 }
 
 #[tokio::test]
-async fn the_torn_end_of_a_crash_is_cut_off() {
+async fn incomplete_end_is_cut_off_at_the_next_start() {
     let whole = br#"{"eventId":"whole"}"#;
     let torn: [&[u8]; 6] =
         [b"{\"eventId\":", whole, b"\0\0\0\0\0\0\0\0", b"\0\0\n\0\0\n", b"{\"eventId\":\n{\"e\n", b"\n"];
@@ -93,7 +93,7 @@ async fn the_torn_end_of_a_crash_is_cut_off() {
 }
 
 #[tokio::test]
-async fn broken_lines_with_whole_ones_behind_them_stay() {
+async fn broken_line_before_valid_ones_is_not_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     publish(&Journal::open(folder.path(), 1 << 20).unwrap(), 0..3).await;
     let path = &files(folder.path())[0];
@@ -101,11 +101,11 @@ async fn broken_lines_with_whole_ones_behind_them_stay() {
     text[1] = b'\0';
     fs::write(path, &text).unwrap();
     drop(Journal::open(folder.path(), 1 << 20).unwrap());
-    assert_eq!(fs::read(path).unwrap(), text, "what was acknowledged is never cut off");
+    assert_eq!(fs::read(path).unwrap(), text, "acknowledged bytes are never cut off");
 }
 
 #[tokio::test]
-async fn only_one_process_writes_it() {
+async fn journal_is_opened_by_one_process_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let first = Journal::open(folder.path(), 1 << 20).unwrap();
     let second = Journal::open(folder.path(), 1 << 20).unwrap_err();
@@ -115,18 +115,18 @@ async fn only_one_process_writes_it() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_pending_until_it_can() {
+async fn failed_writes_are_pending_and_succeed_later() {
     let folder = tempfile::tempdir().unwrap();
-    let place = folder.path().join("events");
-    let journal = Journal::open(&place, 100).unwrap();
+    let path = folder.path().join("events");
+    let journal = Journal::open(&path, 100).unwrap();
     publish(&journal, 0..1).await;
-    // The next batch needs a new file, and there is no folder to put it in.
+    // The next batch needs a new file, and the folder does not exist.
     let elsewhere = folder.path().join("elsewhere");
-    fs::rename(&place, &elsewhere).unwrap();
+    fs::rename(&path, &elsewhere).unwrap();
     let delivery = journal.publish(&[logged(1), logged(2)]).await;
     assert_eq!(delivery.receipts, [Receipt::Pending, Receipt::Pending]);
     assert!(delivery.failure.unwrap().retryable());
-    fs::rename(&elsewhere, &place).unwrap();
+    fs::rename(&elsewhere, &path).unwrap();
     publish(&journal, 1..3).await;
-    assert_eq!(numbers(&place), expected(0..3));
+    assert_eq!(numbers(&path), expected(0..3));
 }

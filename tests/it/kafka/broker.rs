@@ -1,4 +1,4 @@
-//! A real Apache Kafka, of one node, on free ports of this machine.
+//! Apache Kafka brokers on free local ports.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -14,9 +14,9 @@ use tempfile::TempDir;
 use crate::process::eventually;
 use crate::support::ports::free_port;
 
-/// Runs a broker for as long as its own standard input is open, so that no
-/// broker outlives the tests, however they end.
-const KEEPER: &str =
+/// A shell script that runs a broker until its own standard input is closed, so that
+/// no broker outlives the tests.
+const SUPERVISOR: &str =
     "java -Xmx512m -XX:+UseSerialGC -cp \"$1/*\" kafka.Kafka \"$2\" </dev/null >>\"$3\" 2>&1 &
 pid=$!
 echo $pid
@@ -25,16 +25,17 @@ kill -9 $pid 2>/dev/null
 wait $pid
 if [ -n \"$4\" ]; then rm -rf \"$4\"; fi";
 
-/// What a broker has besides the usual.
+/// Additional configuration of a broker.
 #[derive(Default)]
-pub struct Extra {
-    /// Listeners: a name, its protocol, its port, and where clients are sent.
+pub struct BrokerConfig {
+    /// Listeners: name, security protocol, port, and advertised address.
     pub listeners: Vec<(&'static str, &'static str, u16, String)>,
-    /// The controller that it follows, if it is not its own, and its number.
-    pub follows: Option<(u16, u32)>,
-    /// Lines of its properties; of two with one key the last holds.
+    /// The port of another node's controller, and the node id; `None` for a broker
+    /// with a controller of its own.
+    pub controller: Option<(u16, u32)>,
+    /// Lines of `server.properties`; the last line of a key applies.
     pub properties: Vec<String>,
-    /// What its storage is formatted with.
+    /// Arguments of the storage tool.
     pub format: Vec<String>,
 }
 
@@ -43,7 +44,7 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
     [(); N].map(|()| free_port())
 }
 
-/// Ports, a folder, and a broker while it runs. Dropped, it is killed.
+/// A broker, with its ports and folder. Dropping it kills the process.
 pub struct Broker {
     folder: PathBuf,
     _owned: Option<TempDir>,
@@ -53,54 +54,53 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// One that is not running yet.
+    /// Creates a broker that is not running.
     pub fn new() -> Self {
-        Self::with(|_| Extra::default())
+        Self::with(|_| BrokerConfig::default())
     }
 
-    /// One with more than the tests usually need, said when its folder is
-    /// known.
-    pub fn with(extra: impl FnOnce(&Path) -> Extra) -> Self {
+    /// Creates a broker with additional configuration, which may depend on its folder.
+    pub fn with(config: impl FnOnce(&Path) -> BrokerConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
-        let extra = extra(&path);
-        Self::within(path, Some(folder), &extra)
+        let config = config(&path);
+        Self::within(path, Some(folder), &config)
     }
 
-    /// The one that tests share which do not stop it.
+    /// Returns the running broker that is shared by the tests that do not stop it.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Broker> = OnceLock::new();
         SHARED.get_or_init(|| {
-            // Nobody drops a static: the keeper removes its folder.
+            // Statics are not dropped: the supervisor removes the folder.
             let folder = tempfile::tempdir().unwrap().keep();
-            let mut broker = Self::within(folder.clone(), None, &Extra::default());
+            let mut broker = Self::within(folder.clone(), None, &BrokerConfig::default());
             broker.start_and_remove(folder.to_str().unwrap());
             broker
         })
     }
 
-    fn within(folder: PathBuf, owned: Option<TempDir>, extra: &Extra) -> Self {
+    fn within(folder: PathBuf, owned: Option<TempDir>, config: &BrokerConfig) -> Self {
         let [port, controller] = free_ports();
-        let properties = properties(&folder, port, controller, extra);
+        let properties = properties(&folder, port, controller, config);
         fs::write(folder.join("server.properties"), properties).unwrap();
         let mut format = java();
         format.args(["kafka.tools.StorageTool", "format", "-t", "cHZ6LXRlc3RzLWJyb2tlcg", "-c"]);
-        let output = format.arg(folder.join("server.properties")).args(&extra.format).output().unwrap();
+        let output = format.arg(folder.join("server.properties")).args(&config.format).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Self { folder, _owned: owned, port, controller, running: None }
     }
 
-    /// Where clients begin.
+    /// Returns the bootstrap address.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Where other nodes find its controller.
+    /// Returns the port of the controller.
     pub fn controller(&self) -> u16 {
         self.controller
     }
 
-    /// Listens at that port from the next start on.
+    /// Changes the port that the broker listens on from its next start.
     pub fn move_to(&mut self, port: u16) {
         let path = self.folder.join("server.properties");
         let text = fs::read_to_string(&path).unwrap();
@@ -108,37 +108,37 @@ impl Broker {
         self.port = port;
     }
 
-    /// No file of it may grow beyond that, as if its disk were full.
+    /// Limits the size of its files, which simulates a full disk.
     pub fn limit_files(&self, bytes: u64) {
         let (_, pid) = self.running.as_ref().unwrap();
         let limit = Rlimit { current: Some(bytes), maximum: None };
         prlimit(Some(*pid), Resource::Fsize, limit).unwrap();
     }
 
-    /// Whether its process is there.
+    /// Returns true if the process runs.
     pub fn is_alive(&self) -> bool {
         self.running.as_ref().is_some_and(|(_, pid)| {
-            // What has died stays until its keeper has waited for it.
+            // A dead process is a zombie until the supervisor has waited for it.
             let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             !status.is_empty() && !status.contains(") Z ")
         })
     }
 
-    /// Starts it, and waits until it listens.
+    /// Starts the broker, and waits until it listens.
     pub fn start(&mut self) {
         self.start_and_remove("");
     }
 
     fn start_and_remove(&mut self, folder: &str) {
-        let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER, "keeper"]).arg(libs());
-        keeper.arg(self.folder.join("server.properties")).arg(self.folder.join("broker.log")).arg(folder);
-        let keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut keeper = keeper.spawn().unwrap();
+        let mut supervisor = Command::new("sh");
+        supervisor.args(["-c", SUPERVISOR, "supervisor"]).arg(libs());
+        supervisor.arg(self.folder.join("server.properties")).arg(self.folder.join("broker.log")).arg(folder);
+        let supervisor = supervisor.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut supervisor = supervisor.spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let pid = Pid::from_raw(line.trim().parse().unwrap()).unwrap();
-        self.running = Some((keeper, pid));
+        self.running = Some((supervisor, pid));
         eventually("the broker listens", || {
             let alive = kill_process(pid, Signal::CONT).is_ok();
             assert!(alive, "{}", fs::read_to_string(self.folder.join("broker.log")).unwrap_or_default());
@@ -146,15 +146,15 @@ impl Broker {
         });
     }
 
-    /// Kills it as a power cut would; `start` starts it again.
+    /// Kills the broker; [`start`](Self::start) restarts it.
     pub fn kill(&mut self) {
-        if let Some((mut keeper, _)) = self.running.take() {
-            drop(keeper.stdin.take());
-            keeper.wait().unwrap();
+        if let Some((mut supervisor, _)) = self.running.take() {
+            drop(supervisor.stdin.take());
+            supervisor.wait().unwrap();
         }
     }
 
-    /// Asks it to stop, as an administrator does, and waits until it has.
+    /// Sends SIGTERM, and waits until the broker has stopped.
     pub fn stop(&mut self) {
         if let Some((_, pid)) = &self.running {
             kill_process(*pid, Signal::TERM).unwrap();
@@ -163,7 +163,7 @@ impl Broker {
         self.kill();
     }
 
-    /// Creates a topic with a setting, by Kafka's own tool.
+    /// Creates a topic with a setting, with Kafka's own tool.
     pub fn create_topic(&self, topic: &str, partitions: usize, setting: &str) {
         let mut create = java();
         create.args([
@@ -186,8 +186,8 @@ impl Broker {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Writes a record of `x` to a topic in a transaction, by Kafka's own tool. The commit marker
-    /// is one more offset.
+    /// Writes a record of one byte in a transaction, with Kafka's performance tool. The
+    /// commit marker takes one more offset.
     pub fn write_in_transaction(&self, topic: &str) {
         let mut write = java();
         write.args(["org.apache.kafka.tools.ProducerPerformance", "--bootstrap-server", &self.address()]);
@@ -196,7 +196,7 @@ impl Broker {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// What Kafka's own console consumer prints of so many records.
+    /// Returns the output of Kafka's console consumer for a number of records.
     pub fn console_consumer(&self, topic: &str, records: usize) -> String {
         let mut consume = java();
         consume.args([
@@ -220,18 +220,18 @@ impl Drop for Broker {
     }
 }
 
-fn properties(folder: &Path, port: u16, controller: u16, extra: &Extra) -> String {
+fn properties(folder: &Path, port: u16, controller: u16, config: &BrokerConfig) -> String {
     let mut listeners = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}");
     let mut advertised = format!("PLAINTEXT://127.0.0.1:{port}");
     let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
-    for (name, protocol, port, address) in &extra.listeners {
+    for (name, protocol, port, address) in &config.listeners {
         write!(listeners, ",{name}://127.0.0.1:{port}").unwrap();
         write!(advertised, ",{name}://{address}").unwrap();
         write!(protocols, ",{name}:{protocol}").unwrap();
     }
     let mut roles = "broker,controller";
-    let (leader, number) = extra.follows.unwrap_or((controller, 1));
-    if extra.follows.is_some() {
+    let (leader, number) = config.controller.unwrap_or((controller, 1));
+    if config.controller.is_some() {
         (roles, listeners) = ("broker", advertised.clone());
     }
     let mut text = String::new();
@@ -255,7 +255,7 @@ fn properties(folder: &Path, port: u16, controller: u16, extra: &Extra) -> Strin
     ] {
         writeln!(text, "{key}={value}").unwrap();
     }
-    text + &extra.properties.join("\n")
+    text + &config.properties.join("\n")
 }
 
 fn java() -> Command {
@@ -265,13 +265,13 @@ fn java() -> Command {
     java
 }
 
-/// The released jars, fetched by Maven once a machine.
+/// Returns the folder of Kafka's jars, which Maven fetches once per machine.
 fn libs() -> &'static Path {
     static LIBS: OnceLock<PathBuf> = OnceLock::new();
     LIBS.get_or_init(|| {
         let libs = cache().join("kafka-4.2.0");
         fs::create_dir_all(cache()).unwrap();
-        // Another process of the tests may be at it too.
+        // Another test process may be fetching them.
         let lock = fs::File::create(cache().join("kafka.lock")).unwrap();
         lock.lock().unwrap();
         if !libs.exists() {
@@ -293,6 +293,6 @@ fn libs() -> &'static Path {
 }
 
 fn cache() -> PathBuf {
-    let named = env::var_os("PVZ_TEST_CACHE").map(PathBuf::from);
-    named.unwrap_or_else(|| PathBuf::from(env::var_os("HOME").unwrap()).join(".cache/pvz-tests"))
+    let configured = env::var_os("PVZ_TEST_CACHE").map(PathBuf::from);
+    configured.unwrap_or_else(|| PathBuf::from(env::var_os("HOME").unwrap()).join(".cache/pvz-tests"))
 }

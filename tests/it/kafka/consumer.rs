@@ -1,4 +1,4 @@
-//! `pvz consume` as processes, between a real broker and real databases.
+//! `pvz consume` processes with a real broker and real databases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::postgres::inbox::{applied_events, event_keys, expected_statistics, li
 use crate::process::{Server, eventually, pvz};
 use crate::support::runtime::block_on;
 
-/// A consumer of a topic, with its data in `dir`.
+/// Returns the command of a consumer, with its data directory.
 fn consume(dir: &Path, broker: &str, topic: &str, inbox: &str) -> Command {
     let mut command = pvz();
     command.arg("consume").arg(format!("--events=kafka://{broker}/{topic}"));
@@ -31,7 +31,7 @@ fn consume(dir: &Path, broker: &str, topic: &str, inbox: &str) -> Command {
     command
 }
 
-/// Reads what there is, and answers what it says of it.
+/// Runs a consumer with `--once`, and returns the summary that it prints.
 fn consume_once(dir: &Path, topic: &str, inbox: &str, flags: &[&str]) -> String {
     let output = consume(dir, &Broker::shared().address(), topic, inbox).arg("--once").args(flags).output();
     let output = output.unwrap();
@@ -44,8 +44,8 @@ fn url(database: &Database) -> String {
     format!("postgres://pvz@127.0.0.1:{}/{}", database.port, database.name)
 }
 
-/// Each of a topic's partitions gets these values, as somebody else writes.
-async fn spoil(topic: &str, records: Vec<Record>) {
+/// Writes records to each partition of a topic, as another producer.
+async fn produce_raw(topic: &str, records: Vec<Record>) {
     let client = ClientBuilder::new(vec![Broker::shared().address()]).build().await.unwrap();
     for partition in 0..8 {
         let partition = client.partition_client(topic, partition, UnknownTopicHandling::Retry).await.unwrap();
@@ -53,14 +53,14 @@ async fn spoil(topic: &str, records: Vec<Record>) {
     }
 }
 
-fn raw(value: &[u8], headers: &[(&str, &str)]) -> Record {
+fn raw_record(value: &[u8], headers: &[(&str, &str)]) -> Record {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()));
     let (key, value) = (Some(b"anna-1".to_vec()), Some(value.to_vec()));
     Record { key, value, headers: headers.collect(), timestamp: rskafka::chrono::DateTime::default() }
 }
 
 #[test]
-fn what_the_server_did_is_what_the_consumers_have_whatever_else_is_in_the_topic() {
+fn statistics_match_the_commands_despite_foreign_records() {
     let dir = tempfile::tempdir().unwrap();
     let flag = format!("--events=kafka://{}/consumed", Broker::shared().address());
     let server = Server::start_with(dir.path(), &[&flag]);
@@ -77,28 +77,28 @@ fn what_the_server_did_is_what_the_consumers_have_whatever_else_is_in_the_topic(
     let found = topic::deduplicated(&records);
     let whole = found.values().next().unwrap().value.clone().unwrap();
     let lost = String::from_utf8(whole.clone()).unwrap().replace("ORDER_ACCEPTED", "ORDER_LOST");
-    let spoiled = vec![
-        raw(b"\xff\x00", &[]),
-        raw(&whole[..whole.len() / 2], &[("content-type", "application/json")]),
-        raw(lost.as_bytes(), &[]),
-        raw(&whole, &[("ce_type", "pvz.order.accepted.v2")]),
+    let foreign = vec![
+        raw_record(b"\xff\x00", &[]),
+        raw_record(&whole[..whole.len() / 2], &[("content-type", "application/json")]),
+        raw_record(lost.as_bytes(), &[]),
+        raw_record(&whole, &[("ce_type", "pvz.order.accepted.v2")]),
     ];
-    block_on(spoil("consumed", spoiled));
+    block_on(produce_raw("consumed", foreign));
 
     let database = block_on(cluster().database(true));
     let written: usize = records.iter().map(Vec::len).sum();
     let known = written - 4;
     let sqlite = format!("sqlite:{}", dir.path().join("inbox.db").display());
     for inbox in [url(&database), sqlite] {
-        let said = consume_once(dir.path(), "consumed", &inbox, &[]);
+        let printed = consume_once(dir.path(), "consumed", &inbox, &[]);
         let all = written + 32;
         let rest = "16 of unknown types, 16 undecodable";
-        assert_eq!(said, format!("read {all} records: 4 new events, {known} duplicates, {rest}"));
-        // Nothing is there twice, however often it is read.
-        let said = consume_once(dir.path(), "consumed", &inbox, &[]);
-        assert_eq!(said, "read 0 records: 0 new events, 0 duplicates, 0 of unknown types, 0 undecodable");
-        let said = consume_once(dir.path(), "consumed", &inbox, &["--rewind", "--from=earliest"]);
-        assert_eq!(said, format!("read {all} records: 0 new events, {written} duplicates, {rest}"));
+        assert_eq!(printed, format!("read {all} records: 4 new events, {known} duplicates, {rest}"));
+        // A second run has nothing to read, and a rewound one counts nothing twice.
+        let printed = consume_once(dir.path(), "consumed", &inbox, &[]);
+        assert_eq!(printed, "read 0 records: 0 new events, 0 duplicates, 0 of unknown types, 0 undecodable");
+        let printed = consume_once(dir.path(), "consumed", &inbox, &["--rewind", "--from=earliest"]);
+        assert_eq!(printed, format!("read {all} records: 0 new events, {written} duplicates, {rest}"));
     }
     let days = block_on(async { statistics(&database.open().await).await });
     assert_eq!((days.len(), days[0].accepted, days[0].issued, days[0].returned), (1, 2, 1, 1));
@@ -107,19 +107,19 @@ fn what_the_server_did_is_what_the_consumers_have_whatever_else_is_in_the_topic(
     assert_eq!(block_on(statistics(&sqlite)), days);
     let ids: BTreeSet<(String, i64)> = found.into_keys().collect();
     assert_eq!(block_on(applied_events(&database)), Vec::from_iter(ids));
-    // Put aside each time that it was read, by both: four times.
-    let letters = block_on(topic::read(&address, "consumed.dlq"));
-    let places: BTreeMap<(String, String), usize> =
-        letters.iter().flatten().fold(BTreeMap::new(), |mut places, letter| {
-            let place = (topic::header(letter, "pvz_partition"), topic::header(letter, "pvz_offset"));
-            *places.entry(place).or_default() += 1;
-            places
+    // Each of the two consumers read them twice and wrote dead letters each time.
+    let dead_letters = block_on(topic::read(&address, "consumed.dlq"));
+    let counts: BTreeMap<(String, String), usize> =
+        dead_letters.iter().flatten().fold(BTreeMap::new(), |mut counts, record| {
+            let origin = (topic::header(record, "pvz_partition"), topic::header(record, "pvz_offset"));
+            *counts.entry(origin).or_default() += 1;
+            counts
         });
-    assert!(places.len() == 16 && places.values().all(|times| *times == 4), "{places:?}");
+    assert!(counts.len() == 16 && counts.values().all(|count| *count == 4), "{counts:?}");
     server.stop();
 }
 
-/// Consumers that read until they are told to stop. Dropped, they are killed.
+/// A running consumer. Dropping it kills the process.
 struct Consumer(Child);
 
 impl Consumer {
@@ -147,11 +147,12 @@ fn publish(options: &KafkaOptions, events: &[Event]) {
         |(position, event): (i64, &Event)| LoggedEvent { position: Position(position), event: event.clone() };
     let logged: Vec<LoggedEvent> = (1..).zip(events).map(logged).collect();
     let sink = KafkaSink::new(options.clone());
-    // Again until it is all there, as a relay does: so some of it comes twice.
-    eventually("the events are written", || block_on(sink.publish(&logged)).failure.is_none());
+    // Retried as a relay does, so some events are written twice.
+    eventually("the events are published", || block_on(sink.publish(&logged)).failure.is_none());
 }
 
-/// Who reads the partitions now, and how many nobody does.
+/// Returns the consumers that hold leases, and the number of partitions without a
+/// lease.
 fn readers(database: &Database, source: &str) -> (BTreeSet<String>, usize) {
     let progress = block_on(async { database.open().await.progress(source).await.unwrap() });
     let idle = progress.iter().filter(|progress| progress.consumer.is_none()).count();
@@ -159,7 +160,7 @@ fn readers(database: &Database, source: &str) -> (BTreeSet<String>, usize) {
 }
 
 #[test]
-fn consumers_come_and_die_the_broker_restarts_and_nothing_is_lost_or_doubled() {
+fn killed_consumers_and_a_restarted_broker_lose_and_double_nothing() {
     let mut broker = Broker::new();
     broker.start();
     let database = block_on(cluster().database(true));
@@ -192,7 +193,7 @@ fn consumers_come_and_die_the_broker_restarts_and_nothing_is_lost_or_doubled() {
     broker.start();
     publish_next();
     eventually("everything is read", || block_on(applied_events(&database)).len() >= events.len());
-    // Nobody reads what was done already as new.
+    // Later deliveries are duplicates.
     second.stop();
     third.stop();
     assert_eq!(block_on(applied_events(&database)), event_keys(&events));
@@ -201,5 +202,5 @@ fn consumers_come_and_die_the_broker_restarts_and_nothing_is_lost_or_doubled() {
     let gaps = block_on(async { database.open().await.gaps(1).await.unwrap() });
     assert_eq!(gaps.orders, 0);
     let (readers, _) = readers(&database, "kafka:killed");
-    assert_eq!(readers, BTreeSet::new(), "who stops gives its leases back");
+    assert_eq!(readers, BTreeSet::new(), "stopped consumers release their leases");
 }

@@ -1,21 +1,20 @@
-//! Whatever a broker does, no event is lost and of no order two change places.
-//!
-//! Test T12 of `docs/reliability.md`.
+//! Broker faults lose no event, and reorder no events of an order. Test T12 of
+//! `docs/reliability.md`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pvz::proto::v1;
 
-use super::broker::{Broker, Extra, free_ports};
-use super::proxy::{Proxy, Weather};
+use super::broker::{Broker, BrokerConfig, free_ports};
+use super::proxy::{Fault, Proxy};
 use super::topic;
 use crate::faults::requests::parcel;
 use crate::faults::test_service::{Client, TestService, wait_until};
 
 const TOPIC: &str = "faults";
 
-/// Order and sequence of events.
+/// The order and sequence of events.
 type Ids = BTreeSet<(String, i64)>;
 
 fn config(brokers: &str, more: &str) -> String {
@@ -24,8 +23,8 @@ fn config(brokers: &str, more: &str) -> String {
     )
 }
 
-/// A few orders through the counter, and what events they make.
-async fn day(client: &Client, name: &str) -> Ids {
+/// Runs commands on new orders, and returns the ids of their events.
+async fn run_commands(client: &Client, name: &str) -> Ids {
     let ids: Vec<String> = (0..30).map(|number| format!("{name}-{number}")).collect();
     for id in &ids {
         client.clone().accept_order(parcel(id, "anna")).await.unwrap();
@@ -42,9 +41,9 @@ async fn day(client: &Client, name: &str) -> Ids {
     events.flat_map(|(number, id)| (1..=versions(number)).map(move |version| (id.clone(), version))).collect()
 }
 
-/// Waits until the topic has them all and no others, each order's in sequence;
-/// says how many records that took.
-async fn arrive(broker: &str, expected: &Ids, what: &str) -> usize {
+/// Waits until the topic has the expected events and no others, with each order in
+/// sequence. Returns the number of records.
+async fn wait_for_events(broker: &str, expected: &Ids, what: &str) -> usize {
     let mut records = Vec::new();
     wait_until(&format!("{what}: every event is in the topic"), async || {
         records = topic::read(broker, TOPIC).await;
@@ -55,112 +54,113 @@ async fn arrive(broker: &str, expected: &Ids, what: &str) -> usize {
     records.iter().map(Vec::len).sum()
 }
 
-/// A test that stops brokers does so beside the runtime.
-fn aside<T>(call: impl FnOnce() -> T) -> T {
+/// Runs a blocking call within a test.
+fn blocking<T>(call: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(call)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_is_silent_late_or_failing_delays_events_and_no_more() {
-    let [behind] = free_ports();
-    let proxy = Proxy::start(behind).await;
+async fn silent_late_or_failing_broker_delays_events() {
+    let [port] = free_ports();
+    let proxy = Proxy::start(port).await;
     let address = format!("127.0.0.1:{}", proxy.port);
-    let listeners = vec![("PROXIED", "PLAINTEXT", behind, address.clone())];
-    let mut broker = aside(|| Broker::with(|_| Extra { listeners, ..Extra::default() }));
-    aside(|| broker.start());
+    let listeners = vec![("PROXIED", "PLAINTEXT", port, address.clone())];
+    let mut broker = blocking(|| Broker::with(|_| BrokerConfig { listeners, ..BrokerConfig::default() }));
+    blocking(|| broker.start());
     let dir = tempfile::tempdir().unwrap();
     let service = TestService::start(dir.path(), &config(&address, ""));
     let client = service.client().await;
-    let mut expected = day(&client, "clear").await;
-    let written = arrive(&broker.address(), &expected, "clear").await;
-    assert_eq!(written, expected.len(), "nothing is written twice in clear weather");
+    let mut expected = run_commands(&client, "clear").await;
+    let written = wait_for_events(&broker.address(), &expected, "clear").await;
+    assert_eq!(written, expected.len(), "no duplicates without faults");
     let mut repeated = 0;
-    for (name, weather) in [
-        ("silent", Weather::Silent),
-        ("late", Weather::Late(Duration::from_millis(2_500))),
-        ("not-leader", Weather::Failing(6)),
-        ("timed-out", Weather::Failing(7)),
-        ("not-enough-replicas", Weather::Failing(19)),
-        ("not-allowed", Weather::Failing(29)),
-        ("disk-failed", Weather::Failing(56)),
-        ("unknown-error", Weather::Failing(-1)),
+    for (name, fault) in [
+        ("silent", Fault::Silence),
+        ("late", Fault::LateAnswers(Duration::from_millis(2_500))),
+        ("not-leader", Fault::Failing(6)),
+        ("timed-out", Fault::Failing(7)),
+        ("not-enough-replicas", Fault::Failing(19)),
+        ("not-allowed", Fault::Failing(29)),
+        ("disk-failed", Fault::Failing(56)),
+        ("unknown-error", Fault::Failing(-1)),
     ] {
-        let harmed = proxy.harmed();
-        proxy.turn(weather);
-        expected.extend(day(&client, name).await);
-        wait_until(&format!("{name}: the sink tries again"), async || proxy.harmed() >= harmed + 3).await;
-        proxy.turn(Weather::Clear);
-        let written = arrive(&broker.address(), &expected, name).await;
+        let before = proxy.disturbed();
+        proxy.set(Some(fault));
+        expected.extend(run_commands(&client, name).await);
+        wait_until(&format!("{name}: the sink retries"), async || proxy.disturbed() >= before + 3).await;
+        proxy.set(None);
+        let written = wait_for_events(&broker.address(), &expected, name).await;
         if name == "late" {
             repeated = written - expected.len();
-            assert!(repeated > 0, "what is written after the timeout is written again");
+            assert!(repeated > 0, "a request that timed out is written again");
         } else if name != "silent" {
-            assert_eq!(written - expected.len(), repeated, "{name}: what was not written is written once");
+            assert_eq!(written - expected.len(), repeated, "{name}: a refused request is written once");
         }
     }
     service.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_moves_is_found_where_it_went() {
-    let mut broker = aside(Broker::new);
-    aside(|| broker.start());
+async fn broker_is_found_at_its_new_port() {
+    let mut broker = blocking(Broker::new);
+    blocking(|| broker.start());
     let (before, [port]) = (broker.address(), free_ports());
     let after = format!("127.0.0.1:{port}");
     let dir = tempfile::tempdir().unwrap();
     let service = TestService::start(dir.path(), &config(&format!("{before},{after}"), ""));
     let client = service.client().await;
-    let mut expected = day(&client, "here").await;
-    arrive(&before, &expected, "here").await;
-    aside(|| broker.kill());
+    let mut expected = run_commands(&client, "here").await;
+    wait_for_events(&before, &expected, "here").await;
+    blocking(|| broker.kill());
     broker.move_to(port);
-    expected.extend(day(&client, "away").await);
-    aside(|| broker.start());
-    arrive(&after, &expected, "there").await;
+    expected.extend(run_commands(&client, "away").await);
+    blocking(|| broker.start());
+    wait_for_events(&after, &expected, "there").await;
     service.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partition_that_loses_its_leader_is_written_by_the_next() {
-    let soon = "broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=500".to_owned();
-    let first = Extra { properties: vec![soon.clone()], ..Extra::default() };
-    let mut first = aside(|| Broker::with(|_| first));
-    let second = Extra { properties: vec![soon], follows: Some((first.controller(), 2)), ..Extra::default() };
-    let mut second = aside(|| Broker::with(|_| second));
-    aside(|| first.start());
-    aside(|| second.start());
+async fn partition_is_written_after_its_leader_fails() {
+    let short = "broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=500".to_owned();
+    let first = BrokerConfig { properties: vec![short.clone()], ..BrokerConfig::default() };
+    let mut first = blocking(|| Broker::with(|_| first));
+    let controller = Some((first.controller(), 2));
+    let second = BrokerConfig { properties: vec![short], controller, ..BrokerConfig::default() };
+    let mut second = blocking(|| Broker::with(|_| second));
+    blocking(|| first.start());
+    blocking(|| second.start());
     let (one, two) = (first.address(), second.address());
     let dir = tempfile::tempdir().unwrap();
     let service = TestService::start(dir.path(), &config(&format!("{one},{two}"), "kafka_replication = 2"));
     let client = service.client().await;
-    let mut expected = day(&client, "both").await;
-    arrive(&one, &expected, "both").await;
-    aside(|| second.kill());
-    expected.extend(day(&client, "one").await);
-    arrive(&one, &expected, "one").await;
-    aside(|| second.start());
-    expected.extend(day(&client, "again").await);
-    arrive(&one, &expected, "again").await;
+    let mut expected = run_commands(&client, "both").await;
+    wait_for_events(&one, &expected, "both").await;
+    blocking(|| second.kill());
+    expected.extend(run_commands(&client, "one").await);
+    wait_for_events(&one, &expected, "one").await;
+    blocking(|| second.start());
+    expected.extend(run_commands(&client, "again").await);
+    wait_for_events(&one, &expected, "again").await;
     service.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_whose_disk_is_full_gets_the_rest_when_there_is_space() {
-    let mut broker = aside(Broker::new);
-    aside(|| broker.start());
+async fn events_wait_while_the_disk_of_the_broker_is_full() {
+    let mut broker = blocking(Broker::new);
+    blocking(|| broker.start());
     let dir = tempfile::tempdir().unwrap();
     let service = TestService::start(dir.path(), &config(&broker.address(), "kafka_partitions = 1"));
     let client = service.client().await;
-    let mut expected = day(&client, "space").await;
-    arrive(&broker.address(), &expected, "space").await;
-    // Less than the partition has already: the next record does not fit, and
-    // Kafka stops when its only disk fails.
+    let mut expected = run_commands(&client, "space").await;
+    wait_for_events(&broker.address(), &expected, "space").await;
+    // The partition is larger than this already, so the next write fails, and Kafka
+    // exits when its only disk fails.
     broker.limit_files(10_000);
-    expected.extend(day(&client, "full").await);
-    wait_until("the broker has died of it", async || !broker.is_alive()).await;
-    expected.extend(day(&client, "gone").await);
-    aside(|| broker.kill());
-    aside(|| broker.start());
-    arrive(&broker.address(), &expected, "space again").await;
+    expected.extend(run_commands(&client, "full").await);
+    wait_until("the broker has exited", async || !broker.is_alive()).await;
+    expected.extend(run_commands(&client, "gone").await);
+    blocking(|| broker.kill());
+    blocking(|| broker.start());
+    wait_for_events(&broker.address(), &expected, "space again").await;
     service.stop();
 }

@@ -1,6 +1,5 @@
-//! T21: the broker is down under full load, and comes back. Commands do not
-//! notice, memory is bounded, and in the end every event is there, of no order
-//! out of sequence.
+//! A broker outage under full load. Commands are not affected, memory is bounded, and
+//! afterwards every event is published in sequence. Test T21 of `docs/reliability.md`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,29 +17,28 @@ use crate::faults::test_service::{Client, TestService, wait_until};
 
 const TOPIC: &str = "full-load";
 const CLIENTS: usize = 32;
-/// With a broker, before the outage: what the outage is compared with.
-const BEFORE: Duration = Duration::from_secs(3);
+/// The duration of the load before the outage, as the baseline.
+const BASELINE: Duration = Duration::from_secs(3);
 
-/// How long the broker is down.
+/// The duration of the outage.
 const OUTAGE: Duration = Duration::from_mins(1);
 
-/// A client's orders: every command of them was answered well.
+/// The successful commands of a client.
 #[derive(Default)]
-struct Told {
+struct Results {
     events: BTreeSet<(String, i64)>,
-    /// When each answer came, and after how long.
+    /// The instant and the latency of each answer.
     answers: Vec<(Instant, Duration)>,
 }
 
-/// Takes orders through the counter, one command after the other, until told
-/// to stop.
-async fn work(client: Client, number: usize, stop: Arc<AtomicBool>) -> Told {
-    let mut told = Told::default();
+/// Runs commands one after the other until `stop`.
+async fn run_client(client: Client, number: usize, stop: Arc<AtomicBool>) -> Results {
+    let mut results = Results::default();
     for order in 0.. {
         let order_id = format!("{number}-{order}");
         for sequence in 1..=3 {
             if stop.load(Ordering::Relaxed) {
-                return told;
+                return results;
             }
             let (began, id) = (Instant::now(), order_id.clone());
             let mut client = client.clone();
@@ -57,14 +55,14 @@ async fn work(client: Client, number: usize, stop: Arc<AtomicBool>) -> Told {
                     drop(client.accept_return(back).await.unwrap());
                 }
             }
-            told.answers.push((Instant::now(), began.elapsed()));
-            told.events.insert((order_id.clone(), sequence));
+            results.answers.push((Instant::now(), began.elapsed()));
+            results.events.insert((order_id.clone(), sequence));
         }
     }
-    told
+    results
 }
 
-/// The time that 99 of 100 answers took at most.
+/// Returns the 99th percentile.
 fn p99(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() * 99 / 100]
@@ -82,37 +80,37 @@ async fn outage_under_load(store: &str) {
     let service = TestService::start(dir.path(), &config);
     let (stop, mut clients) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
     for number in 0..CLIENTS {
-        clients.spawn(work(service.client().await, number, Arc::clone(&stop)));
+        clients.spawn(run_client(service.client().await, number, Arc::clone(&stop)));
     }
-    sleep(BEFORE).await;
+    sleep(BASELINE).await;
     let (gone, before) = (Instant::now(), service.peak_memory());
     block_in_place(|| broker.kill());
-    // The length of the fault, and not a wait for anything.
+    // This is the duration of the fault, not a wait for a condition.
     sleep(OUTAGE).await;
     let (back, after) = (Instant::now(), service.peak_memory());
     stop.store(true, Ordering::Relaxed);
-    let told = clients.join_all().await;
+    let results = clients.join_all().await;
     block_in_place(|| broker.start());
 
     let during = |from: Option<Instant>, to: Instant| {
-        let answers = told.iter().flat_map(|told| &told.answers);
+        let answers = results.iter().flat_map(|results| &results.answers);
         let within = answers.filter(|(at, _)| from.is_none_or(|from| *at > from) && *at <= to);
         within.map(|(_, time)| *time).collect::<Vec<_>>()
     };
-    let (calm, rough) = (during(None, gone), during(Some(gone), back));
-    let events: BTreeSet<_> = told.iter().flat_map(|told| told.events.iter().cloned()).collect();
-    let worst = rough.iter().max().copied().unwrap_or_default();
-    let numbers = (events.len(), p99(calm.clone()), p99(rough.clone()), worst, before, after);
+    let (baseline, outage) = (during(None, gone), during(Some(gone), back));
+    let events: BTreeSet<_> = results.iter().flat_map(|results| results.events.iter().cloned()).collect();
+    let worst = outage.iter().max().copied().unwrap_or_default();
+    let numbers = (events.len(), p99(baseline.clone()), p99(outage.clone()), worst, before, after);
     eprintln!(
         "{store} {} s: events, p99 before, during, worst, KiB before, after: {numbers:?}",
         OUTAGE.as_secs()
     );
-    assert!(rough.len() > 1_000, "{numbers:?}");
-    // Others build on this machine meanwhile.
-    assert!(p99(rough) <= p99(calm) * 4 + Duration::from_millis(500), "{numbers:?}");
+    assert!(outage.len() > 1_000, "{numbers:?}");
+    // The bound is generous for a machine with other load.
+    assert!(p99(outage) <= p99(baseline) * 4 + Duration::from_millis(500), "{numbers:?}");
     assert!(worst < Duration::from_secs(10), "{numbers:?}");
-    // A store in memory keeps its orders and events there, at less than 4 KiB
-    // an event; the relay and the sink keep nothing.
+    // The memory store keeps orders and events, less than 4 KiB per event; the relay
+    // and the sink keep none.
     let kept = if store == "memory:" { 4 * events.len() as u64 } else { 0 };
     assert!(after - before <= kept + 96 * 1024, "{numbers:?}");
 
@@ -126,16 +124,16 @@ async fn outage_under_load(store: &str) {
     })
     .await;
     assert!(found == events, "{} events, {} in the topic", events.len(), found.len());
-    // Verified, if it is a store that outlives the server.
+    // `stop` verifies the store, which must outlive the server.
     if store == "memory:" { drop(service) } else { service.stop() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commands_on_sqlite_do_not_notice_that_the_broker_is_down() {
+async fn broker_outage_does_not_affect_commands_on_sqlite() {
     outage_under_load("sqlite:").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commands_in_memory_do_not_notice_that_the_broker_is_down() {
+async fn broker_outage_does_not_affect_commands_in_memory() {
     outage_under_load("memory:").await;
 }

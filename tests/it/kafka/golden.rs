@@ -1,6 +1,5 @@
-//! Golden events: what this version writes, in files that every later version
-//! must read. A new version of the format gets a folder of its own, and these
-//! files never change.
+//! Golden events: files that this version writes and every later version must read.
+//! A new version of the format has a folder of its own; committed files never change.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +20,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
 }
 
-/// Every type of event, once with every optional field and once with none.
+/// Returns events of every type, with all optional fields and without any.
 fn events() -> Vec<Event> {
     let first = accepted("full-1", 0);
     let second = issued(&first, 1);
@@ -36,7 +35,7 @@ fn events() -> Vec<Event> {
         ..accepted("bare-1", 10)
     };
     let sold = issued(&bare, 11);
-    // Of an order that nobody came for, there was no issue.
+    // An order that was not collected has no issue.
     let expired = Order {
         state: OrderState::HandedToCourier { returned: None, handed_to_courier_at: at(2_000) },
         version: 2,
@@ -59,12 +58,12 @@ fn events() -> Vec<Event> {
     full.chain(bare).map(|event| Event { event_id: version_7(event.event_id), ..event }).collect()
 }
 
-/// The id with the version and the variant of a UUIDv7.
+/// Sets the version and the variant of a UUIDv7.
 fn version_7(EventId(id): EventId) -> EventId {
     EventId(id & !(0xf << 76) & !(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
 }
 
-/// What the sink writes of them: headers and values, by key and sequence.
+/// Publishes the events. Returns the headers and values of their records, in order.
 async fn written(encoding: Encoding) -> Vec<(Value, Vec<u8>)> {
     let topic = format!("golden-{encoding:?}").to_lowercase();
     let sink = KafkaSink::new(KafkaOptions { partitions: 1, encoding, ..options(&topic) });
@@ -110,16 +109,12 @@ async fn this_version_writes_the_golden_events() {
             fs::write(&path, &bytes).unwrap();
         }
         let golden = fs::read(&path).unwrap();
-        assert!(
-            golden == bytes,
-            "{name} of the current version is not what is written: {}",
-            String::from_utf8_lossy(&bytes)
-        );
+        assert!(golden == bytes, "this version does not write {name}: {}", String::from_utf8_lossy(&bytes));
     }
 }
 
 #[test]
-fn every_golden_event_is_read_as_what_it_was() {
+fn golden_events_are_decoded() {
     let expected = events();
     let text = fs::read_to_string(folder().join("events.jsonl")).unwrap();
     let json: Vec<v1::Event> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -128,7 +123,7 @@ fn every_golden_event_is_read_as_what_it_was() {
     while !rest.is_empty() {
         protobuf.push(v1::Event::decode_length_delimited(&mut rest).unwrap());
     }
-    assert_eq!(json, protobuf, "both encodings say the same");
+    assert_eq!(json, protobuf, "both encodings have the same content");
     assert_eq!(json.len(), expected.len());
     for (message, event) in json.iter().zip(&expected) {
         let order = message.order.as_ref().unwrap();

@@ -1,4 +1,4 @@
-//! Events in a real Apache Kafka.
+//! The Kafka adapter on a real broker.
 
 pub mod broker;
 mod checks;
@@ -31,7 +31,7 @@ use crate::contract::fixtures::{accepted, customer, event, issued, point};
 use crate::process::{Server, eventually};
 use crate::support::runtime::block_on;
 
-/// A topic on the shared broker, to be created by the sink.
+/// Returns the options of a topic on the shared broker, which the sink creates.
 pub fn options(topic: &str) -> KafkaOptions {
     KafkaOptions {
         connection: connection(Broker::shared().address()),
@@ -44,7 +44,7 @@ pub fn options(topic: &str) -> KafkaOptions {
     }
 }
 
-/// To that broker, in the clear.
+/// Returns a connection to a broker, without TLS.
 pub fn connection(broker: String) -> KafkaConnection {
     let (brokers, timeout) = (vec![broker], Duration::from_secs(30));
     KafkaConnection { brokers, timeout, security: Security::default() }
@@ -54,8 +54,7 @@ fn logged(order: &Order, position: i64) -> LoggedEvent {
     LoggedEvent { position: Position(position), event: event(order) }
 }
 
-/// A server that sends its events to the shared broker, and the records that
-/// it sent, once there are so many.
+/// Waits until the topic has `count` records, and returns them by partition.
 fn records(server: &Server, topic: &str, count: usize) -> Vec<Vec<rskafka::record::Record>> {
     let mut partitions = Vec::new();
     eventually(&format!("{count} records of {} are in {topic}", server.grpc), || {
@@ -66,7 +65,7 @@ fn records(server: &Server, topic: &str, count: usize) -> Vec<Vec<rskafka::recor
 }
 
 #[test]
-fn records_are_as_documented() {
+fn records_match_the_documentation() {
     let dir = tempfile::tempdir().unwrap();
     let flag = format!("--events=kafka://{}/documented", Broker::shared().address());
     let server = Server::start_with(dir.path(), &[&flag]);
@@ -109,15 +108,15 @@ fn records_are_as_documented() {
     }
     server.stop();
 
-    // And as Kafka's own tool sees it.
+    // Kafka's own tool reads the same.
     let printed = Broker::shared().console_consumer("documented", 5);
     let line = printed.lines().find(|line| line.contains("\tboris-2\t")).expect("a line with that key");
-    let place = format!("Partition:{}\t", partition(b"boris-2", 8));
-    assert!(line.starts_with(&place) && line.contains("ce_type:pvz.order.accepted.v1"), "{printed}");
+    let prefix = format!("Partition:{}\t", partition(b"boris-2", 8));
+    assert!(line.starts_with(&prefix) && line.contains("ce_type:pvz.order.accepted.v1"), "{printed}");
 }
 
 #[tokio::test]
-async fn values_are_protobuf_if_so_configured() {
+async fn protobuf_encoding_is_configurable() {
     let sink = KafkaSink::new(KafkaOptions { encoding: Encoding::Protobuf, ..options("protobuf") });
     let events = [logged(&accepted("1", 0), 1)];
     assert_eq!(sink.publish(&events).await.receipts, [Receipt::Acknowledged]);
@@ -129,7 +128,7 @@ async fn values_are_protobuf_if_so_configured() {
 }
 
 #[tokio::test]
-async fn a_large_batch_is_written_compressed_too() {
+async fn large_batch_is_written_with_and_without_compression() {
     for (topic, lz4) in [("large", false), ("large-lz4", true)] {
         let sink = KafkaSink::new(KafkaOptions { partitions: 2, lz4, ..options(topic) });
         let events: Vec<LoggedEvent> =
@@ -139,7 +138,7 @@ async fn a_large_batch_is_written_compressed_too() {
         let read = topic::read(&Broker::shared().address(), topic).await;
         let written: Vec<String> = read.iter().flatten().map(topic::key).collect();
         assert_eq!(written.len(), 4_000);
-        // Of a partition, they are in the order of the log.
+        // The records of a partition are in the order of the log.
         for (number, records) in read.iter().enumerate() {
             let keys = events.iter().map(|logged| logged.event.order.order_id.to_string());
             let expected: Vec<String> = keys.filter(|key| partition(key.as_bytes(), 2) == number).collect();
@@ -149,7 +148,7 @@ async fn a_large_batch_is_written_compressed_too() {
 }
 
 #[tokio::test]
-async fn what_the_broker_refuses_is_refused_alone() {
+async fn refused_record_does_not_affect_others() {
     let broker = Broker::shared();
     tokio::task::spawn_blocking(|| broker.create_topic("strict", 1, "max.message.bytes=1200")).await.unwrap();
     let sink = KafkaSink::new(options("strict"));
@@ -162,10 +161,10 @@ async fn what_the_broker_refuses_is_refused_alone() {
     let events = [logged(&small[0], 1), large, logged(&small[1], 3), after];
     let delivery = sink.publish(&events).await;
     assert!(delivery.failure.is_none(), "{:?}", delivery.failure);
-    let [Receipt::Acknowledged, Receipt::Refused(why), rest @ ..] = delivery.receipts.as_slice() else {
+    let [Receipt::Acknowledged, Receipt::Refused(cause), rest @ ..] = delivery.receipts.as_slice() else {
         panic!("{:?}", delivery.receipts);
     };
-    assert!(why.contains("too large"), "{why}");
+    assert!(cause.contains("too large"), "{cause}");
     assert_eq!(rest, [Receipt::Pending, Receipt::Pending]);
     let delivery = sink.publish(&events[2..]).await;
     assert_eq!(delivery.receipts, [Receipt::Acknowledged, Receipt::Acknowledged]);
@@ -174,8 +173,8 @@ async fn what_the_broker_refuses_is_refused_alone() {
 }
 
 #[tokio::test]
-async fn a_broker_that_never_answers_is_given_up() {
-    // It takes connections, and that is all.
+async fn publishing_to_a_silent_broker_times_out() {
+    // It accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let timeout = Duration::from_millis(200);
     let connection = KafkaConnection { timeout, ..connection(silent.local_addr().unwrap().to_string()) };

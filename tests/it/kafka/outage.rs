@@ -1,5 +1,5 @@
-//! A broker that is not there when the server starts, and is killed while
-//! events come: commands do not notice, and no event is lost or reordered.
+//! Broker outages: at the start of the server, and while events are published.
+//! Commands succeed, and no event is lost or reordered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ use crate::support::runtime::block_on;
 const TOPIC: &str = "outage";
 const ORDERS: usize = 3_000;
 
-/// So many orders to accept.
+/// Returns a CSV file of orders to import.
 pub fn csv(name: &str, orders: usize) -> String {
     let until = SystemClock.now().plus(Duration::from_hours(240));
     let mut csv = String::from("order_id,customer_id,storage_until\n");
@@ -28,7 +28,7 @@ pub fn csv(name: &str, orders: usize) -> String {
     csv
 }
 
-/// Order and sequence of every event in the store.
+/// Returns the order and sequence of every event in the store.
 pub fn stored(server: &Server) -> BTreeSet<(String, i64)> {
     let args = ["events", "--all", "--page-size=1000", "--output=ndjson"];
     let output = server.cli(&args).output().unwrap();
@@ -41,7 +41,7 @@ pub fn stored(server: &Server) -> BTreeSet<(String, i64)> {
         .collect()
 }
 
-/// How many records the topic holds, repetitions included.
+/// Returns the number of records in the topic, including duplicates.
 fn count(broker: &Broker) -> usize {
     block_on(topic::read(&broker.address(), TOPIC)).iter().map(Vec::len).sum()
 }
@@ -57,7 +57,7 @@ fn assert_complete(server: &Server, broker: &Broker) {
 }
 
 #[test]
-fn a_broker_comes_goes_and_comes_back() {
+fn broker_outages_lose_and_reorder_no_events() {
     let dir = tempfile::tempdir().unwrap();
     let mut broker = Broker::new();
     let flag = format!("--events=kafka://{}/{TOPIC}", broker.address());
@@ -72,18 +72,18 @@ fn a_broker_comes_goes_and_comes_back() {
         server.json(&["issue", "--order-ids", &ids.join(",")]);
     };
 
-    // Nobody is there, and the counter works.
+    // The broker is not running.
     assert!(import("early").wait().unwrap().success());
     issue("early", 0..100);
     broker.start();
     assert_complete(&server, &broker);
 
-    // Killed while events come, it comes back to what it had.
+    // The broker is killed while events are published.
     let before = count(&broker);
     let mut late = import("late");
-    eventually("the import is on its way", || count(&broker) > before);
+    eventually("events of the import are published", || count(&broker) > before);
     broker.kill();
-    assert!(late.wait().unwrap().success(), "commands do not notice");
+    assert!(late.wait().unwrap().success(), "commands are not affected");
     issue("late", 0..100);
     issue("early", 100..200);
     broker.start();

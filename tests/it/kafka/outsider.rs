@@ -1,5 +1,4 @@
-//! The topic as a client sees it that has nothing of ours: kcat, which is
-//! librdkafka.
+//! Reads of the topic by an independent client: kcat, which uses librdkafka.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
@@ -10,7 +9,7 @@ use serde_json::Value;
 use super::broker::Broker;
 use crate::process::{Server, eventually};
 
-/// A record as it is printed: partition, key, headers, value.
+/// A record, as kcat prints it.
 struct Printed {
     partition: usize,
     key: String,
@@ -18,11 +17,11 @@ struct Printed {
     value: Vec<u8>,
 }
 
-/// All that kcat finds in a topic.
+/// Reads a topic with kcat.
 fn kcat(topic: &str) -> Vec<Printed> {
     let mut kcat = Command::new("kcat");
     kcat.args(["-b", &Broker::shared().address(), "-C", "-t", topic, "-o", "beginning", "-e", "-q"]);
-    // Values can hold any byte, so each is preceded by its length.
+    // Values may contain any byte, so each is preceded by its length.
     let output = kcat.args(["-f", "%p|%k|%h|%S|%s"]).stdin(Stdio::null()).output();
     let output = output.expect("kcat, which tests/run installs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -45,7 +44,7 @@ fn kcat(topic: &str) -> Vec<Printed> {
     records
 }
 
-/// An event from its value, by nothing but the published descriptors.
+/// Decodes an event with the published descriptors only.
 fn read(record: &Printed) -> Value {
     match record.headers["content-type"].as_str() {
         "application/json" => serde_json::from_slice(&record.value).unwrap(),
@@ -56,7 +55,7 @@ fn read(record: &Printed) -> Value {
             assert!(message.unknown_fields().next().is_none());
             let mut text = Vec::new();
             let mut serializer = serde_json::Serializer::new(&mut text);
-            // Fields of version 1 that are zero are written too.
+            // Version 1 also writes fields that are zero.
             let options = SerializeOptions::new().skip_default_fields(false);
             message.serialize_with_options(&mut serializer, &options).unwrap();
             serde_json::from_slice(&text).unwrap()
@@ -66,7 +65,7 @@ fn read(record: &Printed) -> Value {
 }
 
 #[test]
-fn an_independent_client_finds_what_is_documented() {
+fn independent_client_reads_the_documented_records() {
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     for encoding in ["json", "protobuf"] {
         let topic = format!("outsider-{encoding}");
@@ -85,7 +84,7 @@ fn an_independent_client_finds_what_is_documented() {
         server.json(&["return-to-courier", "--order-ids=anna-1"]);
         let mut records = Vec::new();
         eventually("four records", || {
-            // Before the first record there is no topic to read.
+            // The topic is created with the first record.
             let topics =
                 Command::new("kcat").args(["-b", &Broker::shared().address(), "-L"]).output().unwrap();
             if String::from_utf8_lossy(&topics.stdout).contains(&format!("\"{topic}\"")) {
@@ -118,25 +117,26 @@ fn an_independent_client_finds_what_is_documented() {
             assert_eq!(record.headers["ce_time"], stored["occurredAt"].as_str().unwrap());
             let mut stored = stored.clone();
             stored.as_object_mut().unwrap().remove("cursor");
-            same(&read(record), &stored);
+            assert_equivalent(&read(record), &stored);
         }
         server.stop();
     }
 }
 
-/// Everything that we say is said, and what is said beyond it is zero.
-fn same(said: &Value, ours: &Value) {
-    match (said, ours) {
-        (Value::Object(said), Value::Object(ours)) => {
-            for (name, value) in ours {
-                same(said.get(name).unwrap_or(&Value::Null), value);
+/// Asserts that two messages are equal, except that the decoded one may have
+/// additional fields that are zero.
+fn assert_equivalent(decoded: &Value, expected: &Value) {
+    match (decoded, expected) {
+        (Value::Object(decoded), Value::Object(expected)) => {
+            for (name, value) in expected {
+                assert_equivalent(decoded.get(name).unwrap_or(&Value::Null), value);
             }
-            for (name, value) in said.iter().filter(|(name, _)| !ours.contains_key(*name)) {
+            for (name, value) in decoded.iter().filter(|(name, _)| !expected.contains_key(*name)) {
                 let zero =
                     value.is_null() || [Value::from(0), "0".into(), "".into(), false.into()].contains(value);
                 assert!(zero, "{name}: {value}");
             }
         }
-        (said, ours) => assert_eq!(said, ours),
+        (decoded, expected) => assert_eq!(decoded, expected),
     }
 }

@@ -1,6 +1,5 @@
-//! Brokers that know whom they talk to. Whatever is wrong with a certificate or
-//! a password, events wait, the log says why once, and when it is mended they
-//! arrive.
+//! TLS and login. With a wrong certificate or password, events wait and each cause is
+//! logged once; with the right ones, the events are published.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,13 +7,13 @@ use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use super::broker::{Broker, Extra, free_ports};
+use super::broker::{Broker, BrokerConfig, free_ports};
 use super::topic;
 use crate::process::{Server, eventually, file};
 use crate::support::runtime::block_on;
 
-/// Writes `<name>-ca.pem`, and by that authority a certificate and a key for
-/// `localhost` and nobody else, in one file as Kafka wants it and in two.
+/// Writes an authority to `<name>-ca.pem`, and a certificate for `localhost` with its
+/// key, in one file for Kafka and in two.
 fn certify(folder: &Path, name: &str) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -31,9 +30,9 @@ fn certify(folder: &Path, name: &str) {
     fs::write(folder.join(format!("{name}-cert.pem")), certificate).unwrap();
 }
 
-/// A listener for each way to be known, by its port: TLS, TLS that asks for a
-/// certificate, TLS with a password, a password alone.
-fn secured(folder: &Path, ports: [u16; 4]) -> Extra {
+/// Configures listeners on the ports: TLS, TLS with client certificates, TLS with a
+/// password, a password without TLS.
+fn secured(folder: &Path, ports: [u16; 4]) -> BrokerConfig {
     certify(folder, "broker");
     certify(folder, "stranger");
     let path = |name: &str| folder.join(name).display().to_string();
@@ -55,18 +54,18 @@ fn secured(folder: &Path, ports: [u16; 4]) -> Extra {
     let names = [("TLS", "SSL"), ("MUTUAL", "SSL"), ("LOGIN", "SASL_SSL"), ("CLEAR", "SASL_PLAINTEXT")];
     let listeners = names.into_iter().zip(ports);
     let scram = |mechanism| ["--add-scram".to_owned(), format!("{mechanism}=[name=pvz,password=right]")];
-    Extra {
+    BrokerConfig {
         listeners: listeners
             .map(|((name, protocol), port)| (name, protocol, port, format!("localhost:{port}")))
             .collect(),
         properties,
         format: [scram("SCRAM-SHA-256"), scram("SCRAM-SHA-512")].concat(),
-        follows: None,
+        controller: None,
     }
 }
 
-/// A way to be known: what is wrong at first, why the log says that nothing
-/// comes through, and what is right.
+/// A case: a wrong configuration, the cause that is logged, and the right
+/// configuration.
 struct Case {
     name: &'static str,
     wrong: String,
@@ -83,7 +82,7 @@ fn cases(folder: &Path, [tls, mutual, login, clear]: [u16; 4]) -> Vec<Case> {
     let user = |sasl: &str, password: &str| {
         format!("kafka_sasl = '{sasl}'\nkafka_user = 'pvz'\nkafka_password = '{password}'\n")
     };
-    let ours = |name: &str| {
+    let client = |name: &str| {
         let path = |part: &str| folder.join(format!("{name}-{part}.pem")).display().to_string();
         format!("kafka_client_cert_file = '{}'\nkafka_client_key_file = '{}'\n", path("cert"), path("key"))
     };
@@ -95,19 +94,19 @@ fn cases(folder: &Path, [tls, mutual, login, clear]: [u16; 4]) -> Vec<Case> {
             right: trusted(tls, ""),
         },
         Case {
-            name: "misnamed",
+            name: "wrong-host",
             wrong: secured("127.0.0.1", tls, "broker-ca.pem", ""),
             cause: "certificate not valid for name",
             right: trusted(tls, ""),
         },
         Case {
             name: "unknown-client",
-            wrong: trusted(mutual, &ours("stranger")),
+            wrong: trusted(mutual, &client("stranger")),
             cause: "the Kafka client failed",
-            right: trusted(mutual, &ours("broker")),
+            right: trusted(mutual, &client("broker")),
         },
         Case {
-            name: "in-the-clear",
+            name: "without-tls",
             wrong: format!("url = 'kafka://localhost:{clear}/TOPIC'\n{}", user("scram-sha-256", "wrong")),
             cause: "SaslAuthenticationFailed",
             right: format!("url = 'kafka://localhost:{clear}/TOPIC'\n{}", user("scram-sha-256", "right")),
@@ -141,27 +140,27 @@ fn try_wrong_then_right(broker: &Broker, case: &Case) {
     let dir = tempfile::tempdir().unwrap();
     let server = serve(dir.path(), name, wrong);
     accept(&server, "early");
-    let told = |level: &str, message: &str| {
+    let logged = |level: &str, message: &str| {
         let log = server.log();
         log.iter().filter(|line| line.contains(level) && line.contains(message)).count()
     };
-    eventually(&format!("{name}: it is tried again and again"), || {
-        told(cause, "publish failed, events wait") >= 1 && told("DEBUG", "publish failed, retrying") >= 2
+    eventually(&format!("{name}: publishing is retried"), || {
+        logged(cause, "publish failed, events wait") >= 1 && logged("DEBUG", "publish failed, retrying") >= 2
     });
     let log = server.log();
     let waits = |line: &&String| line.contains("publish failed, events wait");
     assert!(log.iter().filter(waits).any(|line| line.contains(cause)), "{name}: {log:?}");
-    // A slow machine may add a timeout; no cause is said twice.
+    // A slow machine may add a timeout; no cause is logged twice.
     let causes = || log.iter().filter(waits).map(|line| line.split_once("\"cause\":").unwrap().1);
     assert_eq!(causes().collect::<BTreeSet<_>>().len(), causes().count(), "{log:?}");
     assert!(!log.iter().any(|line| line.contains("'wrong'") || line.contains("\"wrong\"")), "{log:?}");
-    assert_eq!(block_on(topic::read(&broker.address(), name)).len(), 0, "{name}: nothing came through");
+    assert_eq!(block_on(topic::read(&broker.address(), name)).len(), 0, "{name}: no event is published");
     server.stop();
 
     let server = serve(dir.path(), name, right);
     accept(&server, "late");
     let mut ids = Vec::new();
-    eventually(&format!("{name}: what waited arrives: {:?}", server.log()), || {
+    eventually(&format!("{name}: both events are published: {:?}", server.log()), || {
         ids = topic::ids(&block_on(topic::read(&broker.address(), name)));
         ids.len() >= 2
     });
@@ -171,7 +170,7 @@ fn try_wrong_then_right(broker: &Broker, case: &Case) {
 }
 
 #[test]
-fn whatever_is_wrong_with_a_certificate_or_password_events_wait_and_then_arrive() {
+fn events_wait_until_certificate_and_password_are_right() {
     let ports = free_ports();
     let mut folder = None;
     let mut broker = Broker::with(|path| {
@@ -188,10 +187,10 @@ fn whatever_is_wrong_with_a_certificate_or_password_events_wait_and_then_arrive(
 }
 
 #[test]
-fn a_file_that_cannot_be_used_ends_the_start_with_its_path() {
+fn unusable_file_is_reported_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
-    let empty = file(dir.path(), "empty.pem", "nothing of the kind");
-    for (key, path, why) in [
+    let empty = file(dir.path(), "empty.pem", "not PEM");
+    for (key, path, message) in [
         ("kafka_ca_file", "/nonexistent/ca.pem", "/nonexistent/ca.pem (events.kafka_ca_file) cannot be read"),
         ("kafka_ca_file", &empty, "empty.pem (events.kafka_ca_file) holds no certificate in PEM"),
     ] {
@@ -199,6 +198,6 @@ fn a_file_that_cannot_be_used_ends_the_start_with_its_path() {
         let config = file(dir.path(), "pvz.toml", &format!("[events]\n{url}\n{key} = '{path}'\n"));
         let output = Server::spawn(dir.path(), &[&format!("--config={config}")]).wait_with_output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code().is_some_and(|code| code != 0) && text.contains(why), "{text}");
+        assert!(output.status.code().is_some_and(|code| code != 0) && text.contains(message), "{text}");
     }
 }

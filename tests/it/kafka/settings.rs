@@ -1,8 +1,8 @@
-//! What the configuration says of Kafka.
+//! The validation of the Kafka configuration.
 
 use pvz::config::{Config, Sources};
 
-/// The faults and warnings of a configuration with these variables.
+/// Returns the errors and warnings of a configuration with some variables.
 fn check(variables: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
     let env = variables.iter().map(|(name, value)| (format!("PVZ_EVENTS{name}").into(), value.into()));
     let sources = Sources { env: env.collect(), data_dir: Some("/srv/pvz".into()), ..Sources::default() };
@@ -13,7 +13,7 @@ fn check(variables: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn keys_that_do_not_go_together_are_faults() {
+fn inconsistent_keys_are_errors() {
     let faults = |variables: &[(&str, &str)]| {
         let with_url = [&[("", "kafka://broker:9092/x")][..], variables].concat();
         check(&with_url).0.join("\n")
@@ -44,15 +44,15 @@ fn keys_that_do_not_go_together_are_faults() {
 }
 
 #[test]
-fn a_password_that_crosses_the_network_in_the_clear_is_a_warning() {
+fn password_without_tls_is_a_warning() {
     let login = [("_KAFKA_SASL", "plain"), ("_KAFKA_USER", "pvz"), ("_KAFKA_PASSWORD", "hunter2")];
     let warnings = |more: &[(&'static str, &'static str)]| {
         let (faults, warnings) = check(&[&login[..], more].concat());
         assert_eq!(faults, [] as [String; 0]);
         warnings
     };
-    let far = warnings(&[("", "kafka://localhost:9092,broker:9092/x")]);
-    assert!(far[0].contains("broker:9092") && far[0].contains("without TLS"), "{far:?}");
+    let remote = warnings(&[("", "kafka://localhost:9092,broker:9092/x")]);
+    assert!(remote[0].contains("broker:9092") && remote[0].contains("without TLS"), "{remote:?}");
     for safe in [
         &[("", "kafka://localhost:9092,127.0.0.1:9,[::1]:9/x")][..],
         &[("", "kafka://broker:9092/x"), ("_KAFKA_TLS", "true")],
@@ -63,7 +63,7 @@ fn a_password_that_crosses_the_network_in_the_clear_is_a_warning() {
 }
 
 #[test]
-fn the_password_is_shown_nowhere() {
+fn password_is_never_shown() {
     for (value, code) in [("hunter2", 0), ("[\"hunter2\"]", 2)] {
         let mut show = crate::process::pvz();
         show.args(["config", "show", "--events=kafka://localhost:9092/x"]);

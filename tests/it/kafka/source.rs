@@ -1,4 +1,4 @@
-//! Events read back from a topic, and what else stands there.
+//! The Kafka source: events, foreign records, offsets and broker outages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -44,13 +44,13 @@ async fn publish(options: &KafkaOptions, events: &[LoggedEvent]) {
     assert!(delivery.failure.is_none(), "{:?}", delivery.failure);
 }
 
-/// Writes records as they are, past everything of ours.
-async fn raw(topic: &str) -> PartitionClient {
+/// Returns a client that writes raw records.
+async fn raw_client(topic: &str) -> PartitionClient {
     let client = ClientBuilder::new(vec![Broker::shared().address()]).build().await.unwrap();
     client.partition_client(topic, 0, UnknownTopicHandling::Retry).await.unwrap()
 }
 
-/// All that is in a partition, as it comes in fetches of that many.
+/// Reads a partition to its end, in fetches of `limit`.
 async fn drain(source: &dyn EventSource, partition: u32, limit: usize) -> Vec<RecordContent> {
     let mut next = source.begin(partition, Start::Earliest).await.unwrap();
     let mut contents = Vec::new();
@@ -59,7 +59,7 @@ async fn drain(source: &dyn EventSource, partition: u32, limit: usize) -> Vec<Re
             source.fetch(partition, next, limit).await.unwrap();
         assert!(first == next && records.len() <= limit && after <= end, "{first:?} {after:?} {end:?}");
         for record in records {
-            assert_eq!(record.offset, next, "offsets ascend, and none is left out");
+            assert_eq!(record.offset, next, "offsets are consecutive");
             next = Offset(record.offset.0 + 1);
             contents.push(record.content);
         }
@@ -79,7 +79,7 @@ fn events(contents: Vec<RecordContent>) -> Vec<Event> {
 }
 
 #[tokio::test]
-async fn what_the_sink_wrote_is_read_as_it_was() {
+async fn published_events_are_read_back() {
     for (topic, encoding) in [("source-json", Encoding::Json), ("source-protobuf", Encoding::Protobuf)] {
         let options = KafkaOptions { encoding, ..options(topic) };
         let written = lives(300);
@@ -105,7 +105,7 @@ async fn what_the_sink_wrote_is_read_as_it_was() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_is_told_apart_and_put_aside_whole() {
+async fn records_are_classified_and_dead_letters_are_complete() {
     let options = KafkaOptions { partitions: 1, ..options("source-poison") };
     let good = logged(&accepted("good", 0), 1);
     publish(&options, std::slice::from_ref(&good)).await;
@@ -144,12 +144,12 @@ async fn what_is_no_event_is_told_apart_and_put_aside_whole() {
         (bare, "bare event"),
     ];
     let records: Vec<Record> = poison.iter().map(|(record, _)| record.clone()).collect();
-    raw("source-poison").await.produce(records, Compression::NoCompression).await.unwrap();
+    raw_client("source-poison").await.produce(records, Compression::NoCompression).await.unwrap();
 
     let source = source(options);
     let contents = drain(&source, 0, 100).await;
     assert_eq!(contents.len(), poison.len() + 1);
-    let mut aside: Vec<UndecodedRecord> = Vec::new();
+    let mut undecoded: Vec<UndecodedRecord> = Vec::new();
     for (offset, (content, (record, expected))) in (1..).zip(contents[1..].iter().zip(&poison)) {
         let (kind, found) = match content {
             RecordContent::Event(event) => {
@@ -165,27 +165,28 @@ async fn what_is_no_event_is_told_apart_and_put_aside_whole() {
             RecordContent::Undecodable(found) => ("undecodable", found),
             RecordContent::Unreadable(cause) => panic!("{cause}"),
         };
-        let said = format!("{kind}: {}", found.cause);
-        assert!(said.starts_with(expected), "{said}, not {expected}");
+        let actual = format!("{kind}: {}", found.cause);
+        assert!(actual.starts_with(expected), "{actual}, not {expected}");
+        assert_eq!(source.decode(found.clone()), *content, "{expected}: decoded again");
         let UndecodedRecord { offset: at, key, value, headers, .. } = found;
         assert_eq!((at.0, key, value, headers), (offset, &record.key, &record.value, &record.headers));
-        aside.push(found.clone());
+        undecoded.push(found.clone());
     }
 
-    source.write_dead_letters(0, &aside).await.unwrap();
-    assert_put_aside(&aside).await;
+    source.write_dead_letters(0, &undecoded).await.unwrap();
+    assert_dead_letters(&undecoded).await;
 }
 
-/// The letters are the records as they were, with why and whence.
-async fn assert_put_aside(aside: &[UndecodedRecord]) {
-    let letters = topic::read(&Broker::shared().address(), "source-poison.dlq").await;
-    assert_eq!(letters.len(), 1, "as many partitions as the topic itself");
-    assert_eq!(letters[0].len(), aside.len());
-    for (letter, found) in letters[0].iter().zip(aside) {
+/// Asserts that the dead letters are the records, with headers for cause and origin.
+async fn assert_dead_letters(records: &[UndecodedRecord]) {
+    let dead_letters = topic::read(&Broker::shared().address(), "source-poison.dlq").await;
+    assert_eq!(dead_letters.len(), 1, "as many partitions as the topic");
+    assert_eq!(dead_letters[0].len(), records.len());
+    for (letter, found) in dead_letters[0].iter().zip(records) {
         assert_eq!((&letter.key, &letter.value), (&found.key, &found.value));
         assert_eq!(topic::header(letter, "pvz_cause"), found.cause);
         assert_eq!(topic::header(letter, "pvz_topic"), "source-poison");
-        assert!(letter.timestamp.timestamp() > 1_700_000_000, "retention would remove it at once");
+        assert!(letter.timestamp.timestamp() > 1_700_000_000, "retention would remove an older record");
         assert_eq!(topic::header(letter, "pvz_partition"), "0");
         assert_eq!(topic::header(letter, "pvz_offset"), found.offset.0.to_string());
         let kept: BTreeMap<_, _> =
@@ -195,7 +196,7 @@ async fn assert_put_aside(aside: &[UndecodedRecord]) {
 }
 
 #[tokio::test]
-async fn a_letter_that_is_too_large_keeps_nobody_waiting() {
+async fn dead_letter_that_is_too_large_is_written_without_its_value() {
     let broker = Broker::shared();
     for (name, setting) in
         [("source-big", "max.message.bytes=900000"), ("source-big.dlq", "max.message.bytes=2000")]
@@ -204,7 +205,7 @@ async fn a_letter_that_is_too_large_keeps_nobody_waiting() {
     }
     let undecodable = |offset, size| UndecodedRecord {
         offset: Offset(offset),
-        cause: "is no event".to_owned(),
+        cause: "is not an event".to_owned(),
         key: None,
         value: Some(vec![b'x'; size]),
         headers: BTreeMap::new(),
@@ -222,35 +223,39 @@ async fn a_letter_that_is_too_large_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn an_offset_that_is_gone_goes_on_at_the_oldest() {
+async fn fetch_of_a_removed_offset_continues_at_the_oldest() {
     let options = KafkaOptions { partitions: 1, ..options("source-gone") };
     publish(&options, &lives(5)).await;
-    raw("source-gone").await.delete_records(7, 5_000).await.unwrap();
+    raw_client("source-gone").await.delete_records(7, 5_000).await.unwrap();
     let source = source(options);
-    for gone in [0, 6, 10_000] {
-        let fetched = source.fetch(0, Offset(gone), 3).await.unwrap();
-        assert_eq!((fetched.first, fetched.next, fetched.end), (Offset(7), Offset(10), Offset(20)), "{gone}");
+    for removed in [0, 6, 10_000] {
+        let fetched = source.fetch(0, Offset(removed), 3).await.unwrap();
+        assert_eq!(
+            (fetched.first, fetched.next, fetched.end),
+            (Offset(7), Offset(10), Offset(20)),
+            "{removed}"
+        );
         assert_eq!(fetched.records.len(), 3);
     }
-    // And back again, past what was read ahead.
+    // A fetch of an earlier offset ignores prefetched records.
     let fetched = source.fetch(0, Offset(8), 1).await.unwrap();
     assert_eq!((fetched.first, fetched.next), (Offset(8), Offset(9)));
 }
 
 #[tokio::test]
-async fn reading_begins_where_it_is_told() {
+async fn start_positions_are_resolved() {
     let options = KafkaOptions { partitions: 1, ..options("source-starts") };
     publish(&options, &[logged(&accepted("1", 0), 1)]).await;
-    let of = |micros: i64| Record {
+    let record_at = |micros: i64| Record {
         key: Some(b"2".to_vec()),
         value: Some(serde_json::to_vec(&"x").unwrap()),
         headers: BTreeMap::new(),
         timestamp: DateTime::from_timestamp_micros(event(&accepted("1", micros)).occurred_at.micros())
             .unwrap(),
     };
-    let raw = raw("source-starts").await;
+    let client = raw_client("source-starts").await;
     for hours in [1, 2, 3] {
-        raw.produce(vec![of(hours * 3_600_000_000)], Compression::NoCompression).await.unwrap();
+        client.produce(vec![record_at(hours * 3_600_000_000)], Compression::NoCompression).await.unwrap();
     }
     let source = source(options);
     let after = |micros: i64| Start::At(event(&accepted("1", micros)).occurred_at);
@@ -270,14 +275,14 @@ async fn reading_begins_where_it_is_told() {
 }
 
 #[tokio::test]
-async fn a_topic_that_is_not_there_has_no_partitions_and_is_not_made() {
+async fn missing_topic_has_no_partitions_and_is_not_created() {
     let source = source(options("source-nowhere"));
     assert_eq!(source.partitions().await.unwrap(), [] as [u32; 0]);
     assert!(topic::read(&Broker::shared().address(), "source-nowhere").await.is_empty());
 }
 
 #[tokio::test]
-async fn a_broker_that_never_answers_keeps_nobody_for_ever() {
+async fn calls_to_a_silent_broker_time_out() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let timeout = Duration::from_millis(200);
     let connection = KafkaConnection { timeout, ..connection(silent.local_addr().unwrap().to_string()) };
@@ -290,7 +295,7 @@ async fn a_broker_that_never_answers_keeps_nobody_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reading_goes_on_when_the_broker_comes_back_elsewhere() {
+async fn reading_continues_after_a_broker_restart() {
     let mut broker = tokio::task::spawn_blocking(|| {
         let mut broker = Broker::new();
         broker.start();
@@ -310,7 +315,7 @@ async fn reading_goes_on_when_the_broker_comes_back_elsewhere() {
     })
     .await
     .unwrap();
-    // What was read ahead is still there; what was not is an error.
+    // Prefetched records are returned; further fetches fail.
     assert_eq!(source.fetch(0, Offset(15), 15).await.unwrap().next, Offset(30));
     assert_eq!(source.fetch(0, Offset(30), 15).await.unwrap().next, Offset(40));
     for _ in 0..3 {
@@ -325,7 +330,7 @@ async fn reading_goes_on_when_the_broker_comes_back_elsewhere() {
     let limit = Duration::from_mins(1);
     let read = tokio::time::timeout(limit, async {
         loop {
-            // It listens before it leads.
+            // The broker listens before it is the leader.
             if let Ok(fetched) = source.fetch(0, Offset(20), 100).await {
                 return fetched;
             }

@@ -1,4 +1,4 @@
-//! What is in a topic, read by a client of its own.
+//! Reads and writes of topics with a separate client.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use rskafka::client::ClientBuilder;
 use rskafka::client::partition::{Compression, OffsetAt, UnknownTopicHandling};
 use rskafka::record::Record;
 
-/// The records of each partition, in order. No topic, no partitions.
+/// Returns the records of each partition, in order; none if the topic does not exist.
 pub async fn read(broker: &str, topic: &str) -> Vec<Vec<Record>> {
     let client = ClientBuilder::new(vec![broker.to_owned()]).build().await.unwrap();
     let topics = client.list_topics().await.unwrap();
@@ -28,7 +28,7 @@ pub async fn read(broker: &str, topic: &str) -> Vec<Vec<Record>> {
     partitions
 }
 
-/// How many records there are, repetitions included.
+/// Returns the number of records, including duplicates.
 pub async fn count(broker: &str, topic: &str) -> usize {
     let client = ClientBuilder::new(vec![broker.to_owned()]).build().await.unwrap();
     let topics = client.list_topics().await.unwrap();
@@ -41,7 +41,7 @@ pub async fn count(broker: &str, topic: &str) -> usize {
     count
 }
 
-/// Writes a value without anything around it into the first partition.
+/// Writes a value to the first partition, without key and headers.
 pub async fn write(broker: String, topic: String, value: Vec<u8>) {
     let client = ClientBuilder::new(vec![broker]).build().await.unwrap();
     let client = client.partition_client(topic, 0, UnknownTopicHandling::Retry).await.unwrap();
@@ -58,14 +58,14 @@ pub fn key(record: &Record) -> String {
     String::from_utf8(record.key.clone().unwrap()).unwrap()
 }
 
-/// Order and sequence of every record, partition after partition.
+/// Returns the order and sequence of every record, partition by partition.
 pub fn ids(partitions: &[Vec<Record>]) -> Vec<(String, i64)> {
     let records = partitions.iter().flatten();
     records.map(|record| (key(record), header(record, "ce_sequence").parse().unwrap())).collect()
 }
 
-/// The first of each event; of an order they are in one partition and in
-/// sequence.
+/// Returns the first record of each event. Fails if the events of an order are not in
+/// one partition or out of sequence.
 pub fn deduplicated(partitions: &[Vec<Record>]) -> BTreeMap<(String, i64), Record> {
     let mut events = BTreeMap::new();
     let mut last: BTreeMap<String, i64> = BTreeMap::new();

@@ -1,5 +1,4 @@
-//! A trace goes from whoever asks, by whatever face, to whoever reads the
-//! topic.
+//! Propagation of `traceparent` from gRPC, HTTP and CLI commands to records.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -17,7 +16,7 @@ use crate::process::pvz;
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const OTHER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
-/// Accepts an order over REST, with these values of the header.
+/// Accepts an order over REST, with `traceparent` headers.
 fn over_rest(address: &str, order_id: &str, traces: &[&str]) {
     let order =
         json!({"orderId": order_id, "customerId": "7", "storageUntil": "2027-06-01T00:00:00Z"}).to_string();
@@ -45,24 +44,24 @@ fn over_cli(address: &str, order_id: &str, trace: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trace_is_carried_by_every_face_and_a_malformed_one_by_none() {
+async fn valid_traceparent_is_propagated_and_malformed_one_is_dropped() {
     let broker = Broker::shared().address();
     let dir = tempfile::tempdir().unwrap();
     let config = format!("[events]\nurl = 'kafka://{broker}/traced'\n[log]\nformat = 'json'\n");
     let service = TestService::start(dir.path(), &config);
     let mut client = service.client().await;
-    let ask = |order_id: &str, trace: &str| {
+    let request = |order_id: &str, trace: &str| {
         let mut request = Request::new(parcel(order_id, "7"));
         request.get_mut().request_id = Some(format!("key-{order_id}"));
         request.metadata_mut().insert("traceparent", trace.parse().unwrap());
         request
     };
-    let first = client.accept_order(ask("grpc", TRACE)).await.unwrap();
-    // Not part of what was asked: another trace is the same request.
-    let again = client.accept_order(ask("grpc", OTHER)).await.unwrap();
+    let first = client.accept_order(request("grpc", TRACE)).await.unwrap();
+    // The trace is not part of the request, so this is a replay.
+    let again = client.accept_order(request("grpc", OTHER)).await.unwrap();
     assert_eq!(again.metadata().get("idempotent-replayed").unwrap(), "true");
     assert_eq!(again.into_inner(), first.into_inner());
-    client.accept_order(ask("grpc-malformed", "00-not-a-trace-01")).await.unwrap();
+    client.accept_order(request("grpc-malformed", "00-not-a-trace-01")).await.unwrap();
     client.accept_order(parcel("grpc-none", "7")).await.unwrap();
     over_rest(&service.http, "rest", &[TRACE]);
     over_rest(&service.http, "rest-malformed", &[&TRACE.to_uppercase()]);
