@@ -1,4 +1,4 @@
-//! `pvz consume` as a process.
+//! `pvz consume` processes.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -11,17 +11,17 @@ use crate::process::pvz;
 /// A running consumer. Dropped, it is killed.
 pub struct Consumer(Child);
 
-/// The command, with its files in `dir`.
+/// Returns the command, with its data directory.
 pub fn consume(dir: &Path, events: &str, inbox: &str) -> Command {
     let mut command = pvz();
     command.arg("consume").arg(format!("--data-dir={}", dir.display())).arg("--admin-addr=127.0.0.1:0");
     command.arg(format!("--events={events}")).arg(format!("--inbox={inbox}"));
-    // Leases end soon, so that who was killed is soon replaced.
+    // Short leases, so that a killed consumer is soon replaced.
     command.env("PVZ_CONSUMER_LEASE", "900ms").env("PVZ_LOG_FILTER", "warn");
     command
 }
 
-/// Reads everything there is, and answers the summary.
+/// Runs the consumer with `--once`, and returns the summary that it prints.
 pub fn once(dir: &Path, events: &str, inbox: &str, flags: &[&str]) -> String {
     let Output { status, stdout, stderr } =
         consume(dir, events, inbox).arg("--once").args(flags).output().unwrap();
@@ -30,7 +30,7 @@ pub fn once(dir: &Path, events: &str, inbox: &str, flags: &[&str]) -> String {
 }
 
 impl Consumer {
-    /// Starts it, and waits for its banner.
+    /// Starts a consumer, and waits for its banner.
     pub fn start(dir: &Path, events: &str, inbox: &str) -> Self {
         let mut command = consume(dir, events, inbox);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -42,19 +42,19 @@ impl Consumer {
             std::io::Read::read_to_string(&mut log, &mut text).unwrap();
             panic!("no banner: {text}");
         }
-        // Keeps the pipes from filling up, and shows what went wrong.
+        // Full pipes would block the consumer.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         std::thread::spawn(move || banner.count());
         Self(child)
     }
 
-    /// Kills it as a power cut would.
+    /// Kills the consumer.
     pub fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
-    /// Asks it to stop, and expects it to do so cleanly.
+    /// Sends SIGTERM, and expects exit code 0.
     pub fn stop(mut self) {
         kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
         assert_eq!(self.0.wait().unwrap().code(), Some(0));

@@ -1,5 +1,4 @@
-//! `pvz consume` on its own: killed, replayed, rewound, joined by others, and
-//! fed what is no event.
+//! `pvz consume`: kills, replays, rewinds, shared topics and undecodable records.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -16,9 +15,9 @@ use crate::postgres::cluster::cluster;
 use crate::process::{Server, eventually, file};
 use crate::support::runtime::block_on;
 
-/// A point with a day of orders behind it: so many accepted, half of them
-/// issued, and a tenth brought back.
-fn a_day(dir: &Path, flags: &[&str], orders: usize) -> Server {
+/// Starts a server, and runs commands: accepts `orders`, issues half of them, and
+/// accepts the return of a tenth.
+pub(super) fn served_day(dir: &Path, flags: &[&str], orders: usize) -> Server {
     let server = Server::start_with(dir, flags);
     let until = SystemClock.now().plus(Duration::from_hours(240));
     let mut csv = String::from("order_id,customer_id,storage_until,price,weight,packaging\n");
@@ -38,17 +37,24 @@ fn a_day(dir: &Path, flags: &[&str], orders: usize) -> Server {
     server
 }
 
-fn days(server: &Server) -> Vec<Value> {
+pub(super) fn days(server: &Server) -> Vec<Value> {
     let answer = server.json(&["stats", "--all"]);
     answer["days"].as_array().unwrap().clone()
 }
 
-fn total(days: &[Value], field: &str) -> i64 {
+/// Waits until the sink has every event.
+pub(super) fn wait_until_published(server: &Server) {
+    eventually("every event is published", || {
+        server.json(&["outbox", "status"])["lagEvents"].as_str() == Some("0")
+    });
+}
+
+pub(super) fn total(days: &[Value], field: &str) -> i64 {
     days.iter().map(|day| day[field].as_str().unwrap().parse::<i64>().unwrap()).sum()
 }
 
-/// The statistics are what `a_day` of so many orders adds up to.
-fn assert_day(server: &Server, orders: i64) {
+/// Asserts that the statistics are those of [`served_day`].
+pub(super) fn assert_day(server: &Server, orders: i64) {
     let days = days(server);
     let price = |count: i64| (0..count).map(|number| number * 100 + 500).sum::<i64>();
     for (field, expected) in [
@@ -65,42 +71,44 @@ fn assert_day(server: &Server, orders: i64) {
     }
 }
 
-fn inbox(dir: &Path) -> String {
+pub(super) fn inbox(dir: &Path) -> String {
     format!("sqlite:{}", dir.join("consumer.db").display())
 }
 
 #[test]
-fn a_journal_is_read_once_and_reading_it_again_changes_nothing() {
+fn rewound_journal_is_counted_once() {
     let dir = tempfile::tempdir().unwrap();
-    let server = a_day(dir.path(), &[], 200);
+    let server = served_day(dir.path(), &[], 200);
     let journal = format!("journal:{}", dir.path().join("events").display());
-    assert!(days(&server).is_empty(), "nobody has consumed yet");
-    eventually("the events are in the journal", || {
-        server.json(&["outbox", "status"])["lagEvents"].as_str() == Some("0")
-    });
-    let said = once(dir.path(), &journal, &inbox(dir.path()), &[]);
-    assert_eq!(said, "read 320 records: 320 new events, 0 duplicates, 0 of unknown types, 0 undecodable\n");
+    assert!(days(&server).is_empty(), "no consumer has run");
+    wait_until_published(&server);
+    let printed = once(dir.path(), &journal, &inbox(dir.path()), &[]);
+    assert_eq!(
+        printed,
+        "read 320 records: 320 new events, 0 duplicates, 0 of unknown types, 0 undecodable\n"
+    );
     assert_day(&server, 200);
-    let said = once(dir.path(), &journal, &inbox(dir.path()), &[]);
-    assert!(said.starts_with("read 0 records"), "{said}");
-    let said = once(dir.path(), &journal, &inbox(dir.path()), &["--rewind", "--from=earliest"]);
-    assert!(said.starts_with("read 320 records: 0 new events, 320 duplicates"), "{said}");
+    let printed = once(dir.path(), &journal, &inbox(dir.path()), &[]);
+    assert!(printed.starts_with("read 0 records"), "{printed}");
+    let printed = once(dir.path(), &journal, &inbox(dir.path()), &["--rewind", "--from=earliest"]);
+    assert!(printed.starts_with("read 320 records: 0 new events, 320 duplicates"), "{printed}");
     assert_day(&server, 200);
-    let said = once(dir.path(), &journal, &inbox(dir.path()), &["--rewind", "--from=2031-01-01T00:00:00Z"]);
-    assert!(said.starts_with("read 0 records"), "nothing happened so late: {said}");
+    let printed =
+        once(dir.path(), &journal, &inbox(dir.path()), &["--rewind", "--from=2031-01-01T00:00:00Z"]);
+    assert!(printed.starts_with("read 0 records"), "no event is this late: {printed}");
     server.stop();
 }
 
 #[test]
-fn a_consumer_that_is_killed_twenty_times_counts_each_event_once() {
+fn repeatedly_killed_consumer_counts_each_event_once() {
     let dir = tempfile::tempdir().unwrap();
-    let server = a_day(dir.path(), &[], 3_000);
+    let server = served_day(dir.path(), &[], 3_000);
     let journal = format!("journal:{}", dir.path().join("events").display());
     for round in 0..20 {
         let consumer = Consumer::start(dir.path(), &journal, &inbox(dir.path()));
-        // Another moment each time: from its first fetch to somewhere behind.
+        // The kill comes later in each round.
         let goal = round * 120;
-        eventually("it gets on", || total(&days(&server), "accepted") >= goal.min(3_000));
+        eventually("the consumer makes progress", || total(&days(&server), "accepted") >= goal.min(3_000));
         consumer.kill();
     }
     let consumer = Consumer::start(dir.path(), &journal, &inbox(dir.path()));
@@ -111,7 +119,7 @@ fn a_consumer_that_is_killed_twenty_times_counts_each_event_once() {
 }
 
 #[test]
-fn consumers_that_come_and_go_share_a_topic_without_counting_anything_twice() {
+fn consumers_that_share_a_topic_count_each_event_once() {
     let dir = tempfile::tempdir().unwrap();
     let database = block_on(cluster().database(true));
     let url = format!("postgres://pvz@127.0.0.1:{}/{}", database.port, database.name);
@@ -121,7 +129,7 @@ fn consumers_that_come_and_go_share_a_topic_without_counting_anything_twice() {
     let front = Server::start_with_env(dir.path(), &[&store, "--events=none:"], &[&inbox]);
     let first = Consumer::start(dir.path(), &events, &url);
     let second = Consumer::start(dir.path(), &events, &url);
-    let server = a_day(dir.path(), &[&store, &events_flag], 1_000);
+    let server = served_day(dir.path(), &[&store, &events_flag], 1_000);
     let third = Consumer::start(dir.path(), &events, &url);
     second.kill();
     eventually("everything is read", || {
@@ -129,34 +137,32 @@ fn consumers_that_come_and_go_share_a_topic_without_counting_anything_twice() {
         total(&days, "accepted") >= 1_000 && total(&days, "returned") >= 100
     });
     assert_day(&front, 1_000);
-    // The whole topic again, by somebody else.
+    // Another consumer reads the whole topic again.
     first.stop();
     third.stop();
-    let said = once(dir.path(), &events, &url, &["--rewind"]);
-    assert!(said.contains(" 0 new events, 1600 duplicates"), "{said}");
+    let printed = once(dir.path(), &events, &url, &["--rewind"]);
+    assert!(printed.contains(" 0 new events, 1600 duplicates"), "{printed}");
     assert_day(&front, 1_000);
     server.stop();
     front.stop();
 }
 
 #[test]
-fn poison_in_a_topic_blocks_nobody_and_is_found_beside_it() {
+fn undecodable_records_are_written_to_the_dead_letter_topic() {
     let dir = tempfile::tempdir().unwrap();
     let events = format!("kafka://{}/poisoned", Broker::shared().address());
     let flag = format!("--events={events}");
-    let server = a_day(dir.path(), &[&flag], 40);
-    eventually("the events are in the topic", || {
-        server.json(&["outbox", "status"])["lagEvents"].as_str() == Some("0")
-    });
+    let server = served_day(dir.path(), &[&flag], 40);
+    wait_until_published(&server);
     let broker = Broker::shared().address();
     let poison: [&[u8]; 3] = [b"{\"eventId\":\"", b"not json at all", b"\xff\x00"];
     for bytes in poison {
         block_on(topic::write(broker.clone(), "poisoned".to_owned(), bytes.to_vec()));
     }
-    let future = b"{\"type\":\"EVENT_TYPE_ORDER_MOVED\",\"eventId\":\"1\"}".to_vec();
-    block_on(topic::write(broker.clone(), "poisoned".to_owned(), future));
-    let said = once(dir.path(), &events, &inbox(dir.path()), &[]);
-    assert_eq!(said, "read 68 records: 64 new events, 0 duplicates, 1 of unknown types, 3 undecodable\n");
+    let later = b"{\"type\":\"EVENT_TYPE_ORDER_MOVED\",\"eventId\":\"1\"}".to_vec();
+    block_on(topic::write(broker.clone(), "poisoned".to_owned(), later));
+    let printed = once(dir.path(), &events, &inbox(dir.path()), &[]);
+    assert_eq!(printed, "read 68 records: 64 new events, 0 duplicates, 1 of unknown types, 3 undecodable\n");
     assert_day(&server, 40);
     let records: Vec<_> = block_on(topic::read(&broker, "poisoned.dlq")).into_iter().flatten().collect();
     let values: Vec<Vec<u8>> = records.iter().map(|record| record.value.clone().unwrap()).collect();

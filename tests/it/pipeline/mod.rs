@@ -1,41 +1,44 @@
-//! The whole way of an event: from a command in PostgreSQL over the relay and
-//! Kafka into the consumer's inbox, while one of the parts is bounced (T6).
+//! The event pipeline from commands in PostgreSQL through the relay and Kafka to the
+//! consumer's inbox, while one of its components is restarted. Test T6 of
+//! `docs/reliability.md`.
 //!
-//! `PVZ_TEST_PIPELINE_EVENTS` sets how many events each cell of the matrix has.
+//! `PVZ_TEST_PIPELINE_EVENTS` sets the number of events of each scenario.
 
 mod consumer;
 mod consuming;
-mod stage;
+mod scenario;
+mod unknown_events;
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use self::stage::{Bounce, Cell, Stage, Victim};
+use self::scenario::{Checked, Component, RestartSignal, Scenario, TestCluster};
 use crate::process::TIMEOUT;
 
-/// Events of a cell: as many are accepted as are issued.
+/// Returns the number of events of a scenario. Half of them accept an order, half
+/// of them issue one.
 fn events() -> usize {
     std::env::var("PVZ_TEST_PIPELINE_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000)
 }
 
 #[test]
-fn nothing_is_lost_doubled_or_reordered_whatever_is_bounced() {
-    let mut stage = Stage::new();
+fn nothing_is_lost_doubled_or_reordered_by_restarts() {
+    let mut cluster = TestCluster::new();
     let mut table = String::from(
-        "victim    bounce   relays  bounces  events  in Kafka  duplicates  lost  reordered  seconds\n",
+        "component signal   relays  restarts  events  in Kafka  duplicates  lost  reordered  seconds\n",
     );
     for relays in [1, 2] {
-        for victim in [Victim::Relay, Victim::Consumer, Victim::Broker, Victim::Database] {
-            for bounce in [Bounce::Kill, Bounce::Term] {
+        for component in [Component::Relay, Component::Consumer, Component::Broker, Component::Database] {
+            for signal in [RestartSignal::Kill, RestartSignal::Term] {
                 let began = Instant::now();
-                let (bounces, checked) = run(&mut stage, victim, bounce, relays);
+                let (restarts, checked) = run(&mut cluster, component, signal, relays);
                 let duplicates = checked.records - checked.events;
                 let _ = writeln!(
                     table,
-                    "{:<9} {:<8} {relays:>6}  {bounces:>7}  {:>6}  {:>8}  {duplicates:>10}  {:>4}  {:>9}  {:>7.1}",
-                    format!("{victim:?}").to_lowercase(),
-                    if bounce == Bounce::Kill { "kill -9" } else { "SIGTERM" },
+                    "{:<9} {:<8} {relays:>6}  {restarts:>8}  {:>6}  {:>8}  {duplicates:>10}  {:>4}  {:>9}  {:>7.1}",
+                    format!("{component:?}").to_lowercase(),
+                    if signal == RestartSignal::Kill { "kill -9" } else { "SIGTERM" },
                     checked.events,
                     checked.records,
                     0,
@@ -45,31 +48,37 @@ fn nothing_is_lost_doubled_or_reordered_whatever_is_bounced() {
             }
         }
     }
-    // What was lost or reordered has failed above: the zeros are what is left.
+    // A lost or reordered event has failed the test above, so these are zeros.
     println!("{table}");
 }
 
-/// Loads a cell while its victim is bounced, and checks what came of it.
-fn run(stage: &mut Stage, victim: Victim, bounce: Bounce, relays: usize) -> (usize, stage::Checked) {
-    let mut cell = Cell::start(stage, relays);
+/// Runs a scenario: restarts a component under load, and checks the results. Returns
+/// the number of restarts.
+fn run(
+    cluster: &mut TestCluster,
+    component: Component,
+    signal: RestartSignal,
+    relays: usize,
+) -> (usize, Checked) {
+    let mut scenario = Scenario::start(cluster, relays);
     let loaded = AtomicBool::new(false);
-    let load = cell.load(events() / 2);
-    let mut bounces = 0;
+    let load = scenario.load(events() / 2);
+    let mut restarts = 0;
     std::thread::scope(|scope| {
         let loading = scope.spawn(|| {
             load.run();
             loaded.store(true, Ordering::Relaxed);
         });
         let end = Instant::now() + TIMEOUT;
-        while !loaded.load(Ordering::Relaxed) || bounces < 2 {
+        while !loaded.load(Ordering::Relaxed) || restarts < 2 {
             assert!(Instant::now() < end, "the load does not end");
             assert!(!loading.is_finished() || loaded.load(Ordering::Relaxed), "the load failed");
-            // Another moment each time: what is under way then is what counts.
-            std::thread::sleep(Duration::from_millis(120 + 170 * (bounces as u64 % 4)));
-            cell.bounce(stage, victim, bounce);
-            bounces += 1;
+            // Varies the time between restarts, so that they interrupt different steps.
+            std::thread::sleep(Duration::from_millis(120 + 170 * (restarts as u64 % 4)));
+            scenario.restart(cluster, component, signal);
+            restarts += 1;
         }
         loading.join().unwrap();
     });
-    (bounces, cell.check(stage, &load))
+    (restarts, scenario.check(cluster, &load))
 }

@@ -1,5 +1,4 @@
-//! A broker and a database, a cell of processes on them, its load and its
-//! check.
+//! The processes of a scenario, their broker and database, the load and the checks.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -20,40 +19,40 @@ use crate::support::runtime::block_on;
 
 const CUSTOMERS: usize = 50;
 
-/// What is bounced.
+/// The component that is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Victim {
+pub enum Component {
     Relay,
     Consumer,
     Broker,
     Database,
 }
 
-/// How.
+/// The signal that ends the component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bounce {
+pub enum RestartSignal {
     Kill,
     Term,
 }
 
-/// A broker and a database that nobody else uses.
-pub struct Stage {
+/// A broker and a database that no other test uses.
+pub struct TestCluster {
     broker: Broker,
-    cluster: Cluster,
-    cells: usize,
+    postgres: Cluster,
+    scenarios: usize,
 }
 
-impl Stage {
+impl TestCluster {
     pub fn new() -> Self {
         let mut broker = Broker::new();
         broker.start();
-        Self { broker, cluster: Cluster::start(), cells: 0 }
+        Self { broker, postgres: Cluster::start(), scenarios: 0 }
     }
 }
 
-/// The processes of a cell: one that takes commands and publishes nothing, the
-/// relays, and a consumer.
-pub struct Cell {
+/// The processes of a scenario: a server that accepts commands and publishes
+/// nothing, the relays, and a consumer.
+pub struct Scenario {
     dir: TempDir,
     topic: String,
     store: String,
@@ -63,79 +62,79 @@ pub struct Cell {
     consumer: Option<Consumer>,
 }
 
-impl Cell {
-    pub fn start(stage: &mut Stage, relays: usize) -> Self {
-        stage.cells += 1;
-        let name = format!("cell_{}", stage.cells);
-        stage.cluster.create_database(&name);
+impl Scenario {
+    pub fn start(cluster: &mut TestCluster, relays: usize) -> Self {
+        cluster.scenarios += 1;
+        let name = format!("scenario_{}", cluster.scenarios);
+        cluster.postgres.create_database(&name);
         let dir = tempfile::tempdir().unwrap();
-        let store = format!("postgres://pvz@127.0.0.1:{}/{name}", stage.cluster.port);
+        let store = format!("postgres://pvz@127.0.0.1:{}/{name}", cluster.postgres.port);
         let topic = name;
-        let events = format!("kafka://{}/{topic}", stage.broker.address());
+        let events = format!("kafka://{}/{topic}", cluster.broker.address());
         let inbox = dir.path().join("inbox.db");
         let consumers = format!("PVZ_CONSUMER_STORE=sqlite:{}", inbox.display());
         let store_flag = format!("--store={store}");
         let front =
             Server::start_with_env(dir.path(), &[&store_flag, "--events=none:", "--migrate"], &[&consumers]);
-        let mut cell = Self { dir, topic, store, events, front, relays: Vec::new(), consumer: None };
-        cell.relays = (0..relays).map(|_| Some(cell.relay())).collect();
-        cell.consumer = Some(cell.consume());
-        cell
+        let mut scenario = Self { dir, topic, store, events, front, relays: Vec::new(), consumer: None };
+        scenario.relays = (0..relays).map(|_| Some(scenario.start_relay())).collect();
+        scenario.consumer = Some(scenario.start_consumer());
+        scenario
     }
 
-    fn relay(&self) -> Server {
+    fn start_relay(&self) -> Server {
         let (store, events) = (format!("--store={}", self.store), format!("--events={}", self.events));
         Server::start_with(self.dir.path(), &[&store, &events])
     }
 
-    fn consume(&self) -> Consumer {
+    fn start_consumer(&self) -> Consumer {
         let inbox = format!("sqlite:{}", self.dir.path().join("inbox.db").display());
         Consumer::start(self.dir.path(), &self.events, &inbox)
     }
 
-    /// Ends the victim and starts it again.
-    pub fn bounce(&mut self, stage: &mut Stage, victim: Victim, bounce: Bounce) {
-        match victim {
-            Victim::Relay => {
-                // Whoever leads is the one to go: with two, both go in turn.
+    /// Ends a component, and starts it again.
+    pub fn restart(&mut self, cluster: &mut TestCluster, component: Component, signal: RestartSignal) {
+        match component {
+            Component::Relay => {
+                // Two relays are restarted in turn, so that the leader is among them.
                 self.relays.rotate_left(1);
                 let relay = self.relays[0].take().unwrap();
-                if bounce == Bounce::Kill {
+                if signal == RestartSignal::Kill {
                     relay.kill();
                 } else {
                     relay.stop();
                 }
-                self.relays[0] = Some(self.relay());
+                self.relays[0] = Some(self.start_relay());
             }
-            Victim::Consumer => {
+            Component::Consumer => {
                 let consumer = self.consumer.take().unwrap();
-                if bounce == Bounce::Kill {
+                if signal == RestartSignal::Kill {
                     consumer.kill();
                 } else {
                     consumer.stop();
                 }
-                self.consumer = Some(self.consume());
+                self.consumer = Some(self.start_consumer());
             }
-            Victim::Broker => {
-                if bounce == Bounce::Kill {
-                    stage.broker.kill();
+            Component::Broker => {
+                if signal == RestartSignal::Kill {
+                    cluster.broker.kill();
                 } else {
-                    stage.broker.stop();
+                    cluster.broker.stop();
                 }
-                stage.broker.start();
+                cluster.broker.start();
             }
-            Victim::Database => {
-                if bounce == Bounce::Kill {
-                    stage.cluster.crash();
+            Component::Database => {
+                if signal == RestartSignal::Kill {
+                    cluster.postgres.crash();
                 } else {
-                    stage.cluster.stop();
+                    cluster.postgres.stop();
                 }
-                stage.cluster.run();
+                cluster.postgres.run();
             }
         }
     }
 
-    /// A load of so many orders, each accepted and issued.
+    /// Returns the load: orders that are accepted and issued.
     pub fn load(&self, orders: usize) -> Load {
         let until = SystemClock.now().plus(std::time::Duration::from_hours(240));
         let mut csv = String::from("order_id,customer_id,storage_until,price\n");
@@ -148,12 +147,13 @@ impl Cell {
         Load { server: self.front.grpc.clone(), file, orders }
     }
 
-    /// Waits until everything has arrived, and holds it against the store.
-    pub fn check(mut self, stage: &Stage, load: &Load) -> Checked {
+    /// Waits until every event has arrived, and compares the topic and the statistics
+    /// with the store.
+    pub fn check(mut self, cluster: &TestCluster, load: &Load) -> Checked {
         let stored = self.stored();
         let expected = 2 * load.orders;
         assert_eq!(stored.len(), expected, "every order was accepted and issued");
-        let broker = stage.broker.address();
+        let broker = cluster.broker.address();
         let orders = i64::try_from(load.orders).unwrap();
         let mut days: Vec<Value> = Vec::new();
         let sum = |days: &[Value], field: &str| -> i64 {
@@ -175,7 +175,7 @@ impl Cell {
         ] {
             assert_eq!(sum(&days, field), expected, "{field}");
         }
-        // Of each order in sequence, and in its partition: the reader checks.
+        // `deduplicated` also checks partitions and sequences.
         let partitions: Vec<Vec<Record>> = block_on(topic::read(&broker, &self.topic));
         let records = partitions.iter().map(Vec::len).sum();
         let found = topic::deduplicated(&partitions);
@@ -184,7 +184,7 @@ impl Cell {
         Checked { events: expected, records }
     }
 
-    /// Order and sequence of every event in the store, and the oracle over it.
+    /// Verifies the store, and returns the order and sequence of every event.
     fn stored(&self) -> BTreeSet<(String, i64)> {
         let args = ["events", "--all", "--page-size=1000", "--output=ndjson"];
         let output = self.front.cli(&args).output().unwrap();
@@ -199,7 +199,7 @@ impl Cell {
             .collect()
     }
 
-    /// Everything that is left ends cleanly.
+    /// Stops the relays and the consumer, which must exit with code 0.
     fn stop(&mut self) {
         self.consumer.take().unwrap().stop();
         for relay in self.relays.drain(..).flatten() {
@@ -208,13 +208,13 @@ impl Cell {
     }
 }
 
-/// What a cell came to.
+/// The numbers of events in the store and of records in the topic.
 pub struct Checked {
     pub events: usize,
     pub records: usize,
 }
 
-/// Orders to accept and to issue, over and over until they are.
+/// Orders to accept and issue.
 pub struct Load {
     server: String,
     file: PathBuf,
@@ -222,15 +222,15 @@ pub struct Load {
 }
 
 impl Load {
-    /// The database may go away under it: what did not come through is said
-    /// again, with the same ids and keys.
+    /// Accepts and issues the orders. Retries failed commands with the same ids and
+    /// keys, because the database may be restarted.
     pub fn run(&self) {
         let file = self.file.to_str().unwrap();
         eventually("the orders are accepted", || self.succeeds(&["import", file, "--output=json"]));
-        // A batch is of one customer.
+        // The orders of a batch must be of one customer.
         for customer in 0..CUSTOMERS {
-            let mine: Vec<usize> = (customer..self.orders).step_by(CUSTOMERS).collect();
-            for batch in mine.chunks(100) {
+            let numbers: Vec<usize> = (customer..self.orders).step_by(CUSTOMERS).collect();
+            for batch in numbers.chunks(100) {
                 let ids: Vec<String> = batch.iter().map(|number| format!("order-{number}")).collect();
                 let ids = format!("--order-ids={}", ids.join(","));
                 let key = format!("--request-id=issue-{}", batch[0]);
