@@ -160,8 +160,7 @@ impl KafkaSource {
         let fetched = with_timeout(self.options.connection.timeout.saturating_add(MAX_WAIT), fetch).await;
         // A new client would return the same for an offset that is out of range or
         // undecodable.
-        let failed =
-            fetched.as_ref().is_err_and(|error| !is_out_of_range(error) && !is_undecodable(error));
+        let failed = fetched.as_ref().is_err_and(|error| !is_out_of_range(error) && !is_undecodable(error));
         reader.client.record(failed).await;
         let (records, end) = fetched?;
         if records.is_empty() && from >= end {
