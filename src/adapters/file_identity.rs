@@ -1,4 +1,5 @@
-//! Recognizes an open file at its path, and notices that it was moved, deleted, replaced or truncated.
+//! Checks that a path still leads to an open file, and detects that the file was moved, deleted,
+//! replaced or truncated.
 
 use std::fs::Metadata;
 use std::io;
@@ -21,7 +22,7 @@ pub enum FileChange {
     /// The path leads to another file.
     #[error("{} was replaced while it was open; put the first file back, or restart", .0.display())]
     Replaced(PathBuf),
-    /// The file lost data.
+    /// The file was truncated.
     #[error(
         "{} was truncated while it was open: it has {length} bytes, and needs {needed}; restore it, and restart",
         path.display()

@@ -33,7 +33,7 @@ impl LockFile {
     /// Returns the metadata of the file.
     ///
     /// # Errors
-    /// Returns an error if the system does not answer.
+    /// Returns an error if the metadata cannot be read.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.0.metadata()
     }

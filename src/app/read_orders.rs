@@ -109,8 +109,8 @@ impl ReadOrders {
         Ok(self.finish(&bound, &request.page, now, orders, Order::returned_at))
     }
 
-    /// Returns the time of the traversal and the page to request from the store: one item more
-    /// than asked, to know whether there is a next page.
+    /// Returns the time of the traversal and the page to request from the store: one item more than
+    /// requested, to know whether there is a next page.
     fn begin(&self, bound: &str, spec: &PageSpec) -> Result<(Timestamp, Page), Refusal> {
         match spec {
             PageSpec::LastN(limit) => Ok((self.clock.now(), Page { below: None, limit: *limit })),

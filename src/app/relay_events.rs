@@ -96,8 +96,8 @@ pub(super) struct Lead<'r> {
     pub(super) settled: Position,
     /// The instant since which the saved cursor is behind.
     unsaved: Option<Instant>,
-    /// True if an order is held back. Only the leader stores dead letters, so the store need not
-    /// be asked while there are none.
+    /// True if an order is held back. Only the leader stores dead letters, so the store is not
+    /// queried while there are none.
     pub(super) letters: bool,
     /// The last check for operators' decisions about dead letters.
     pub(super) looked: Option<Instant>,

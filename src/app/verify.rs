@@ -103,7 +103,7 @@ fn show_codes(codes: &[PackagingCode]) -> String {
 /// Returns every field in which a row differs from the fold, with both values.
 fn compare(row: &Order, folded: &Order) -> String {
     fn differs<T: PartialEq>(name: &str, row: &T, folded: &T, show: impl Fn(&T) -> String) -> Option<String> {
-        (row != folded).then(|| format!("{name} is {}, and should be {}", show(row), show(folded)))
+        (row != folded).then(|| format!("{name} is {}, but should be {}", show(row), show(folded)))
     }
     // Every field is named, so a field that is added does not compile until it is compared.
     let Order {
@@ -167,42 +167,42 @@ mod tests {
         let at = Timestamp::from_micros(3).unwrap();
         let money = Money::price(5).unwrap();
         let rows = [
-            (Order { version: 2, ..order() }, "version is 2, and should be 1"),
+            (Order { version: 2, ..order() }, "version is 2, but should be 1"),
             (
                 Order { state: OrderState::Issued { issued_at: at }, ..order() },
-                "state is Issued { issued_at: Timestamp(3) }, and should be Stored",
+                "state is Issued { issued_at: Timestamp(3) }, but should be Stored",
             ),
             (
                 Order { order_id: OrderId::parse("o2").unwrap(), ..order() },
-                "order_id is o2, and should be o1",
+                "order_id is o2, but should be o1",
             ),
             (
                 Order { customer_id: CustomerId::parse("c2").unwrap(), ..order() },
-                "customer_id is c2, and should be c1",
+                "customer_id is c2, but should be c1",
             ),
             (
                 Order { pickup_point_id: PickupPointId::parse("other").unwrap(), ..order() },
-                "pickup_point_id is other, and should be main",
+                "pickup_point_id is other, but should be main",
             ),
             (
                 Order { storage_until: at, ..order() },
-                "storage_until is 1970-01-01T00:00:00.000003Z, and should be 1970-01-01T00:00:00.000002Z",
+                "storage_until is 1970-01-01T00:00:00.000003Z, but should be 1970-01-01T00:00:00.000002Z",
             ),
             (
                 Order { accepted_at: at, ..order() },
-                "accepted_at is 1970-01-01T00:00:00.000003Z, and should be 1970-01-01T00:00:00.000001Z",
+                "accepted_at is 1970-01-01T00:00:00.000003Z, but should be 1970-01-01T00:00:00.000001Z",
             ),
-            (Order { weight: Grams::new(7).ok(), ..order() }, "weight_grams is 7, and should be absent"),
-            (Order { price: money, ..order() }, "price_minor is 5, and should be 0"),
-            (Order { surcharge: money, ..order() }, "surcharge_minor is 5, and should be 0"),
+            (Order { weight: Grams::new(7).ok(), ..order() }, "weight_grams is 7, but should be absent"),
+            (Order { price: money, ..order() }, "price_minor is 5, but should be 0"),
+            (Order { surcharge: money, ..order() }, "surcharge_minor is 5, but should be 0"),
             (
                 Order { currency: Currency::parse("EUR").unwrap(), ..order() },
-                "currency is EUR, and should be RUB",
+                "currency is EUR, but should be RUB",
             ),
-            (Order { packaging: [].into(), ..order() }, "packaging is [], and should be [bag]"),
+            (Order { packaging: [].into(), ..order() }, "packaging is [], but should be [bag]"),
             (
                 Order { price: money, version: 3, ..order() },
-                "version is 3, and should be 1; price_minor is 5, and should be 0",
+                "version is 3, but should be 1; price_minor is 5, but should be 0",
             ),
         ];
         for (row, expected) in rows {

@@ -62,8 +62,7 @@ impl UnaryLoad {
         let stop = shared.load.stop.clone();
         loop {
             tokio::select! {
-                // Only this task watches the token: it is too costly to ask at
-                // every call.
+                // Only this task watches the token: checking it at every call is too costly.
                 () = stop.cancelled() => {
                     workers.shutdown().await;
                     shared.measured().ended_early.get_or_insert_with(|| "interrupted".to_owned());

@@ -1,4 +1,4 @@
-//! Normalizes the arguments for argh, which knows neither `--opt=value` nor
+//! Normalizes the arguments for argh, which supports neither `--opt=value` nor
 //! `--version`, takes `-` for an option and exits with 1 on wrong usage.
 //!
 //! The arguments are checked against the command descriptions that argh

@@ -133,7 +133,7 @@ fn check(sources: &Sources) -> u8 {
 /// Loads the configuration. Prints warnings and faults on standard error.
 ///
 /// # Errors
-/// The configuration has faults; the error is the exit code.
+/// The configuration is invalid; the error is the exit code.
 pub fn load(sources: &Sources) -> Result<Loaded, u8> {
     match Config::load_with_origins(sources) {
         Ok(loaded) => {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Escapes the control characters of a text that somebody else sent, so that it
+/// Escapes the control characters of a text from another source, so that it
 /// cannot control the terminal.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if !text.chars().any(char::is_control) {

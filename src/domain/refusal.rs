@@ -141,7 +141,7 @@ pub struct FieldViolation {
 pub struct BatchRefusal {
     /// The number of refused orders.
     pub refused_total: usize,
-    /// The refused orders, in the order asked.
+    /// The refused orders, in the order of the request.
     pub results: Vec<OrderResult>,
 }
 

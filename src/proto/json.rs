@@ -17,8 +17,8 @@ pub struct JsonFault {
     /// The path of the field in proto spelling (`order_ids[2]`); empty if the text
     /// is not JSON.
     pub field: String,
-    /// What is wrong, as the continuation of a sentence that begins with the
-    /// field. It names line and column if the text is not JSON.
+    /// The problem, as the continuation of a sentence that begins with the field. It names line and
+    /// column if the text is not JSON.
     pub description: String,
     /// Line and column, from 1, if the text is not JSON.
     pub position: Option<(usize, usize)>,

@@ -27,7 +27,7 @@ pub use table_row::{BindRow, TableRow};
 pub struct Fault {
     /// The column, with the path inside a message: `body.weight_grams`.
     pub column: String,
-    /// What is wrong, as a predicate: the column's name goes before it.
+    /// The problem, as a predicate of the column's name.
     pub why: String,
 }
 

@@ -1,8 +1,8 @@
 //! The store in a SQLite file, embedded in the process.
 //!
-//! One connection writes, one batch per transaction; a few others read
-//! snapshots. A lock on the file keeps a second server away: with one writer there
-//! are no races, and positions become visible in order.
+//! One connection writes, one batch per transaction; a few others read snapshots. A lock on the
+//! file keeps a second server from opening it: with one writer there are no races, and positions
+//! become visible in order.
 
 mod audit;
 mod connections;

@@ -41,7 +41,7 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, 
     let files = StoreFiles::watch(path, lock, keeper).map_err(|error| failure(path)(error.into()))?;
     files.in_place().map_err(|error| failure(path)(error.into()))?;
     let files = Arc::new(files);
-    // Opened in advance, so that reads need no descriptor when there are none.
+    // Opened in advance, so that reads need no new descriptor when none is left.
     let first_reader = connect(path, &reader)?;
     let writers = Connections::new(writer, NonZeroUsize::MIN, Some(Arc::clone(&files)));
     writers.add(connection);

@@ -1,7 +1,8 @@
 //! The files of an open store: the database, its write-ahead log and the index of the log.
 //!
-//! SQLite goes on with open files after they were moved or deleted, and what it commits then is found by nobody.
-//! So every operation checks first that the files are in their place and have what was written to them.
+//! SQLite continues to use open files after they were moved or deleted, and later commits are then
+//! lost. So every operation first checks that the files are in place and contain what was written
+//! to them.
 
 use std::ffi::OsString;
 use std::fs;
@@ -37,7 +38,7 @@ pub(super) struct Lengths {
     log: u64,
 }
 
-/// A file with the greatest length that was seen.
+/// A file with the greatest length seen so far.
 struct WatchedFile {
     path: PathBuf,
     identity: FileIdentity,
@@ -47,7 +48,7 @@ struct WatchedFile {
 impl StoreFiles {
     /// Returns the files of a locked store. `keeper` has read from it, so that all of them exist.
     pub(super) fn watch(path: &Path, lock: StoreLock, keeper: SqliteConnection) -> io::Result<Self> {
-        // SQLite follows symbolic links before it adds to the name.
+        // SQLite resolves symbolic links before it appends the suffix to the name.
         let resolved = fs::canonicalize(path)?;
         let beside = |suffix: &str| {
             let mut name = OsString::from(&resolved);
@@ -60,8 +61,8 @@ impl StoreFiles {
         Ok(Self { keeper: Mutex::new(Some(keeper)), database, log, index, _lock: lock })
     }
 
-    /// Checks that every file is in its place. Needs no connection, because opening one would create what is
-    /// missing.
+    /// Checks that every file is in place. Needs no connection, because opening one would create
+    /// missing files.
     pub(super) fn in_place(&self) -> Result<Lengths, PortError> {
         let check = |file: &WatchedFile| file.identity.check(&file.path).map_err(changed);
         check(&self.index)?;
@@ -80,8 +81,8 @@ impl StoreFiles {
 }
 
 impl Drop for StoreFiles {
-    /// Closes the last connection only if the files are in their place. It removes the write-ahead log by its
-    /// name, which could be the log of a store that was restored.
+    /// Closes the last connection only if the files are in place. It removes the write-ahead log by
+    /// its name, which could be the log of a store that was restored.
     fn drop(&mut self) {
         let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if self.in_place().is_err() {
@@ -96,14 +97,16 @@ impl WatchedFile {
         Ok(Self { path, identity, length: AtomicU64::default() })
     }
 
-    /// Compares a length with the greatest one. A shorter file is whole if it has what SQLite needs: a checkpoint
-    /// truncates the log, and another program may have compacted the database.
+    /// Compares a length with the greatest one. A shorter file is intact if it is as long as SQLite
+    /// requires: a checkpoint truncates the log, and another program may have compacted the
+    /// database.
     fn whole(&self, length: u64, needed: impl FnOnce() -> QueryResult<u64>) -> Result<(), PortError> {
         let known = self.length.fetch_max(length, Ordering::Relaxed);
         if length >= known {
             return Ok(());
         }
-        // Asked first: another connection may be appending. Without an answer, the file is damaged.
+        // Queried before the length, because another connection may be appending. If the query
+        // fails, the file is damaged.
         let needed = needed().unwrap_or(known);
         let length = self.identity.check(&self.path).map_err(changed)?;
         if length < needed {

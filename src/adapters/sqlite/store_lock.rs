@@ -1,8 +1,8 @@
-//! Keeps other servers away from a store.
+//! The lock that prevents two servers from opening one store.
 //!
-//! The lock is on the database file itself, so that every way to it leads to the same lock: a symbolic link, a
-//! mount, a new lock file in the place of a deleted one. The locks of SQLite would let two processes write in
-//! turn, and one could see a position before a smaller one.
+//! The lock is on the database file itself, so that every path to it leads to the same lock: a
+//! symbolic link, another mount, a lock file that was deleted and created again. The locks of
+//! SQLite would let two processes write in turn, and one could see a position before a smaller one.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use super::open_error::OpenError;
 use crate::adapters::lock_file::LockFile;
 
-/// The lock of a store. Whoever has it open for writing holds it.
+/// The lock of a store, held while the store is open for writing.
 #[derive(Debug)]
 pub(super) struct StoreLock {
-    /// The lock files beside the store. Earlier releases lock nothing else.
+    /// The lock files next to the store. Earlier releases lock only these.
     _beside: Vec<LockFile>,
     /// The database file. If a process closes any descriptor of a file, it loses the locks that SQLite holds on
     /// that file. This descriptor is therefore opened before the first connection and closed after the last, and
@@ -27,10 +27,10 @@ pub(super) struct StoreLock {
 impl StoreLock {
     /// Takes the lock. Creates the database file if it does not exist.
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
-        // First, because they keep this process from opening a store that it has open already.
+        // First, because they keep this process from opening a store that it already has open.
         let beside = lock_files(path).iter().map(|lock| take(path, lock)).collect::<Result<_, _>>()?;
         refuse_hard_links(path)?;
-        // Elsewhere, these locks and those of SQLite exclude each other.
+        // On other platforms this lock would conflict with the locks of SQLite.
         let file = if cfg!(target_os = "linux") { Some(lock(path)?) } else { None };
         Ok(Self { _beside: beside, file })
     }
@@ -41,11 +41,11 @@ impl StoreLock {
     }
 }
 
-/// Returns the lock file beside the path, and the one beside the file that a symbolic link leads to.
+/// Returns the lock file next to the path, and the one next to the target of a symbolic link.
 fn lock_files(path: &Path) -> Vec<PathBuf> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let named = fs::canonicalize(folder).ok().zip(path.file_name()).map(|(folder, name)| folder.join(name));
-    // The same file by another folder name would be locked twice.
+    // Without this, the same file under another folder name would be locked twice.
     let linked = fs::canonicalize(path).ok().filter(|resolved| Some(resolved) != named.as_ref());
     let beside = |place: PathBuf| {
         let mut lock = OsString::from(place);
@@ -81,7 +81,7 @@ pub(super) fn refuse_hard_links(path: &Path) -> Result<(), OpenError> {
         Ok(file) if file.nlink() > 1 => {
             Err(OpenError::HardLinks { path: path.to_owned(), names: file.nlink() })
         }
-        // A missing or unreadable file is reported by whoever opens it.
+        // A missing or unreadable file is reported when it is opened.
         _ => Ok(()),
     }
 }

@@ -74,7 +74,7 @@ impl List {
             states,
             expired,
             last_n,
-            // --last-n asks for a single page, which has no size of its own.
+            // --last-n requests a single page, which has no size of its own.
             page_size: page_size(given, self.all && last_n.is_none()),
             page_token: String::new(),
         })

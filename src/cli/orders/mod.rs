@@ -33,8 +33,8 @@ pub use stats::Stats;
 /// Largest page size that the server allows.
 const MAX_PAGE_SIZE: i32 = 1_000;
 
-/// Returns the page size to ask for: the given one, or the largest if all pages
-/// are wanted. Zero is the server's default.
+/// Returns the page size to request: the given one, or the largest if all pages
+/// are shown. Zero is the server's default.
 fn page_size(given: Option<i32>, all: bool) -> i32 {
     given.unwrap_or(if all { MAX_PAGE_SIZE } else { 0 })
 }
