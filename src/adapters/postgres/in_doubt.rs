@@ -2,16 +2,19 @@
 //! determines it if the connection broke during COMMIT.
 //!
 //! Looking for the rows of the transaction at once would be wrong: the backend may still be
-//! committing, and its rows become visible seconds later. So the backend is terminated, then its
-//! end is awaited, and only then are the rows looked up. A backend leaves `pg_stat_activity` after
-//! its transaction has ended, so from then on the rows are visible or never will be. After a crash
-//! of the server the connection attempts fail until it has recovered; a new backend may have the
-//! same process id, but not the same start.
+//! committing, and its rows become visible seconds later. So the end of the backend is awaited, and
+//! only then are the rows looked up. The backend is terminated if it waits for its client or for a
+//! lock, and never while it may be committing (see [`Backend::terminate_if_waiting`]). A backend
+//! leaves `pg_stat_activity` after its transaction has ended, so from then on the rows are visible
+//! or never will be. After a crash of the server the connection attempts fail until it has
+//! recovered; a new backend may have the same process id, but not the same start.
+//!
+//! Visible rows are not durable yet if there is a synchronous standby, so the outcomes are returned
+//! only after the [barrier](super::durability_barrier).
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
-use tokio_postgres::Client;
+use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::connect::{ConnectOptions, with_cause};
@@ -21,7 +24,7 @@ use crate::domain::{EventId, OrderId};
 use crate::ports::{Outcome, PortError, Writes};
 
 /// Interval between queries for the end of the backend.
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Pause before the next connection attempt.
 const RECONNECT_DELAY: Duration = Duration::from_millis(100);
 
@@ -70,28 +73,34 @@ enum Ending {
 }
 
 impl InDoubt {
-    /// Determines whether the transaction has committed, and returns these outcomes if it has.
+    /// Determines whether the transaction has committed, and returns these outcomes if it has and
+    /// is durable.
     ///
     /// # Errors
-    /// The outcome could not be determined within the timeout: the write stays in doubt.
+    /// The outcome could not be determined within the timeout, or the transaction is not known to
+    /// be durable: the write stays in doubt.
     pub(super) async fn resolve(
         &self,
         connections: &Connections,
         outcomes: Vec<Outcome>,
     ) -> Result<Attempt, PortError> {
-        match self.ending(connections.connect_options(), connections.timeout()).await {
-            Ok(Ending::Committed) => Ok(Attempt::Committed(outcomes)),
+        let give_up = Instant::now() + connections.timeout();
+        match self.ending(connections.connect_options(), give_up).await {
+            Ok(Ending::Committed) => match connections.barrier().pass(give_up).await {
+                Ok(()) => Ok(Attempt::Committed(outcomes)),
+                Err(cause) => Err(PortError::in_doubt("the commit is not known to be durable", cause)),
+            },
             // A batch that wrote only idempotency records is safe to run again:
             // if they were committed, it reads its own records.
             Ok(Ending::RolledBack | Ending::Unknown) => Ok(Attempt::Retry),
-            Err(cause) => Err(PortError::in_doubt("the connection broke during COMMIT", cause)),
+            Err(cause) => Err(PortError::in_doubt("COMMIT was not answered", cause)),
         }
     }
 
     /// Retries on new connections until the answer or the timeout; the error is
     /// the cause of the last failure.
-    async fn ending(&self, connect_options: &ConnectOptions, limit: Duration) -> Result<Ending, String> {
-        let mut last_cause = "the database did not answer".to_owned();
+    async fn ending(&self, connect_options: &ConnectOptions, give_up: Instant) -> Result<Ending, String> {
+        let mut last_cause = "the transaction has not ended, or the database does not answer".to_owned();
         let retries = async {
             loop {
                 match self.query_ending(connect_options).await {
@@ -101,13 +110,13 @@ impl InDoubt {
                 sleep(RECONNECT_DELAY).await;
             }
         };
-        let ending = timeout(limit, retries).await;
+        let ending = timeout_at(give_up, retries).await;
         ending.map_err(|_| last_cause)
     }
 
     async fn query_ending(&self, connect_options: &ConnectOptions) -> Result<Ending, tokio_postgres::Error> {
         let client = connect_options.client().await?;
-        while terminate_if_alive(&client, &self.backend).await? {
+        while self.backend.terminate_if_waiting(&client).await? {
             sleep(POLL_INTERVAL).await;
         }
         let Some(witness) = &self.witness else { return Ok(Ending::Unknown) };
@@ -123,17 +132,4 @@ impl InDoubt {
             .await?;
         Ok(if found.is_some() { Ending::Committed } else { Ending::RolledBack })
     }
-}
-
-/// Terminates the backend and waits up to 5 s for its end. Returns true if it
-/// was alive.
-async fn terminate_if_alive(client: &Client, backend: &Backend) -> Result<bool, tokio_postgres::Error> {
-    let alive = client
-        .query_opt(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
-             WHERE pid = $1 AND (extract(epoch FROM backend_start) * 1000000)::bigint = $2",
-            &[&backend.process_id, &backend.started_at],
-        )
-        .await?;
-    Ok(alive.is_some())
 }

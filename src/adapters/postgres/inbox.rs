@@ -61,9 +61,16 @@ impl Inbox for PostgresStore {
     ) -> Result<Applied, PortError> {
         let mut connection = self.writers.acquire().await?;
         let apply = apply_in_transaction(&mut connection, assignment, batch, rule);
-        let applied = self.writers.with_timeout(apply).await?;
-        connection.release();
-        Ok(applied)
+        match self.writers.with_timeout(apply).await {
+            Ok(applied) => {
+                connection.release();
+                Ok(applied)
+            }
+            Err(failure) => {
+                self.writers.retire(connection);
+                Err(failure.into())
+            }
+        }
     }
 
     async fn unknown_events(

@@ -23,6 +23,14 @@
 //!   locks only on existing rows, for which an inserting batch does not wait.
 //! - COMMIT is sent after the statement before it was answered. Nothing of the
 //!   transaction is pipelined, so nothing can be reordered.
+//!
+//! Why an answer that depends on rows of earlier transactions is durable: those
+//! rows may be visible and not yet on the synchronous standby. The row locks of
+//! the load are written to the WAL under a transaction id, so COMMIT waits for
+//! the standby even if the batch changes nothing. Records are locked for that
+//! reason only: an answer may be stored for an order that does not exist. The
+//! lock is the weakest one. It conflicts with deletion alone, which skips locked
+//! records, so nobody waits for it.
 
 use std::collections::HashMap;
 
@@ -51,7 +59,10 @@ pub(super) async fn write(
     let prepared = match connections.with_timeout(prepare(&mut connection, batch, decide)).await {
         Ok(prepared) => prepared,
         // The connection is closed, which rolls the transaction back.
-        Err(Failure::TimedOut) => return Err(Failure::TimedOut.into()),
+        Err(Failure::TimedOut) => {
+            connections.retire(connection);
+            return Err(Failure::TimedOut.into());
+        }
         Err(failure) => {
             // If the rollback fails, the connection is closed here too.
             let rollback = Transactions::rollback_transaction(&mut *connection);
@@ -75,7 +86,7 @@ pub(super) async fn write(
         Err(elapsed) => PortError::unavailable("COMMIT was not answered in time", elapsed),
     };
     let backend = connection.backend();
-    drop(connection);
+    connections.retire(connection);
     // A transaction that wrote nothing is not in doubt.
     let Some(witness) = written else { return Err(failure) };
     InDoubt { backend, witness }.resolve(connections, outcomes).await
@@ -172,12 +183,12 @@ fn lock_orders(ids: Vec<String>) -> Sql<OrderColumns> {
     rows::select_orders().sql(" WHERE order_id = ANY(").texts(ids).sql(") ORDER BY order_id FOR UPDATE")
 }
 
-/// Reads the idempotency records with these keys.
+/// Reads the idempotency records with these keys, and locks them.
 fn records(scopes: Vec<String>, request_ids: Vec<String>) -> Sql<RecordColumns> {
     rows::select_records()
         .sql(" JOIN unnest(")
         .texts(scopes)
         .sql(", ")
         .texts(request_ids)
-        .sql(") AS named (scope, request_id) USING (scope, request_id)")
+        .sql(") AS named (scope, request_id) USING (scope, request_id) FOR KEY SHARE OF idempotency")
 }

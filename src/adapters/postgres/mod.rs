@@ -8,6 +8,7 @@
 mod audit;
 mod columns;
 mod connect;
+mod durability_barrier;
 mod error;
 mod feed;
 mod in_doubt;

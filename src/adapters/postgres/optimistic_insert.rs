@@ -13,7 +13,7 @@ use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorKind, Error};
-use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
+use diesel_async::RunQueryDsl as _;
 use tokio::time::timeout;
 
 use super::columns::{Columns as _, StatementText};
@@ -21,7 +21,7 @@ use super::error::Failure;
 use super::in_doubt::{Attempt, InDoubt, Witness};
 use super::loaded_versions::LoadedVersions;
 use super::pipelined_connections::PipelinedConnections;
-use super::pool::Connections;
+use super::pool::{Connections, answered};
 use super::tables::{
     EventDetailsArrays, EventKind, EventKindArrays, OrderAcceptanceArrays, OrderStatus, OrderStatusArrays,
     RecordContentArrays, RecordKeyArrays,
@@ -72,7 +72,7 @@ async fn insert(
         // If the session still answers, the server has rejected the statement.
         // If it does not, the statement may have committed before it died.
         Ok(Err(error)) => {
-            if let Ok(Ok(())) = timeout(limit, connection.batch_execute("")).await {
+            if let Ok(Ok(())) = timeout(limit, answered(connection)).await {
                 slot.release();
                 return match error {
                     // Something exists; the locking path reads what.
@@ -84,7 +84,7 @@ async fn insert(
         Err(_) => {}
     }
     let backend = slot.backend();
-    drop(slot);
+    slot.retire(connections);
     InDoubt { backend, witness }.resolve(connections, outcomes).await
 }
 

@@ -12,6 +12,7 @@
 //! others, and a statement that waits holds no lock. Transactions of several
 //! statements need a connection of their own.
 
+use std::borrow::Borrow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -128,9 +129,22 @@ impl Slot {
         self.shared.connection().backend()
     }
 
+    /// Leaves the statement without an answer: the connection takes no more
+    /// statements, and is [retired](Connections::retire).
+    pub(super) fn retire(self, connections: &Connections) {
+        self.shared.unusable.store(true, Ordering::Relaxed);
+        connections.retire(self);
+    }
+
     /// Frees the slot after the response to the statement was read to its end.
     pub(super) fn release(mut self) {
         self.completed = true;
+    }
+}
+
+impl Borrow<PooledConnection> for Slot {
+    fn borrow(&self) -> &PooledConnection {
+        self.shared.connection()
     }
 }
 

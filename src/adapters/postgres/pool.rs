@@ -1,16 +1,18 @@
 //! A bounded pool of connections, each used by one operation at a time.
 
+use std::borrow::Borrow;
 use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{Object, Pool, QueueMode};
-use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::PoolableConnection as _;
-use tokio::time::timeout;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use tokio::time::{sleep, timeout};
 
 use super::connect::ConnectOptions;
+use super::durability_barrier::DurabilityBarrier;
 use super::error::Failure;
 use super::session::{Backend, Session, SessionManager};
 use crate::ports::PortError;
@@ -25,6 +27,7 @@ const OPERATION_TIMEOUT_RATIO: f32 = 1.2;
 pub(super) struct Connections {
     pool: Pool<SessionManager>,
     connect_options: ConnectOptions,
+    barrier: DurabilityBarrier,
     timeout: Duration,
 }
 
@@ -45,12 +48,18 @@ impl Connections {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| PortError::unavailable("the connection pool cannot be created", error))?;
-        Ok(Self { pool, connect_options, timeout })
+        let barrier = DurabilityBarrier::new(connect_options.clone());
+        Ok(Self { pool, connect_options, barrier, timeout })
     }
 
     /// Returns the options for opening a connection outside the pool.
     pub(super) fn connect_options(&self) -> &ConnectOptions {
         &self.connect_options
+    }
+
+    /// Returns the barrier that makes what is visible durable.
+    pub(super) fn barrier(&self) -> &DurabilityBarrier {
+        &self.barrier
     }
 
     /// Returns the limit of every wait for the database.
@@ -76,6 +85,24 @@ impl Connections {
     pub(super) async fn acquire(&self) -> Result<PooledConnection, Failure> {
         Ok(PooledConnection(Some(self.pool.get().await?)))
     }
+
+    /// Keeps the place of a connection in the pool until the server has answered
+    /// everything that was sent on it, or its backend is gone; then closes it.
+    ///
+    /// The server goes on with an operation whose answer is no longer awaited. A
+    /// COMMIT may wait for a synchronous standby for hours. If its place was free
+    /// at once, each further batch would add a backend that waits.
+    pub(super) fn retire(&self, connection: impl Borrow<PooledConnection> + Send + Sync + 'static) {
+        let (connect_options, interval) = (self.connect_options.clone(), self.timeout);
+        tokio::spawn(async move {
+            let retired: &PooledConnection = connection.borrow();
+            tokio::select! {
+                _ = answered(retired) => {}
+                () = gone(retired.backend(), &connect_options, interval) => {}
+            }
+            drop(connection);
+        });
+    }
 }
 
 impl std::fmt::Debug for Connections {
@@ -84,8 +111,9 @@ impl std::fmt::Debug for Connections {
     }
 }
 
-/// A connection taken from the pool. It must be [released](Self::release). If it
-/// is dropped instead, by an error or because the caller was cancelled, it is
+/// A connection taken from the pool. It must be [released](Self::release), or
+/// [retired](Connections::retire) after an operation without an answer. If it is
+/// dropped instead, by an error or because the caller was cancelled, it is
 /// closed, because the pool does not notice an open transaction.
 pub(super) struct PooledConnection(Option<Object<SessionManager>>);
 
@@ -136,6 +164,25 @@ impl DerefMut for PooledConnection {
     }
 }
 
+/// Waits until the backend is gone. A proxy that passes nothing on may keep the
+/// connection open longer than that.
+async fn gone(backend: Backend, connect_options: &ConnectOptions, interval: Duration) {
+    loop {
+        sleep(interval).await;
+        if let Ok(client) = connect_options.client().await
+            && let Ok(false) = backend.terminate_if_waiting(&client).await
+        {
+            return;
+        }
+    }
+}
+
+/// Waits until the server has answered everything that was sent. Fails if the
+/// connection breaks.
+pub(super) async fn answered(mut connection: &AsyncPgConnection) -> diesel::QueryResult<()> {
+    connection.batch_execute("").await
+}
+
 /// Runs an operation that is safe to repeat on a connection of the pool. If the
 /// connection turns out to be broken, runs it once more on another. This is a
 /// macro because the future of a borrowing async closure is not `Send` for a
@@ -151,7 +198,10 @@ macro_rules! on_connection {
                     break Ok(value);
                 }
                 Err(_) if is_first && $connection.is_broken() => is_first = false,
-                Err(failure) => break Err(failure.into()),
+                Err(failure) => {
+                    $connections.retire($connection);
+                    break Err(failure.into());
+                }
             }
         }
     }};

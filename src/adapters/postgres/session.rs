@@ -7,6 +7,7 @@ use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use diesel::sql_types::{BigInt, Integer};
 use diesel_async::pooled_connection::PoolableConnection as _;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl as _};
+use tokio_postgres::Client;
 
 use super::connect::ConnectOptions;
 use super::error::Failure;
@@ -24,6 +25,27 @@ pub(super) struct Backend {
     pub(super) process_id: i32,
     /// The start time, in microseconds since the epoch.
     pub(super) started_at: i64,
+}
+
+impl Backend {
+    /// Terminates the backend if it waits for its client or for a lock, and then
+    /// waits up to 5 s for its end. Returns true if it was alive.
+    ///
+    /// Any other backend may be committing. If it is terminated while it waits
+    /// for a synchronous standby (`SyncRep`), its commit becomes visible without
+    /// being replicated; readers and the relay would see what a failover undoes.
+    /// It reaches that wait from the flush of the WAL, where it ignores signals
+    /// and acts on them later. So it is terminated only where it waits before
+    /// its commit, or after it.
+    pub(super) async fn terminate_if_waiting(&self, client: &Client) -> Result<bool, tokio_postgres::Error> {
+        let alive = client
+            .query_opt(
+                "SELECT CASE WHEN wait_event_type IN ('Client', 'Lock')                  THEN pg_terminate_backend(pid, 5000) END FROM pg_stat_activity                  WHERE pid = $1 AND (extract(epoch FROM backend_start) * 1000000)::bigint = $2",
+                &[&self.process_id, &self.started_at],
+            )
+            .await?;
+        Ok(alive.is_some())
+    }
 }
 
 /// An open connection.

@@ -80,12 +80,17 @@ impl Cluster {
 
     /// Starts a streaming standby of this server.
     pub fn standby(&self) -> Self {
+        Self::standby_at(self.port)
+    }
+
+    /// Starts a streaming standby of the server at a port, which may be a proxy.
+    pub fn standby_at(port: u16) -> Self {
         let standby = Self::prepare();
         run_checked(
             standby
                 .command("pg_basebackup")
                 .args(["--host=127.0.0.1", "--username=pvz", "--checkpoint=fast", "--no-sync"])
-                .args(["--write-recovery-conf", &format!("--port={}", self.port), "--pgdata"])
+                .args(["--write-recovery-conf", &format!("--port={port}"), "--pgdata"])
                 .arg(standby.data()),
         );
         standby.run();
@@ -175,6 +180,11 @@ impl Cluster {
     pub fn standby_options(&self, database: &Database) -> PostgresOptions {
         let standby = options_of(self.port, &database.name).server;
         PostgresOptions { standby: Some(standby), ..database.options() }
+    }
+
+    /// Returns the options of a store on a database of this server.
+    pub fn options(&self, database: &str) -> PostgresOptions {
+        options_of(self.port, database)
     }
 
     /// Returns a connection to the database `postgres`.

@@ -4,6 +4,7 @@
 mod cdc;
 pub mod cluster;
 mod explain;
+mod failover;
 mod faults;
 mod feed;
 mod in_doubt;
@@ -18,6 +19,7 @@ mod removed_guards;
 mod replicas;
 mod schema;
 mod standby;
+mod synchronous_replication;
 mod tls;
 mod views;
 
