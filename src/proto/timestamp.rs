@@ -27,16 +27,24 @@ impl Timestamp {
         SECONDS.contains(&self.seconds) && (0..1_000_000_000).contains(&self.nanos)
     }
 
-    /// Parses RFC 3339. An offset is required.
+    /// Parses RFC 3339. An offset is required. Leap seconds, which the type does not
+    /// have, are refused.
     ///
     /// # Errors
     /// The expectation that the text does not meet.
     pub fn parse_rfc3339(text: &str) -> Result<Self, &'static str> {
         const EXPECTED: &str = "must be an RFC 3339 instant with an offset, such as 2026-12-31T10:00:00Z";
+        // chrono takes U+2212 for a minus.
+        if !text.is_ascii() {
+            return Err(EXPECTED);
+        }
         let instant = DateTime::parse_from_rfc3339(text).map_err(|_| EXPECTED)?;
-        // chrono represents a leap second as up to 1,999,999,999 ns, which the type
-        // cannot.
-        let nanos = i32::try_from(instant.timestamp_subsec_nanos().min(999_999_999)).map_err(|_| EXPECTED)?;
+        // chrono represents second 60 as second 59 with more than 999,999,999 ns.
+        let nanos = instant.timestamp_subsec_nanos();
+        if nanos >= 1_000_000_000 {
+            return Err("must have a second from 00 to 59: leap seconds are not accepted");
+        }
+        let nanos = i32::try_from(nanos).map_err(|_| EXPECTED)?;
         let value = Self { seconds: instant.timestamp(), nanos };
         if value.is_valid() { Ok(value) } else { Err("must be between the years 1 and 9999") }
     }

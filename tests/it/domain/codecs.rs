@@ -67,12 +67,36 @@ fn timestamps_cover_the_years_1_to_9999() {
 
 #[test]
 fn timestamp_without_an_offset_is_refused() {
-    for text in ["2026-12-31", "2026-12-31T10:00:00", "2026-12-31T10:00:00 MSK", "", "now", "1793491200"] {
+    for text in [
+        "2026-12-31",
+        "2026-12-31T10:00:00",
+        "2026-12-31T10:00:00 MSK",
+        "2026-12-31T10:00:00\u{2212}03:00",
+        "2026-12-31T10:00:00+24:00",
+        "",
+        "now",
+        "1793491200",
+    ] {
         assert!(proto::Timestamp::parse_rfc3339(text).is_err(), "{text:?}");
     }
     let moscow = proto::Timestamp::parse_rfc3339("2026-12-31T13:00:00.123456789+03:00").unwrap();
     assert_eq!(moscow, proto::Timestamp::parse_rfc3339("2026-12-31T10:00:00.123456789Z").unwrap());
     assert_eq!(Timestamp::from_parts(moscow.seconds, moscow.nanos).unwrap().parts().1, 123_456_000);
+}
+
+#[test]
+fn leap_second_is_refused() {
+    for text in [
+        "2016-12-31T23:59:60Z",
+        "2016-12-31T23:59:60.999999999Z",
+        "2017-01-01T02:59:60+03:00",
+        "2026-06-15T10:00:60Z",
+        "2016-12-31T23:59:61Z",
+    ] {
+        assert!(proto::Timestamp::parse_rfc3339(text).is_err(), "{text:?}");
+    }
+    let last = proto::Timestamp::parse_rfc3339("2016-12-31T23:59:59.999999999Z").unwrap();
+    assert_eq!((last.seconds, last.nanos), (1_483_228_799, 999_999_999));
 }
 
 /// Returns true for a valid id, independently of the implementation.
