@@ -13,7 +13,7 @@ use tonic::{Extensions, Request};
 use super::parameters::Parameters;
 use super::problem::Failure;
 use crate::adapters::api::CORRELATION_ID;
-use crate::domain::{Reason, Refusal, echo};
+use crate::domain::{FieldViolation, Reason, Refusal, echo};
 use crate::proto::json::{self, JsonFault};
 
 /// Returns the correlation id that the router set for a request.
@@ -38,7 +38,10 @@ pub async fn bind<T: DeserializeOwned>(parts: &mut Parts) -> Result<T, Refusal> 
             parameters.set(name, value);
         }
     }
-    json::read(parameters).map_err(|fault| refusal(fault, "the query"))
+    json::read(parameters.clone()).map_err(|first| {
+        let parts = parameters.into_each().filter_map(|one| json::read::<T, _>(one).err());
+        refusal(json::all_faults(first, parts), "the query")
+    })
 }
 
 /// Returns the variables of the path; `None` if the route has none.
@@ -65,15 +68,22 @@ pub fn no_query(parts: &Parts) -> Result<(), Refusal> {
 }
 
 /// Returns the refusal for a text that is not a valid message.
-pub fn refusal(fault: JsonFault, whole: &str) -> Refusal {
-    let sentence = format!("{whole} {}", fault.description);
-    match fault.position {
-        Some((line, column)) => {
-            Refusal::new(Reason::ValidationFailed, sentence).with("line", line).with("column", column)
+pub fn refusal(faults: Vec<JsonFault>, whole: &str) -> Refusal {
+    match faults.as_slice() {
+        [JsonFault { field, description, position }] if field.is_empty() => {
+            let refusal = Refusal::new(Reason::ValidationFailed, format!("{whole} {description}"));
+            match position {
+                Some((line, column)) => refusal.with("line", line).with("column", column),
+                None => refusal,
+            }
         }
-        None if fault.field.is_empty() => Refusal::new(Reason::ValidationFailed, sentence),
-        None => Refusal::invalid(fault.field, fault.description),
+        _ => Refusal::violations(faults.into_iter().map(violation).collect()),
     }
+}
+
+fn violation(fault: JsonFault) -> FieldViolation {
+    let JsonFault { field, description, position: _ } = fault;
+    FieldViolation { field, description }
 }
 
 /// Returns the entity tag of an order. Expiry is part of it, because it changes

@@ -75,7 +75,8 @@ async fn read<S, Q: DeserializeOwned, A>(
         body::check_type(&parts.headers, &["application/json"])?;
         call::no_query(&parts)?;
         let text = body::read(&parts.headers, body, &shared.options, &shared.shutdown).await?;
-        json::parse(&text).map_err(|fault| call::refusal(fault, "the body"))?
+        json::parse(json::without_byte_order_mark(&text))
+            .map_err(|faults| call::refusal(faults, "the body"))?
     } else {
         call::bind(&mut parts).await?
     };

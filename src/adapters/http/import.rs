@@ -80,11 +80,13 @@ fn row(line: &NdjsonLine) -> ImportRequest {
         ),
         NdjsonLine::Text(text) => match json::parse(text) {
             Ok(message) => import_request(&message),
-            Err(mut fault) => {
+            Err(mut faults) => {
                 // The index of the row gives the line of the body. The parser
                 // sees one line, so its line number is always 1.
-                fault.description = fault.description.replace(" at line 1 column ", " at column ");
-                let mut refusal = call::refusal(fault, "the line");
+                for fault in &mut faults {
+                    fault.description = fault.description.replace(" at line 1 column ", " at column ");
+                }
+                let mut refusal = call::refusal(faults, "the line");
                 refusal.metadata.remove("line");
                 refused(refusal)
             }

@@ -6,6 +6,7 @@ use futures::StreamExt as _;
 
 use crate::adapters::api::RequestBytes;
 use crate::domain::Refusal;
+use crate::proto::json::without_byte_order_mark;
 
 /// A line without its line end.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Lines {
     account: RequestBytes,
     /// The length of the prefix of `buffer` without a line end.
     searched: usize,
+    /// True until the first line is complete. It may begin with a byte-order mark.
+    at_start: bool,
     /// True while the rest of a line that is too long is discarded.
     discarding: bool,
     ended: bool,
@@ -42,7 +45,16 @@ pub struct Lines {
 impl Lines {
     /// Creates a splitter for lines of at most `limit` bytes.
     pub fn new(body: BodyDataStream, limit: usize, account: RequestBytes) -> Self {
-        Self { body, limit, buffer: BytesMut::new(), account, searched: 0, discarding: false, ended: false }
+        Self {
+            body,
+            limit,
+            buffer: BytesMut::new(),
+            account,
+            searched: 0,
+            at_start: true,
+            discarding: false,
+            ended: false,
+        }
     }
 
     /// Returns the next line that is not blank; `None` at the end. It is
@@ -112,7 +124,10 @@ impl Lines {
         self.line(rest)
     }
 
-    fn line(&mut self, text: Bytes) -> Option<NdjsonLine> {
+    fn line(&mut self, mut text: Bytes) -> Option<NdjsonLine> {
+        if std::mem::take(&mut self.at_start) {
+            text = text.slice_ref(without_byte_order_mark(&text));
+        }
         if std::mem::take(&mut self.discarding) || text.len() > self.limit {
             return Some(NdjsonLine::TooLong);
         }

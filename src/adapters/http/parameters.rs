@@ -15,13 +15,13 @@ use crate::domain::{Reason, Refusal, echo};
 const MAX_PARAMETERS: usize = 200;
 
 /// Names with their values, in the order of first occurrence.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Parameters<'q> {
     entries: Vec<(Cow<'q, str>, Values<'q>)>,
 }
 
 /// The values of one name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Values<'q>(Vec<Cow<'q, str>>);
 
 impl<'q> Parameters<'q> {
@@ -55,6 +55,11 @@ impl<'q> Parameters<'q> {
     /// Adds the value of a path variable.
     pub fn set(&mut self, name: &str, value: &str) {
         self.entries.insert(0, (Cow::Owned(name.to_owned()), Values(vec![Cow::Owned(value.to_owned())])));
+    }
+
+    /// Returns each name by itself, with its values.
+    pub fn into_each(self) -> impl Iterator<Item = Self> {
+        self.entries.into_iter().map(|entry| Self { entries: vec![entry] })
     }
 
     /// Returns the first name.

@@ -4,7 +4,8 @@ use std::io::{self, BufRead};
 
 use super::lines::{InputLine, InputLines};
 use super::row::{BadRow, ParsedRow};
-use crate::proto::json;
+use crate::cli::failure::Fields;
+use crate::proto::json::{self, JsonFault};
 use crate::proto::v1::AcceptOrderRequest;
 
 /// Reads rows from NDJSON.
@@ -33,8 +34,11 @@ impl<R: BufRead> NdjsonRows<R> {
 }
 
 fn parse(bytes: &[u8]) -> Result<AcceptOrderRequest, BadRow> {
-    json::parse(bytes).map_err(|fault| {
-        let field = if fault.field.is_empty() || fault.field == "." { "line" } else { &fault.field };
-        BadRow::of(field, fault.description)
+    json::parse(bytes).map_err(|faults| {
+        let mut fields = Fields::default();
+        for JsonFault { field, description, position: _ } in faults {
+            fields.violation(if field.is_empty() { "line".to_owned() } else { field }, description);
+        }
+        BadRow::refused(String::new(), &fields.into_failure())
     })
 }

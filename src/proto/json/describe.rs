@@ -73,6 +73,7 @@ fn is_number_fault(error: &str) -> bool {
     error.starts_with("data did not match any variant of untagged enum")
         || error.starts_with("invalid digit found in string")
         || error.starts_with("cannot parse integer from empty string")
+        || error.starts_with("number out of range")
         || error.ends_with("to fit in target type")
 }
 

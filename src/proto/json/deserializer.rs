@@ -11,8 +11,8 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::JsonFault;
 use super::describe::{cut, describe};
+use super::{JsonFault, number};
 
 /// A step of the path to a fault.
 enum Step {
@@ -30,12 +30,14 @@ pub(super) struct Trace {
     /// True if unknown fields are ignored, because a later release may have written
     /// them.
     tolerant: bool,
+    /// True if the input is JSON, where numbers have a text.
+    json: bool,
 }
 
 impl Trace {
-    /// Returns a trace under which unknown fields are not faults.
-    pub(super) fn tolerant() -> Self {
-        Self { tolerant: true, ..Self::default() }
+    /// Returns a trace of JSON. Unknown fields are not faults if `tolerant` is set.
+    pub(super) fn of_json(tolerant: bool) -> Self {
+        Self { tolerant, json: true, ..Self::default() }
     }
 
     /// Returns the fault for an error of the deserializer.
@@ -76,8 +78,8 @@ type Names = &'static [&'static str];
 /// The expected value.
 #[derive(Clone, Copy)]
 enum Shape {
-    /// A number, an enum, or any other value.
-    Any,
+    /// A number or an enum.
+    Number,
     Flag,
     Text,
     List,
@@ -111,7 +113,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Proto3JsonDeserializer<'_,
     type Error = D::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.read(Shape::Any, visitor)
+        self.read(Shape::Number, visitor)
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -144,7 +146,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Proto3JsonDeserializer<'_,
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_option(Watched { visitor, trace: self.trace, shape: Shape::Any })
+        self.inner.deserialize_option(Watched { visitor, trace: self.trace, shape: Shape::Number })
     }
 
     forward_to_deserialize_any! {
@@ -163,7 +165,8 @@ struct Watched<'t, V> {
 impl<'de, V: Visitor<'de>> Watched<'_, V> {
     fn read<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
         match self.shape {
-            Shape::Any => inner.deserialize_any(self),
+            Shape::Number if self.trace.json => number::read(inner, self),
+            Shape::Number => inner.deserialize_any(self),
             Shape::Flag => inner.deserialize_bool(self),
             Shape::Text => inner.deserialize_str(self),
             Shape::List => inner.deserialize_seq(self),
@@ -187,18 +190,20 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, V> {
         self.visitor.expecting(formatter)
     }
 
-    forward! { visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_str(&str) visit_borrowed_str(&'de str) visit_string(String) }
+    forward! { visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64) visit_string(String) }
 
-    /// No field is a float. `5.0` and `5e3` are read as integers; fractions are not
-    /// valid.
-    fn visit_f64<E: Error>(self, value: f64) -> Result<V::Value, E> {
-        /// 2^53: up to here, a double represents every integer exactly.
-        const EXACT: f64 = 9_007_199_254_740_992.0;
-        if value.fract() == 0.0 && value.abs() <= EXACT {
-            #[expect(clippy::cast_possible_truncation, reason = "an integer within the range of i64")]
-            return self.visitor.visit_i64(value as i64);
+    fn visit_str<E: Error>(self, text: &str) -> Result<V::Value, E> {
+        match number::quoted(text) {
+            Some(number) if matches!(self.shape, Shape::Number) => self.visitor.visit_string(number),
+            _ => self.visitor.visit_str(text),
         }
-        self.visitor.visit_f64(value)
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<V::Value, E> {
+        match number::quoted(text) {
+            Some(number) if matches!(self.shape, Shape::Number) => self.visitor.visit_string(number),
+            _ => self.visitor.visit_borrowed_str(text),
+        }
     }
 
     fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
@@ -243,7 +248,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for NullOr<'_, V> {
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
         let Watched { visitor, shape, .. } = self.0;
         match shape {
-            Shape::Any => visitor.visit_i64(0),
+            Shape::Number => visitor.visit_i64(0),
             Shape::Flag => visitor.visit_bool(false),
             Shape::Text => visitor.visit_str(""),
             Shape::List => visitor.visit_seq(SeqDeserializer::new(std::iter::empty::<()>())),

@@ -242,6 +242,14 @@ fn syntax_fault_names_the_line_and_does_not_quote_it() {
 }
 
 #[test]
+fn byte_order_mark_at_the_start_of_the_file_is_skipped() {
+    let (_file, sources) = with_file("\u{feff}[server]\ngrpc_addr = \"127.0.0.1:7\"\n");
+    assert_eq!(loaded(&sources).server.grpc_addr.to_string(), "127.0.0.1:7");
+    let (_file, sources) = with_file("\u{feff}[server]\nnonsense = 1\n");
+    assert!(faults(&sources)[0].contains(":2"), "{:?}", faults(&sources));
+}
+
+#[test]
 fn unreadable_file_is_a_fault() {
     for path in ["/nonexistent/pvz.toml", "/", "/dev/zero"] {
         let mut sources = sources();
