@@ -1,43 +1,34 @@
-//! A client that is connected once, shared, and replaced after repeated failures.
+//! A client that is connected once, shared, and replaced after a failure.
 
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-/// The number of consecutive failures after which a client is replaced: a client
-/// whose cached metadata of the cluster is outdated can fail forever.
-const REPLACE_AFTER: u32 = 2;
-
-/// A client that is connected at its first use.
-pub(super) struct CachedClient<T>(Mutex<State<T>>);
-
-struct State<T> {
-    client: Option<Arc<T>>,
-    failures: u32,
-}
+/// A client that is connected at its first use. It is dropped after a failure: a
+/// client whose cached metadata of the cluster is outdated can fail forever, and
+/// requests a deleted topic by name, which creates it on some brokers.
+pub(super) struct CachedClient<T>(Mutex<Option<Arc<T>>>);
 
 impl<T> CachedClient<T> {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(State { client: None, failures: 0 }))
+        Self(Mutex::new(None))
     }
 
     /// Returns the client, and connects it with `connect` if there is none.
     pub(super) async fn get<E>(&self, connect: impl Future<Output = Result<T, E>>) -> Result<Arc<T>, E> {
-        let mut state = self.0.lock().await;
-        if let Some(client) = &state.client {
+        let mut cached = self.0.lock().await;
+        if let Some(client) = &*cached {
             return Ok(Arc::clone(client));
         }
         let client = Arc::new(connect.await?);
-        state.client = Some(Arc::clone(&client));
+        *cached = Some(Arc::clone(&client));
         Ok(client)
     }
 
-    /// Records the result of a call, and drops the client after repeated failures.
+    /// Records the result of a call, and drops the client after a failure.
     pub(super) async fn record(&self, failed: bool) {
-        let mut state = self.0.lock().await;
-        state.failures = if failed { state.failures + 1 } else { 0 };
-        if state.failures >= REPLACE_AFTER {
-            *state = State { client: None, failures: 0 };
+        if failed {
+            *self.0.lock().await = None;
         }
     }
 }

@@ -44,6 +44,16 @@ pub(super) enum TopicClientError {
     /// The topic does not exist, and creating it is not allowed.
     #[error("there is no topic {0:?}, and events.kafka_create_topic forbids to create it")]
     Forbidden(String),
+    /// The topic, or one of its partitions, does not exist.
+    #[error("there is no topic {topic:?} with a partition {partition}")]
+    Missing { topic: String, partition: usize },
+    /// The topic has another number of partitions than before.
+    #[error(
+        "topic {topic:?} had {before} partitions and has {now}: later events of an order would go to another \
+         partition than earlier ones, and readers could see them out of sequence; events wait in the store; \
+         restart pvz to publish to {now} partitions"
+    )]
+    Repartitioned { topic: String, before: usize, now: usize },
 }
 
 impl From<Error> for TopicClientError {

@@ -17,7 +17,7 @@ mod security;
 mod source;
 mod topic_client;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -70,6 +70,8 @@ pub struct KafkaSink {
     client: CachedClient<TopicClient>,
     /// The problems with the topic that were logged.
     reported: Mutex<Vec<String>>,
+    /// The number of partitions at the first connection.
+    partitions: OnceLock<usize>,
 }
 
 /// A record, and the index of its event in the batch.
@@ -80,16 +82,26 @@ impl KafkaSink {
     /// not keep the service from starting.
     pub fn new(options: KafkaOptions) -> Self {
         let name = format!("kafka:{}", options.topic);
-        Self { name, options, client: CachedClient::new(), reported: Mutex::default() }
+        let (client, reported) = (CachedClient::new(), Mutex::default());
+        Self { name, options, client, reported, partitions: OnceLock::new() }
     }
 
     async fn client(&self) -> Result<Arc<TopicClient>, TopicClientError> {
         let open = async {
             let client = Box::pin(TopicClient::open(&self.options)).await?;
+            let now = client.partitions.len();
+            let before = *self.partitions.get_or_init(|| now);
+            if now != before {
+                let topic = self.options.topic.clone();
+                return Err(TopicClientError::Repartitioned { topic, before, now });
+            }
             self.report(&client.problems);
             Ok(client)
         };
-        self.client.get(open).await
+        let client = self.client.get(open).await?;
+        let checked = client.check_partitions(&self.options).await;
+        self.client.record(checked.is_err()).await;
+        checked.map(|()| client)
     }
 
     /// Logs each problem once, also if the client is replaced.
@@ -261,7 +273,7 @@ impl EventSink for KafkaSink {
         let client = match self.client().await {
             Ok(client) => client,
             Err(error) => {
-                let context = format!("{} cannot be reached", self.describe());
+                let context = format!("{} cannot be written", self.describe());
                 return Delivery::failed(events.len(), PortError::unavailable(context, error));
             }
         };

@@ -81,6 +81,12 @@ impl KafkaSource {
 
     async fn connect(&self, partition: u32) -> Result<PartitionClient, TopicClientError> {
         let client = self.options.connection.client().await?;
+        // A client that asks for a partition by name makes some brokers create the topic.
+        let count = topic_client::partitions(&client, &self.options).await?.unwrap_or_default();
+        if count <= partition as usize {
+            let topic = self.options.topic.clone();
+            return Err(TopicClientError::Missing { topic, partition: partition as usize });
+        }
         let partition = i32::try_from(partition).unwrap_or(i32::MAX);
         let connected =
             client.partition_client(self.options.topic.as_str(), partition, UnknownTopicHandling::Error);

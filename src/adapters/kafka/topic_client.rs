@@ -1,13 +1,14 @@
 //! The clients that write the partitions of a topic.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::try_join_all;
 use rskafka::client::Client;
 use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{OffsetAt, PartitionClient, UnknownTopicHandling};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::KafkaOptions;
 use super::connection::{TopicClientError, with_timeout};
@@ -17,6 +18,8 @@ const CREATED_PAUSE: Duration = Duration::from_millis(50);
 /// The number of partitions in which [`TopicClient::check_compression`] looks for a
 /// record.
 const MAX_CHECKED_PARTITIONS: usize = 8;
+/// The interval at which [`TopicClient::check_partitions`] asks the brokers.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A client for each partition, in order.
 pub(super) struct TopicClient {
@@ -24,6 +27,8 @@ pub(super) struct TopicClient {
     /// Problems with the topic, one sentence each.
     pub(super) problems: Vec<String>,
     compression_checked: AtomicBool,
+    client: Client,
+    partitions_checked: Mutex<Instant>,
 }
 
 impl TopicClient {
@@ -31,26 +36,42 @@ impl TopicClient {
     pub(super) async fn open(options: &KafkaOptions) -> Result<Self, TopicClientError> {
         let limit = options.connection.timeout;
         let client = options.connection.client().await?;
-        let count = match partitions(&client, options).await? {
-            Some(count) => count,
-            None if options.create => create(&client, options).await?,
+        let (count, created) = match partitions(&client, options).await? {
+            Some(count) => (count, false),
+            None if options.create => (create(&client, options).await?, true),
             None => return Err(TopicClientError::Forbidden(options.topic.clone())),
         };
         let partitions = (0..count).map(|partition| {
-            let (topic, client) = (options.topic.clone(), &client);
             let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-            // The topic exists, so a broker that does not list it is behind.
-            with_timeout(limit, client.partition_client(topic, partition, UnknownTopicHandling::Retry))
+            with_timeout(limit, connect(&client, &options.topic, partition, created))
         });
         let partitions = try_join_all(partitions).await?;
         let mut problems = Vec::new();
-        if count < options.partitions {
+        if count != options.partitions {
             let configured = options.partitions;
             problems.push(format!("it has {count} partitions, and events.kafka_partitions is {configured}"));
         }
-        let mut client = Self { partitions, problems, compression_checked: AtomicBool::new(false) };
+        let (compression_checked, partitions_checked) = (AtomicBool::new(false), Mutex::new(Instant::now()));
+        let mut client = Self { partitions, problems, compression_checked, client, partitions_checked };
         client.problems.extend(client.check_compression(limit).await);
         Ok(client)
+    }
+
+    /// Checks at an interval that the topic exists and has the same number of
+    /// partitions.
+    pub(super) async fn check_partitions(&self, options: &KafkaOptions) -> Result<(), TopicClientError> {
+        let checked = || self.partitions_checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked().elapsed() < CHECK_INTERVAL {
+            return Ok(());
+        }
+        let (topic, before) = (options.topic.clone(), self.partitions.len());
+        match partitions(&self.client, options).await? {
+            Some(now) if now == before => {}
+            Some(now) => return Err(TopicClientError::Repartitioned { topic, before, now }),
+            None => return Err(TopicClientError::Missing { topic, partition: 0 }),
+        }
+        *checked() = Instant::now();
+        Ok(())
     }
 
     /// Reads one record, unless an earlier call has, and returns the problem if its
@@ -79,6 +100,27 @@ impl TopicClient {
             }
         }
         None
+    }
+}
+
+/// Connects to the leader of a partition. Only a topic that was just created is
+/// requested again if a broker does not know it: the request by name would
+/// create a deleted topic on some brokers.
+async fn connect(
+    client: &Client,
+    topic: &str,
+    partition: i32,
+    created: bool,
+) -> Result<PartitionClient, Error> {
+    loop {
+        match client.partition_client(topic, partition, UnknownTopicHandling::Error).await {
+            Err(Error::ServerError { protocol_error: ProtocolError::UnknownTopicOrPartition, .. })
+                if created =>
+            {
+                sleep(CREATED_PAUSE).await;
+            }
+            other => return other,
+        }
     }
 }
 

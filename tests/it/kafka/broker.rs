@@ -165,15 +165,24 @@ impl Broker {
 
     /// Creates a topic with a setting, with Kafka's own tool.
     pub fn create_topic(&self, topic: &str, partitions: usize, setting: &str) {
-        let mut create = java();
-        create.args([
-            "org.apache.kafka.tools.TopicCommand",
-            "--bootstrap-server",
-            &self.address(),
-            "--create",
-        ]);
-        create.args(["--topic", topic, "--partitions", &partitions.to_string(), "--config", setting]);
-        let output = create.output().unwrap();
+        let partitions = partitions.to_string();
+        self.topic_command(&["--create", "--topic", topic, "--partitions", &partitions, "--config", setting]);
+    }
+
+    /// Deletes a topic.
+    pub fn delete_topic(&self, topic: &str) {
+        self.topic_command(&["--delete", "--topic", topic]);
+    }
+
+    /// Gives a topic more partitions.
+    pub fn add_partitions(&self, topic: &str, partitions: usize) {
+        self.topic_command(&["--alter", "--topic", topic, "--partitions", &partitions.to_string()]);
+    }
+
+    fn topic_command(&self, args: &[&str]) {
+        let mut command = java();
+        command.args(["org.apache.kafka.tools.TopicCommand", "--bootstrap-server", &self.address()]);
+        let output = command.args(args).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 

@@ -14,6 +14,7 @@ mod secured;
 mod settings;
 mod source;
 pub mod topic;
+mod topic_changes;
 mod traces;
 mod transactions;
 
