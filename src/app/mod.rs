@@ -35,7 +35,7 @@ pub use page_token::{PageTokens, page_limit};
 pub use read_events::{EventPage, ReadEvents};
 pub use read_orders::{ListOrders, ListReturns, OrderPage, PageSpec, ReadOrders};
 pub use read_statistics::{OpenInbox, ReadStatistics, StatisticsFound};
-pub use readiness::{Readiness, Ready};
+pub use readiness::{NotReady, Readiness, Ready};
 pub use refuse::refuse;
 pub use relay_events::{RelayEvents, RelayOptions};
 pub use verify::{Difference, Report, verify};

@@ -7,25 +7,35 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{OrderStore, chain};
+use crate::ports::{OrderStore, PortError, chain};
 
 /// Interval of the store checks, and their timeout.
 const INTERVAL: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The readiness state; false until the store has answered once.
-pub type Ready = watch::Receiver<bool>;
+/// The readiness state: ready, or the check that failed.
+pub type Ready = watch::Receiver<Result<(), NotReady>>;
+
+/// A failed check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotReady {
+    /// The name of the check.
+    pub check: &'static str,
+    /// The cause, for operators.
+    pub cause: String,
+}
 
 /// Checks the store periodically.
 pub struct Readiness {
     store: Arc<dyn OrderStore>,
-    ready: watch::Sender<bool>,
+    ready: watch::Sender<Result<(), NotReady>>,
 }
 
 impl Readiness {
-    /// Returns the readiness of a service on a store.
+    /// Returns the readiness of a service on a store. It is not ready until the store has
+    /// answered once.
     pub fn new(store: Arc<dyn OrderStore>) -> Self {
-        Self { store, ready: watch::Sender::new(false) }
+        Self { store, ready: watch::Sender::new(not_ready("start", "nothing was checked yet")) }
     }
 
     /// Returns a receiver of the readiness state.
@@ -36,19 +46,33 @@ impl Readiness {
     /// Checks the store until `drain` is cancelled, which ends readiness too.
     pub async fn run(self, drain: CancellationToken) {
         while drain.run_until_cancelled(self.ask()).await.is_some() {}
-        self.ready.send_replace(false);
+        _ = self.ready.send_replace(not_ready("drain", "the service is shutting down"));
     }
 
     async fn ask(&self) {
-        let answer = tokio::time::timeout(PATIENCE, self.store.ping()).await;
-        let ready = matches!(answer, Ok(Ok(())));
-        let changed = self.ready.send_replace(ready) != ready;
-        match answer {
-            Ok(Ok(())) if changed => tracing::info!("ready: the store answers"),
-            Ok(Err(error)) if changed => tracing::warn!(cause = chain(&error), "not ready"),
-            Err(_) if changed => tracing::warn!("not ready: the store does not answer"),
+        let state = answered("store", self.store.ping()).await;
+        let before = self.ready.send_replace(state.clone());
+        match &state {
+            Ok(()) if before.is_err() => tracing::info!("ready: the store answers"),
+            Err(NotReady { check, cause }) if before != state => tracing::warn!(check, cause, "not ready"),
             _ => {}
         }
         tokio::time::sleep(INTERVAL).await;
     }
+}
+
+/// Waits for the answer to a check.
+async fn answered(
+    check: &'static str,
+    ping: impl Future<Output = Result<(), PortError>>,
+) -> Result<(), NotReady> {
+    match tokio::time::timeout(PATIENCE, ping).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => not_ready(check, chain(&error)),
+        Err(_) => not_ready(check, format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+fn not_ready(check: &'static str, cause: impl Into<String>) -> Result<(), NotReady> {
+    Err(NotReady { check, cause: cause.into() })
 }

@@ -50,7 +50,7 @@ pub trait OrderStore: Send + Sync {
     /// with the store and shared by all replicas.
     async fn secret(&self) -> Result<[u8; 32], PortError>;
 
-    /// Checks that the store is reachable and writable.
+    /// Checks that a command would succeed now.
     async fn ping(&self) -> Result<(), PortError>;
 }
 

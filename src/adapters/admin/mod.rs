@@ -13,7 +13,7 @@ use http::header::CONTENT_TYPE;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Ready;
+use crate::app::{NotReady, Ready};
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -44,10 +44,12 @@ pub async fn serve(
     }
 }
 
-async fn readyz(State(ready): State<Ready>) -> (StatusCode, &'static str) {
-    if *ready.borrow() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+/// Names the failed check and its cause: the admin port is for operators.
+async fn readyz(State(ready): State<Ready>) -> (StatusCode, String) {
+    match &*ready.borrow() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(NotReady { check, cause }) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{check}: {cause}\n"))
+        }
     }
 }

@@ -48,8 +48,11 @@ pub struct GrpcOptions {
 /// the order service. Returns when readiness has its final value.
 async fn report(reporter: HealthReporter, mut ready: Ready) {
     loop {
-        let status =
-            if *ready.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let status = if ready.borrow_and_update().is_ok() {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
         reporter.set_service_status("", status).await;
         reporter.set_service_status(SERVICE_NAME, status).await;
         if ready.changed().await.is_err() {

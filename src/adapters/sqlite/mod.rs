@@ -24,9 +24,8 @@ mod write;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use diesel::RunQueryDsl as _;
@@ -39,6 +38,9 @@ use crate::ports::{
     AuditedOrder, Batch, Decide, ErrorKind, EventLog, LoggedEvent, OrderFilter, OrderStore, Outcome, Page,
     PortError, Position,
 };
+
+/// Age of the last commit from which a ping commits a row of its own.
+const COMMIT_AGE: Duration = Duration::from_secs(5);
 
 /// Options of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,28 +74,35 @@ pub struct SqliteStore {
     leader_lock: Arc<tokio::sync::Mutex<()>>,
     secret: [u8; 32],
     optimistic: Arc<OptimisticInsert>,
-    /// The last write failed, so a ping must try to write.
-    last_write_failed: AtomicBool,
+    /// The last commit that reached the disk; `None` if a write failed since.
+    last_commit: Mutex<Option<Instant>>,
 }
 
 impl SqliteStore {
     fn new(writers: Arc<Connections>, readers: Arc<Connections>, secret: [u8; 32]) -> Self {
-        let last_write_failed = AtomicBool::new(false);
         Self {
             writers,
             readers,
             leader_lock: Arc::default(),
             secret,
             optimistic: Arc::default(),
-            last_write_failed,
+            last_commit: Mutex::default(),
         }
     }
 
-    /// Records whether the last write succeeded.
-    fn record_result<T>(&self, written: Result<T, PortError>) -> Result<T, PortError> {
-        let failed = written.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable);
-        self.last_write_failed.store(failed, Ordering::Relaxed);
-        written
+    /// Records a write that committed rows or failed.
+    fn record_write<T>(&self, written: &Result<T, PortError>, has_rows: bool) {
+        let mut last = self.last_commit.lock().unwrap_or_else(PoisonError::into_inner);
+        match written {
+            Ok(_) if has_rows => *last = Some(Instant::now()),
+            Err(error) if error.kind() == ErrorKind::Unavailable => *last = None,
+            _ => {}
+        }
+    }
+
+    fn committed_lately(&self) -> bool {
+        let last = *self.last_commit.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|commit| commit.elapsed() < COMMIT_AGE)
     }
 
     /// Opens or creates the file, locks it against other servers and migrates its
@@ -131,7 +140,9 @@ impl OrderStore for SqliteStore {
     async fn transact(&self, batch: Batch, decide: Arc<dyn Decide>) -> Result<Vec<Outcome>, PortError> {
         let optimistic = Arc::clone(&self.optimistic);
         let transact = move |connection: &mut _| write::transact(connection, &optimistic, &batch, &*decide);
-        self.record_result(self.writers.run(transact).await)
+        let written = self.writers.run(transact).await;
+        self.record_write(&written, written.as_ref().is_ok_and(|(_, has_rows)| *has_rows));
+        written.map(|(outcomes, _)| outcomes)
     }
 
     async fn order(&self, order_id: &OrderId) -> Result<Option<Order>, PortError> {
@@ -167,9 +178,11 @@ impl OrderStore for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), PortError> {
-        // Written as a path: diesel adds a method `load` to every type.
-        let try_write = AtomicBool::load(&self.last_write_failed, Ordering::Relaxed);
-        self.record_result(self.writers.run(move |connection| write::ping(connection, try_write)).await)
+        // Taking the lock proves little: it succeeds on a full disk.
+        let commit = !self.committed_lately();
+        let pinged = self.writers.run(move |connection| write::ping(connection, commit)).await;
+        self.record_write(&pinged, commit);
+        pinged
     }
 }
 

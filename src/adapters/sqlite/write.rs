@@ -19,15 +19,16 @@ use crate::ports::{
 /// Loads, decides and writes a batch. A batch that only creates orders is written
 /// without loading first. If an order or an idempotency record exists after all,
 /// the transaction is rolled back, and the batch is loaded and decided again.
+/// Returns the outcomes, and true if rows were written.
 pub(super) fn transact(
     connection: &mut SqliteConnection,
     optimistic: &OptimisticInsert,
     batch: &Batch,
     decide: &dyn Decide,
-) -> Result<Vec<Outcome>, Failure> {
+) -> Result<(Vec<Outcome>, bool), Failure> {
     if let Some(BatchDecision { writes, outcomes }) = optimistic.decide(batch, decide) {
         match immediate(connection, |connection| write(connection, &writes, ExpectedRecords::Absent)) {
-            Ok(()) => return Ok(outcomes),
+            Ok(()) => return Ok((outcomes, !writes.is_empty())),
             Err(failure) if failure.is_unique_violation() => optimistic.record_conflict(),
             Err(failure) => return Err(failure),
         }
@@ -37,7 +38,7 @@ pub(super) fn transact(
         if !writes.is_empty() {
             write(connection, &writes, ExpectedRecords::AbsentOrExpired)?;
         }
-        Ok(outcomes)
+        Ok((outcomes, !writes.is_empty()))
     })
 }
 
@@ -78,15 +79,14 @@ fn transaction<T>(
     result
 }
 
-/// Takes the write lock. After a failed write it also writes a row, because the
-/// lock can be had on a full disk too. (An update to the same value would write
-/// nothing.)
-pub(super) fn ping(connection: &mut SqliteConnection, try_write: bool) -> Result<(), Failure> {
+/// Takes the write lock, and commits a row of its own if wanted. Its value is
+/// random, because an update to the same value writes nothing.
+pub(super) fn ping(connection: &mut SqliteConnection, commit: bool) -> Result<(), Failure> {
     immediate(connection, |connection| {
-        if try_write {
+        if commit {
             connection.batch_execute(
-                "INSERT INTO store_settings (name, value) VALUES ('probe', x'00'); \
-                 DELETE FROM store_settings WHERE name = 'probe'",
+                "INSERT INTO store_settings (name, value) VALUES ('ping', randomblob(8)) \
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             )?;
         }
         Ok(())

@@ -71,6 +71,21 @@ async fn commands_are_unavailable_while_the_disk_is_full() {
     service.stop();
 }
 
+/// Nobody sends a command: the service itself finds out that one would fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_service_is_not_ready_while_the_disk_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = TestService::start(dir.path(), SHORT_TIMEOUTS);
+    wait_until_ready(&service, true).await;
+    service.limit_files(Some(2_000));
+    wait_until_ready(&service, false).await;
+    let text = service.readyz().unwrap();
+    assert!(text.starts_with("not ready\nstore: a SQLite operation failed: "), "{text}");
+    service.limit_files(None);
+    wait_until_ready(&service, true).await;
+    service.stop();
+}
+
 /// The disk fills up repeatedly under load. Accepted orders are stored; the others
 /// are stored completely or not at all.
 #[tokio::test(flavor = "multi_thread")]

@@ -78,15 +78,19 @@ impl TestService {
 
     /// Returns the state of `/readyz`, or `None` if the admin port is closed.
     pub fn ready(&self) -> Option<bool> {
+        Some(self.readyz()?.starts_with("ready"))
+    }
+
+    /// Returns the text of `/readyz`, or `None` if the admin port is closed.
+    pub fn readyz(&self) -> Option<String> {
         let mut stream = std::net::TcpStream::connect(&self.admin).ok()?;
         stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: pvz\r\nconnection: close\r\n\r\n").ok()?;
         let mut response = String::new();
         stream.read_to_string(&mut response).ok()?;
-        match response.split(' ').nth(1)? {
-            "200" => Some(true),
-            "503" => Some(false),
-            other => panic!("/readyz returned {other}"),
-        }
+        let (status, text) = (response.split(' ').nth(1)?, response.split_once("\r\n\r\n")?.1);
+        let expected = if text.starts_with("ready") { "200" } else { "503" };
+        assert_eq!(status, expected, "{response}");
+        Some(text.to_owned())
     }
 
     /// Returns the lines logged so far.
