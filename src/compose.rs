@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::adapters::admin;
 use crate::adapters::api::{CallContext, ImportService, RequestMemory};
+use crate::adapters::connections::ConnectionOptions;
 use crate::adapters::grpc::{self, GrpcOptions, GrpcOrderService};
 use crate::adapters::http::{self, HttpOptions};
 use crate::adapters::journal::JournalError;
@@ -209,7 +210,7 @@ pub async fn start(
     // Publishing stops after the servers, so that the events of the last commands
     // are published too.
     spawn_publishing(&store, sink, operated, clock, &writer, life, &done);
-    spawn_admin(sockets.admin, admin_ready, metrics, life, &done);
+    spawn_admin(config, sockets.admin, admin_ready, metrics, life, &done);
     // Dropped when both servers have ended: closes the writer pool, then stops
     // publishing and the admin server.
     let served = Arc::new((Closing(writer), done.drop_guard()));
@@ -241,6 +242,7 @@ fn spawn_workers(writer: &Writer, workers: usize, life: &Lifecycle) {
 
 /// Spawns the admin server and the metrics upkeep, until `stop` is cancelled.
 fn spawn_admin(
+    config: &Config,
     listener: TcpListener,
     ready: Ready,
     metrics: Metrics,
@@ -249,7 +251,8 @@ fn spawn_admin(
 ) {
     let rendered = metrics.clone();
     let render: admin::Render = Arc::new(move || rendered.render());
-    life.spawn("admin", admin::serve(listener, ready, render, stop.clone()));
+    let options = connection_options(config);
+    life.spawn_until_done("admin", admin::serve(listener, ready, render, options, stop.clone()));
     let (upkeep, stop) = (metrics.upkeep(), stop.clone());
     life.spawn_until_done("metrics", async move { _ = stop.run_until_cancelled(upkeep).await });
 }
@@ -271,6 +274,18 @@ async fn make_data_dir(path: &Path) -> Result<(), StartError> {
     made.map_err(|cause| StartError::DataDir { path: path.to_owned(), cause })
 }
 
+/// The limits of the connections of every face.
+fn connection_options(config: &Config) -> ConnectionOptions {
+    let server = &config.server;
+    ConnectionOptions {
+        max_connections: server.max_connections,
+        header_timeout: server.header_timeout,
+        write_timeout: server.write_timeout,
+        idle_timeout: server.idle_timeout,
+        ..ConnectionOptions::default()
+    }
+}
+
 fn grpc_options(config: &Config, request_memory: RequestMemory) -> GrpcOptions {
     GrpcOptions {
         max_message: config.server.max_message,
@@ -278,6 +293,7 @@ fn grpc_options(config: &Config, request_memory: RequestMemory) -> GrpcOptions {
         request_timeout: config.server.request_timeout,
         max_concurrent_streams: config.server.max_concurrent_streams,
         keep_alive: config.server.keep_alive_interval,
+        connections: connection_options(config),
     }
 }
 
@@ -286,12 +302,8 @@ fn http_options(config: &Config, ids: &Arc<dyn Ids>, request_memory: RequestMemo
     HttpOptions {
         max_body: server.max_message,
         request_memory,
-        max_connections: server.http_max_connections,
-        header_timeout: server.http_header_timeout,
+        connections: connection_options(config),
         body_timeout: server.request_timeout,
-        write_timeout: server.http_write_timeout,
-        idle_timeout: server.http_idle_timeout,
-        drain_deadline: server.drain_deadline,
         cors_origins: server.cors_origins.clone(),
         ..HttpOptions::new(Arc::clone(ids))
     }

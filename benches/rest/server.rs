@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use futures::FutureExt as _;
 use pvz::adapters::api::{CallContext, ImportService, RequestMemory};
+use pvz::adapters::connections::ConnectionOptions;
 use pvz::adapters::grpc::{self, GrpcOptions, GrpcOrderService};
 use pvz::adapters::http::{self, HttpOptions};
 use pvz::adapters::memory::MemoryStore;
@@ -57,6 +58,7 @@ async fn run(kind: ServerKind) -> Result<(), BoxError> {
                 request_timeout: Duration::from_secs(30),
                 max_concurrent_streams: 1_024,
                 keep_alive: Duration::from_secs(30),
+                connections: ConnectionOptions::default(),
             };
             grpc::serve(listener, service, ready, ids, options, stop).await?;
         }

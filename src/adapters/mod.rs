@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod api;
+pub mod connections;
 pub mod file_identity;
 pub mod grpc;
 pub mod http;

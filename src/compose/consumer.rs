@@ -136,7 +136,7 @@ pub async fn consume(
     })?;
     let readiness = Readiness::new(Arc::clone(&store.orders));
     let done = CancellationToken::new();
-    spawn_admin(listener, readiness.subscribe(), metrics, life, &done);
+    spawn_admin(config, listener, readiness.subscribe(), metrics, life, &done);
     life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
     let ingest = ingest(config, source, store.inbox, options);
     let (soft, hard) = (life.soft().clone(), life.hard().clone());

@@ -67,39 +67,39 @@ pub struct Server {
     )]
     pub keep_alive_interval: Duration,
 
-    /// REST: maximum number of open connections. Further connections wait until
-    /// one closes.
+    /// Maximum number of open connections of each listener. Further connections
+    /// wait until one closes.
     #[config(
-        env = "PVZ_SERVER_HTTP_MAX_CONNECTIONS",
+        env = "PVZ_SERVER_MAX_CONNECTIONS",
         default = 10000,
         deserialize_with = text::integer::<_, _, 1, 1_000_000>
     )]
-    pub http_max_connections: usize,
+    pub max_connections: usize,
 
-    /// REST: timeout for reading the head of a request.
+    /// Timeout for reading the head of a request.
     #[config(
-        env = "PVZ_SERVER_HTTP_HEADER_TIMEOUT",
+        env = "PVZ_SERVER_HEADER_TIMEOUT",
         default = "30s",
         deserialize_with = text::duration::<_, 100, { text::HOUR }>
     )]
-    pub http_header_timeout: Duration,
+    pub header_timeout: Duration,
 
-    /// REST: write timeout: how long a client may stop reading before its
-    /// connection is closed.
+    /// Write timeout: how long a client may stop reading before its stream (gRPC,
+    /// HTTP/2) or connection is closed.
     #[config(
-        env = "PVZ_SERVER_HTTP_WRITE_TIMEOUT",
+        env = "PVZ_SERVER_WRITE_TIMEOUT",
         default = "2m",
         deserialize_with = text::duration::<_, 100, { text::HOUR }>
     )]
-    pub http_write_timeout: Duration,
+    pub write_timeout: Duration,
 
-    /// REST: time after which an idle connection is closed.
+    /// Time after which a connection without a request is closed.
     #[config(
-        env = "PVZ_SERVER_HTTP_IDLE_TIMEOUT",
+        env = "PVZ_SERVER_IDLE_TIMEOUT",
         default = "75s",
         deserialize_with = text::duration::<_, 100, { text::HOUR }>
     )]
-    pub http_idle_timeout: Duration,
+    pub idle_timeout: Duration,
 
     /// Time for accepted work to finish after SIGTERM. After it, running calls
     /// are aborted and the exit code is 1.

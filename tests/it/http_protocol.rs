@@ -156,9 +156,9 @@ fn assert_problem(case: &str, response: &str) {
 #[tokio::test]
 async fn malformed_and_slow_requests_are_refused_and_affect_no_other() {
     let app = HttpApp::start_with(ScriptedService::default(), |options| {
-        options.header_timeout = Duration::from_millis(200);
+        options.connections.header_timeout = Duration::from_millis(200);
         options.body_timeout = Duration::from_millis(200);
-        options.idle_timeout = Duration::from_millis(300);
+        options.connections.idle_timeout = Duration::from_millis(300);
     })
     .await;
     let head = "POST /v1/orders HTTP/1.1\r\nhost: pvz\r\ncontent-type: application/json\r\n";
@@ -220,9 +220,10 @@ async fn unparsable_request_heads_get_an_empty_response() {
 
 #[tokio::test]
 async fn a_shutdown_waits_only_for_requests_in_progress() {
-    let app =
-        HttpApp::start_with(ScriptedService::default(), |options| options.grace = Duration::from_millis(100))
-            .await;
+    let app = HttpApp::start_with(ScriptedService::default(), |options| {
+        options.connections.grace = Duration::from_millis(100);
+    })
+    .await;
     // Half a head, half a body, a connection that is kept alive, and one without
     // a request.
     let mut held = Vec::new();
@@ -253,7 +254,7 @@ async fn connections_above_the_limit_wait() {
     let app = HttpApp::start_with(
         ScriptedService { order: order("1").into(), ..ScriptedService::default() },
         |options| {
-            options.max_connections = 1;
+            options.connections.max_connections = 1;
         },
     )
     .await;

@@ -283,7 +283,8 @@ async fn a_client_that_disconnects_ends_its_stream() {
 
 #[tokio::test]
 async fn a_client_that_stops_reading_is_disconnected() {
-    let (app, events) = watched(|options| options.write_timeout = Duration::from_millis(200)).await;
+    let (app, events) =
+        watched(|options| options.connections.write_timeout = Duration::from_millis(200)).await;
     let mut stream = tokio::net::TcpStream::connect(app.address).await.unwrap();
     let request = b"GET /v1/events:watch HTTP/1.1\r\nhost: pvz\r\n\r\n";
     tokio::io::AsyncWriteExt::write_all(&mut stream, request).await.unwrap();

@@ -1,18 +1,21 @@
 //! The admin server: liveness and readiness for orchestrators, metrics for
 //! monitoring.
 
-use std::future::IntoFuture as _;
-use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::routing::get;
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::Service as _;
 
+use crate::adapters::connections::{ConnectionOptions, Connections};
 use crate::app::{NotReady, Ready};
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -22,26 +25,33 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Serves `/livez`, `/readyz` and `/metrics` until `stop` is cancelled. It keeps
 /// serving during the drain, so that orchestrators see the change of readiness.
-///
-/// # Errors
-/// The listener failed.
 pub async fn serve(
     listener: TcpListener,
     ready: Ready,
     metrics: Render,
+    options: ConnectionOptions,
     stop: CancellationToken,
-) -> io::Result<()> {
+) {
     let metrics = move || std::future::ready(([(CONTENT_TYPE, TEXT_FORMAT)], metrics()));
     let routes = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(ready);
-    // Connections are not drained: an idle one must not delay the shutdown.
-    tokio::select! {
-        served = axum::serve(listener, routes).into_future() => served,
-        () = stop.cancelled() => Ok(()),
-    }
+    // An idle connection must not delay the shutdown.
+    let options = ConnectionOptions { grace: Duration::ZERO, ..options };
+    let connections = Connections::new(listener, options, stop);
+    let builder = connections.builder().http1_only();
+    let answer = move |request: Request<Incoming>| {
+        let answered = routes.clone().call(request.map(Body::new));
+        async move {
+            match answered.await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+    };
+    connections.serve(builder, answer, |stream| stream).await;
 }
 
 /// Names the failed check and its cause: the admin port is for operators.

@@ -2,8 +2,7 @@
 //! large or cannot be decoded), which have none: every refusal carries a reason.
 //!
 //! The layer also answers calls whose deadline passes before they reach the
-//! service, because tonic's own timeout surrounds all layers and its error has
-//! no reason either.
+//! service.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +20,8 @@ use crate::adapters::api::{CORRELATION_ID, GRPC_TIMEOUT, correlation_id, grpc_ti
 use crate::domain::{Reason, Refusal};
 use crate::ports::Ids;
 
-/// The deadline of this layer is this much earlier than tonic's.
+/// The deadline of this layer is this much earlier than the caller's, so that the
+/// reason arrives before the error of the caller's own transport.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
 
 /// Adds details to statuses that have none.
@@ -136,6 +136,7 @@ fn refusal_without_details<B>(response: &Response<B>) -> Option<Refusal> {
             broken_stream(&status)
         }
         Code::DeadlineExceeded | Code::Cancelled => Refusal::deadline_exceeded(),
+        Code::Unavailable => Refusal::stopping(),
         // Health and reflection have errors of their own with these codes.
         _ => return None,
     })

@@ -4,9 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
-use tonic::body::Body;
 
 use super::status::to_status;
 use crate::adapters::api::RequestBytes;
@@ -15,20 +14,20 @@ use crate::adapters::api::RequestBytes;
 const PREFIX: usize = 5;
 
 /// A request body that accounts for the bytes of its incomplete message.
-pub struct AccountedBody {
-    body: Body,
+pub struct AccountedBody<B> {
+    body: B,
     message: PartialMessage,
     account: RequestBytes,
 }
 
-impl AccountedBody {
+impl<B> AccountedBody<B> {
     /// Wraps a body.
-    pub fn new(body: Body, account: RequestBytes) -> Self {
+    pub fn new(body: B, account: RequestBytes) -> Self {
         Self { body, message: PartialMessage::default(), account }
     }
 }
 
-impl http_body::Body for AccountedBody {
+impl<B: Body<Data = Bytes, Error = Status> + Unpin> Body for AccountedBody<B> {
     type Data = Bytes;
     type Error = Status;
 

@@ -3,7 +3,7 @@
 mod error_details;
 mod incomplete_messages;
 mod outbox;
-mod preface_timeout;
+mod request_body;
 mod respond;
 mod server;
 mod service;

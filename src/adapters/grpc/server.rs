@@ -4,29 +4,32 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use http::Request;
+use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
-use tonic::service::LayerExt as _;
-use tonic::transport::Server;
+use tonic::service::{LayerExt as _, Routes};
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
-use tower::util::MapRequestLayer;
+use tower::{Layer as _, Service as _};
 
 use super::error_details::ErrorDetailsLayer;
 use super::incomplete_messages::AccountedBody;
-use super::preface_timeout::PrefaceTimeout;
+use super::request_body::RequestBody;
 use super::service::GrpcOrderService;
 use super::stream_cutoff::StreamCutoffLayer;
 use crate::adapters::api::RequestMemory;
+use crate::adapters::connections::{ConnectionOptions, Connections};
+use crate::adapters::write_coalescing::WriteCoalescing;
 use crate::app::Ready;
 use crate::ports::Ids;
 use crate::proto;
 use crate::proto::v1::order_service_server::{OrderServiceServer, SERVICE_NAME};
+
+/// The largest list of headers of a call, in bytes.
+const MAX_HEADERS: u32 = 16 * 1024;
 
 /// Limits of the server.
 #[derive(Debug, Clone)]
@@ -42,6 +45,8 @@ pub struct GrpcOptions {
     /// The interval of HTTP/2 keepalive pings, and the timeout for their
     /// acknowledgement.
     pub keep_alive: Duration,
+    /// Limits and timeouts of connections.
+    pub connections: ConnectionOptions,
 }
 
 /// Reports readiness to the health service, for the server as a whole and for
@@ -64,7 +69,7 @@ async fn report(reporter: HealthReporter, mut ready: Ready) {
 /// Serves until `shutdown` is cancelled and the calls in progress are done.
 ///
 /// # Errors
-/// The listener failed.
+/// The descriptors of the contract cannot be read.
 pub async fn serve(
     listener: TcpListener,
     service: GrpcOrderService,
@@ -92,31 +97,35 @@ pub async fn serve(
     let reflection_v1alpha = reflection().build_v1alpha().map_err(io::Error::other)?;
     let stopped_reporting = CancellationToken::new();
     let cutoff = || tower::ServiceBuilder::new().layer(StreamCutoffLayer(stopped_reporting.clone()));
-    let stop = shutdown.clone();
-    let incoming = TcpListenerStream::new(listener).map(move |stream| {
-        let stream = stream?;
-        // tonic sets this only on connections that it accepts itself. It fails
-        // if the client has disconnected, which the first read reports.
-        let _ = stream.set_nodelay(true);
-        Ok::<_, io::Error>(PrefaceTimeout::new(stream, &stop))
-    });
-    let memory = options.request_memory;
-    let account =
-        move |request: Request<Body>| request.map(|body| Body::new(AccountedBody::new(body, memory.open())));
-    let served = Server::builder()
-        .http2_keepalive_interval(Some(options.keep_alive))
-        .http2_keepalive_timeout(Some(options.keep_alive))
-        .max_concurrent_streams(options.max_concurrent_streams)
-        .http2_max_header_list_size(16 * 1024)
-        .layer(ErrorDetailsLayer { ids, timeout: options.request_timeout })
-        .layer(MapRequestLayer::new(account))
-        .add_service(orders)
+    let routes = Routes::new(orders)
         .add_service(cutoff().named_layer(health))
         .add_service(cutoff().named_layer(reflection_v1))
         .add_service(cutoff().named_layer(reflection_v1alpha))
-        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned());
+        .prepare();
+    let service = ErrorDetailsLayer { ids, timeout: options.request_timeout }.layer(routes);
+    let connections = Connections::new(listener, options.connections, shutdown.clone());
+    let mut builder = connections.builder().http2_only();
+    builder
+        .http2()
+        .keep_alive_interval(options.keep_alive)
+        .keep_alive_timeout(options.keep_alive)
+        .max_concurrent_streams(options.max_concurrent_streams)
+        .max_header_list_size(MAX_HEADERS);
+    let memory = options.request_memory;
+    let answer = move |request: Request<Incoming>| {
+        let request = request.map(|body| {
+            Body::new(AccountedBody::new(RequestBody::new(body, &shutdown), memory.open()))
+        });
+        let answered = service.clone().call(request);
+        async move {
+            match answered.await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+    };
     tokio::select! {
-        served = served => served.map_err(io::Error::other),
+        () = connections.serve(builder, answer, WriteCoalescing::new) => Ok(()),
         // Once the final readiness is reported, watchers of the health service
         // have been notified and their streams can end.
         () = async { report(reporter, ready).await; stopped_reporting.cancel(); std::future::pending().await } => Ok(()),

@@ -31,6 +31,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::api::{ImportService, RequestMemory};
+use crate::adapters::connections::{ConnectionOptions, Connections};
 use crate::ports::Ids;
 use crate::proto::v1::order_service_server::OrderService;
 
@@ -45,28 +46,14 @@ pub struct HttpOptions {
     pub max_body: usize,
     /// The memory of incomplete bodies.
     pub request_memory: RequestMemory,
-    /// The most connections at once. Further connections wait in the accept
-    /// queue of the kernel.
-    pub max_connections: usize,
-    /// Timeout for the head of a request. Over HTTP/1.1 it starts with the
-    /// previous answer, so it also limits how long a connection is kept alive.
-    pub header_timeout: Duration,
+    /// Limits and timeouts of connections.
+    pub connections: ConnectionOptions,
     /// Timeout for a body that is not a stream.
     pub body_timeout: Duration,
     /// Timeout for the next row of a stream of rows.
     pub stream_timeout: Duration,
-    /// Write timeout: the longest time that a client may stop reading.
-    pub write_timeout: Duration,
-    /// The longest time that a connection may stay open without a request.
-    pub idle_timeout: Duration,
     /// The interval of heartbeats on an idle event stream.
     pub heartbeat: Duration,
-    /// The time that a connection without a request stays open after the service
-    /// begins to stop.
-    pub grace: Duration,
-    /// Drain deadline: the time that requests may still take after the service
-    /// begins to stop.
-    pub drain_deadline: Duration,
     /// The allowed origins of cross-origin requests. `*` allows all; empty turns
     /// CORS off.
     pub cors_origins: Vec<String>,
@@ -79,15 +66,10 @@ impl HttpOptions {
             ids,
             max_body: 256 * 1024,
             request_memory: RequestMemory::new(64 * 1024 * 1024),
-            max_connections: 10_000,
-            header_timeout: Duration::from_secs(30),
+            connections: ConnectionOptions::default(),
             body_timeout: Duration::from_secs(30),
             stream_timeout: Duration::from_mins(1),
-            write_timeout: Duration::from_mins(2),
-            idle_timeout: Duration::from_secs(75),
             heartbeat: Duration::from_secs(15),
-            grace: Duration::from_secs(2),
-            drain_deadline: Duration::from_secs(30),
             cors_origins: Vec::new(),
         }
     }
@@ -108,7 +90,8 @@ pub async fn serve<S: OrderService>(
     let address = listener.local_addr()?;
     tracing::debug!(%address, "serving HTTP");
     let gateway = gateway::Gateway { service, imports, options: options.clone(), shutdown: shutdown.clone() };
-    server::serve(listener, router::HttpService::new(gateway), &options, &shutdown).await;
+    let connections = Connections::new(listener, options.connections, shutdown);
+    server::serve(connections, router::HttpService::new(gateway), &options).await;
     Ok(())
 }
 

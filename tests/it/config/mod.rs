@@ -118,10 +118,10 @@ fn non_default_value(path: &str) -> &'static str {
         "server.request_timeout"
         | "server.keep_alive_interval"
         | "server.drain_deadline"
-        | "server.http_header_timeout"
-        | "server.http_write_timeout"
-        | "server.http_idle_timeout" => "1m 30s",
-        "server.http_max_connections" | "consumer.batch" => "77",
+        | "server.header_timeout"
+        | "server.write_timeout"
+        | "server.idle_timeout" => "1m 30s",
+        "server.max_connections" | "consumer.batch" => "77",
         "server.max_message" => "64KiB",
         "server.request_memory" => "2MiB",
         "server.max_concurrent_streams" => "9",

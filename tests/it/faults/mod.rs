@@ -8,6 +8,7 @@ mod descriptors;
 mod discovery;
 mod disk;
 mod files_gone;
+mod held_connections;
 mod hostile;
 mod load;
 mod overload;

@@ -15,7 +15,8 @@ use super::requests::{CommandRequest, DecodedRefusal, get, parcel};
 use super::test_service::{Client, TestService, wait_until};
 
 const ROUNDS: u64 = 20;
-/// Limit for a shutdown without stuck work; far below the drain deadline of 30 s.
+/// Limit for a shutdown without accepted work: five times the time that it may take, and
+/// far below the drain deadline of 30 s.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +54,7 @@ fn never_started(status: &tonic::Status) -> bool {
 }
 
 /// Shuts down a server without work, and checks that it exits quickly.
-async fn assert_quick_shutdown(service: TestService, what: &str) {
+pub async fn assert_quick_shutdown(service: TestService, what: &str) {
     let start = Instant::now();
     service.signal(Signal::TERM);
     let (code, log) = tokio::task::spawn_blocking(|| service.wait()).await.unwrap();

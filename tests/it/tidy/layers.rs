@@ -15,9 +15,10 @@ const fn layer(at: &'static str, may_name: &'static [&'static str]) -> Layer {
 }
 
 /// Modules that every adapter may name.
-const SHARED: [&str; 9] = [
+const SHARED: [&str; 10] = [
     "proto",
     "adapters::api",
+    "adapters::connections",
     "adapters::write_coalescing",
     "adapters::optimistic_insert",
     "adapters::lock_file",
