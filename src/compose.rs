@@ -1,6 +1,7 @@
 //! The composition root: configuration → adapters → use cases → servers. No
 //! other module knows all of them.
 
+mod connections;
 mod consumer;
 mod events;
 mod store;
@@ -23,7 +24,7 @@ use crate::adapters::kafka::SecurityError;
 use crate::adapters::metered::names;
 use crate::adapters::postgres;
 use crate::adapters::sqlite::OpenError;
-use crate::adapters::system::{SystemClock, SystemIds};
+use crate::adapters::system::{SystemClock, SystemIds, raise_open_files};
 use crate::app::{
     ImportOrders, Maintenance, OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness,
     Ready, Writer, WriterLimits,
@@ -35,6 +36,7 @@ use crate::ports::{Clock, EventSink, Ids, PortError};
 use crate::telemetry::Metrics;
 
 pub use crate::ports::Start;
+use connections::connection_options;
 pub use consumer::{ConsumeOptions, Consumed, consume, follow, instant};
 use events::{sink, spawn_publishing};
 pub use store::{SchemaStep, Store, migrate, postgres_client, schema};
@@ -160,6 +162,7 @@ pub async fn start(
     life: &Lifecycle,
 ) -> Result<Addresses, StartError> {
     let Environment { clock, ids } = environment;
+    let connections = connection_options(config, raise_open_files());
     let metrics = Metrics::install()?;
     names::describe();
     make_data_dir(&config.data_dir).await?;
@@ -204,13 +207,13 @@ pub async fn start(
 
     let (hard, soft) = (life.hard().clone(), life.soft().clone());
     let request_memory = RequestMemory::new(config.server.request_memory);
-    let options = grpc_options(config, request_memory.clone());
-    let http_options = http_options(config, &ids, request_memory);
+    let options = grpc_options(config, connections, request_memory.clone());
+    let http_options = http_options(config, connections, &ids, request_memory);
     let done = CancellationToken::new();
     // Publishing stops after the servers, so that the events of the last commands
     // are published too.
     spawn_publishing(&store, sink, operated, clock, &writer, life, &done);
-    spawn_admin(config, sockets.admin, admin_ready, metrics, life, &done);
+    spawn_admin(connections, sockets.admin, admin_ready, metrics, life, &done);
     // Dropped when both servers have ended: closes the writer pool, then stops
     // publishing and the admin server.
     let served = Arc::new((Closing(writer), done.drop_guard()));
@@ -242,7 +245,7 @@ fn spawn_workers(writer: &Writer, workers: usize, life: &Lifecycle) {
 
 /// Spawns the admin server and the metrics upkeep, until `stop` is cancelled.
 fn spawn_admin(
-    config: &Config,
+    connections: ConnectionOptions,
     listener: TcpListener,
     ready: Ready,
     metrics: Metrics,
@@ -251,8 +254,7 @@ fn spawn_admin(
 ) {
     let rendered = metrics.clone();
     let render: admin::Render = Arc::new(move || rendered.render());
-    let options = connection_options(config);
-    life.spawn_until_done("admin", admin::serve(listener, ready, render, options, stop.clone()));
+    life.spawn_until_done("admin", admin::serve(listener, ready, render, connections, stop.clone()));
     let (upkeep, stop) = (metrics.upkeep(), stop.clone());
     life.spawn_until_done("metrics", async move { _ = stop.run_until_cancelled(upkeep).await });
 }
@@ -274,35 +276,32 @@ async fn make_data_dir(path: &Path) -> Result<(), StartError> {
     made.map_err(|cause| StartError::DataDir { path: path.to_owned(), cause })
 }
 
-/// The limits of the connections of every face.
-fn connection_options(config: &Config) -> ConnectionOptions {
-    let server = &config.server;
-    ConnectionOptions {
-        max_connections: server.max_connections,
-        header_timeout: server.header_timeout,
-        write_timeout: server.write_timeout,
-        idle_timeout: server.idle_timeout,
-        ..ConnectionOptions::default()
-    }
-}
-
-fn grpc_options(config: &Config, request_memory: RequestMemory) -> GrpcOptions {
+fn grpc_options(
+    config: &Config,
+    connections: ConnectionOptions,
+    request_memory: RequestMemory,
+) -> GrpcOptions {
     GrpcOptions {
         max_message: config.server.max_message,
         request_memory,
         request_timeout: config.server.request_timeout,
         max_concurrent_streams: config.server.max_concurrent_streams,
         keep_alive: config.server.keep_alive_interval,
-        connections: connection_options(config),
+        connections,
     }
 }
 
-fn http_options(config: &Config, ids: &Arc<dyn Ids>, request_memory: RequestMemory) -> HttpOptions {
+fn http_options(
+    config: &Config,
+    connections: ConnectionOptions,
+    ids: &Arc<dyn Ids>,
+    request_memory: RequestMemory,
+) -> HttpOptions {
     let server = &config.server;
     HttpOptions {
         max_body: server.max_message,
         request_memory,
-        connections: connection_options(config),
+        connections,
         body_timeout: server.request_timeout,
         cors_origins: server.cors_origins.clone(),
         ..HttpOptions::new(Arc::clone(ids))

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::connections::connection_options;
 use super::events::kafka_source;
 use super::{StartError, Store, listen, make_data_dir, process_name, spawn_admin};
 use crate::adapters::journal::JournalSource;
@@ -17,6 +18,7 @@ use crate::adapters::memory::MemoryStore;
 use crate::adapters::metered::{MeteredInbox, MeteredSource, names};
 use crate::adapters::postgres::OpenError as PgError;
 use crate::adapters::sqlite::OpenError;
+use crate::adapters::system::raise_open_files;
 use crate::app::{IngestEvents, IngestOptions, Ingested, OpenInbox, Readiness};
 use crate::config::{Config, EventsUrl};
 use crate::domain::Timestamp;
@@ -136,7 +138,8 @@ pub async fn consume(
     })?;
     let readiness = Readiness::new(Arc::clone(&store.orders));
     let done = CancellationToken::new();
-    spawn_admin(config, listener, readiness.subscribe(), metrics, life, &done);
+    let connections = connection_options(config, raise_open_files());
+    spawn_admin(connections, listener, readiness.subscribe(), metrics, life, &done);
     life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
     let ingest = ingest(config, source, store.inbox, options);
     let (soft, hard) = (life.soft().clone(), life.hard().clone());

@@ -67,14 +67,15 @@ pub struct Server {
     )]
     pub keep_alive_interval: Duration,
 
-    /// Maximum number of open connections of each listener. Further connections
-    /// wait until one closes.
+    /// Maximum number of open connections of gRPC and of REST, each. Further
+    /// connections are refused with UNAVAILABLE. Not set: as many as the limit of
+    /// open files (`ulimit -n`, raised to the hard limit at start) allows beside
+    /// the store, at most 10000. A larger number is lowered to what it allows.
     #[config(
         env = "PVZ_SERVER_MAX_CONNECTIONS",
-        default = 10000,
         deserialize_with = text::integer::<_, _, 1, 1_000_000>
     )]
-    pub max_connections: usize,
+    pub max_connections: Option<usize>,
 
     /// Timeout for reading the head of a request.
     #[config(

@@ -9,6 +9,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::faults::test_service::wait_until;
 use crate::http_support::{HttpApp, ScriptedService, get, order, post};
 
 #[tokio::test]
@@ -250,7 +251,7 @@ async fn a_shutdown_waits_only_for_requests_in_progress() {
 }
 
 #[tokio::test]
-async fn connections_above_the_limit_wait() {
+async fn connections_above_the_limit_are_refused() {
     let app = HttpApp::start_with(
         ScriptedService { order: order("1").into(), ..ScriptedService::default() },
         |options| {
@@ -262,11 +263,12 @@ async fn connections_above_the_limit_wait() {
     first_client.write_all(b"GET /v1/orders/1 HTTP/1.1\r\nhost: pvz\r\n\r\n").await.unwrap();
     let mut first = [0; 12];
     first_client.read_exact(&mut first).await.unwrap();
-    let second = app.get("/v1/orders/1");
-    tokio::pin!(second);
-    assert!(futures::poll!(&mut second).is_pending());
+    let second = raw(&app, b"GET /v1/orders/1 HTTP/1.1\r\nhost: pvz\r\n\r\n").await;
+    assert!(second.starts_with("HTTP/1.1 503") && second.contains("\r\nretry-after: 1\r\n"), "{second}");
+    assert!(second.contains("\r\nconnection: close\r\n") && second.contains("\"UNAVAILABLE\""), "{second}");
+    assert_problem("above the limit", &second);
     drop(first_client);
-    assert_eq!(second.await.status, 200);
+    wait_until("there is room again", async || app.get("/v1/orders/1").await.status == 200).await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use axum::response::IntoResponse as _;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode};
@@ -15,10 +16,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use crate::adapters::connections::{ConnectionOptions, Connections};
+use crate::adapters::connections::{ConnectionOptions, Connections, Face};
 use crate::app::{NotReady, Ready};
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The most connections at once, beside those of gRPC and REST.
+const MAX_CONNECTIONS: usize = 64;
 
 /// Renders all metrics in the Prometheus text format.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
@@ -39,7 +43,7 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .with_state(ready);
     // An idle connection must not delay the shutdown.
-    let options = ConnectionOptions { grace: Duration::ZERO, ..options };
+    let options = ConnectionOptions { max_connections: MAX_CONNECTIONS, grace: Duration::ZERO, ..options };
     let connections = Connections::new(listener, options, stop);
     let builder = connections.builder().http1_only();
     let answer = move |request: Request<Incoming>| {
@@ -51,7 +55,9 @@ pub async fn serve(
             }
         }
     };
-    connections.serve(builder, answer, |stream| stream).await;
+    let refuse =
+        |_: &Request<Incoming>| (StatusCode::SERVICE_UNAVAILABLE, "too many connections\n").into_response();
+    connections.serve(builder, Face { answer, refuse, wrap: |stream| stream }).await;
 }
 
 /// Names the failed check and its cause: the admin port is for operators.

@@ -1,6 +1,9 @@
 //! The connections of every face: gRPC, REST and admin. One accept loop, the same
-//! timeouts, and the same drain.
+//! limit and timeouts, and the same drain.
 //!
+//! A connection above the limit is answered with a refusal and closed, so that
+//! its client is told, and the descriptors of the store and of the admin face are
+//! not used up.
 //! A connection ends when its client is silent or takes nothing for too long.
 //! After the service begins to stop, it waits only for work: a client that does
 //! not answer, or does not read, has [`ConnectionOptions::grace`].
@@ -16,7 +19,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -24,7 +28,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,15 +36,26 @@ use activity::{ActiveRequest, Activity};
 pub use client_stream::ClientStream;
 pub use stream_executor::StreamExecutor;
 
+use crate::domain::Refusal;
+
 /// The pause after a failed accept. The usual cause is a lack of file
 /// descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The most refused connections at once. Further connections are closed without
+/// an answer.
+const MAX_REFUSED: usize = 16;
+
+/// The time in which a refused connection sends its request and takes the answer.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
+
+/// The delay after which a refused client should connect again.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
 /// Limits and timeouts of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionOptions {
-    /// The most connections at once. Further connections wait in the accept
-    /// queue of the kernel.
+    /// The most connections at once. Further connections are refused.
     pub max_connections: usize,
     /// Timeout for the head of a request. Over HTTP/1.1 it starts with the
     /// previous answer, so it also limits how long a connection is kept alive.
@@ -92,6 +107,23 @@ impl WriteLimit {
     }
 }
 
+/// The requests of a face and their answers.
+#[derive(Clone)]
+pub struct Face<A, R, W> {
+    /// Answers a request.
+    pub answer: A,
+    /// Refuses a request on a connection above the limit, with [`refusal`].
+    pub refuse: R,
+    /// Adds a layer to the stream of a connection.
+    pub wrap: W,
+}
+
+/// Returns the refusal of requests on a connection above the limit.
+pub fn refusal() -> Refusal {
+    let sentence = "the service has as many connections as it accepts; connect again later";
+    Refusal::unavailable(sentence, RETRY_DELAY)
+}
+
 /// The listener of a face with its limits.
 pub struct Connections {
     listener: TcpListener,
@@ -121,55 +153,81 @@ impl Connections {
     }
 
     /// Serves until the token is cancelled, and then until every request is
-    /// answered. `wrap` adds a layer to the stream of a connection. If the future
-    /// is dropped, all connections are closed.
-    pub async fn serve<H, F, B, S>(
-        self,
-        builder: Builder<StreamExecutor>,
-        handler: H,
-        wrap: impl Fn(ClientStream) -> S,
-    ) where
-        H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    /// answered. If the future is dropped, all connections are closed.
+    pub async fn serve<A, F, B, R, W, S>(self, builder: Builder<StreamExecutor>, face: Face<A, R, W>)
+    where
+        A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        R: Fn(&Request<Incoming>) -> Response<B> + Clone + Send + Sync + 'static,
+        W: Fn(ClientStream) -> S + Clone + Send + Sync + 'static,
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let write_limit = self.write_limit();
         let Self { listener, options, shutdown } = self;
+        let mut limit = Limit::new(options.max_connections);
         let builder = Arc::new(builder);
-        let permits = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
         let connections = TaskTracker::new();
         let abort = CancellationToken::new();
         let _abort_on_drop = abort.clone().drop_guard();
         loop {
-            // The permit is taken before the accept, so that connections above the
-            // limit stay in the queue of the kernel.
-            let accepted = async {
-                let permit = permits.clone().acquire_owned().await;
-                (accept(&listener).await, permit)
-            };
-            let (stream, permit) = tokio::select! {
+            let stream = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                accepted = accepted => accepted,
+                stream = accept(&listener) => stream,
             };
-            let connection = Connection {
-                builder: builder.clone(),
-                handler: handler.clone(),
-                options,
-                shutdown: shutdown.clone(),
-            };
-            let stream = wrap(ClientStream::new(stream, write_limit.clone()));
-            let abort = abort.clone();
+            let Some(admission) = limit.admit() else { continue };
+            let (builder, face, shutdown, abort) =
+                (builder.clone(), face.clone(), shutdown.clone(), abort.clone());
+            let stream = (face.wrap)(ClientStream::new(stream, write_limit.clone()));
             connections.spawn(async move {
-                abort.run_until_cancelled(connection.run(stream)).await;
-                drop(permit);
+                let connection = Connection { builder, face, options, shutdown };
+                match admission {
+                    Admission::Served(_permit) => _ = abort.run_until_cancelled(connection.run(stream)).await,
+                    Admission::Refused(_permit) => {
+                        _ = abort.run_until_cancelled(connection.refuse(stream)).await;
+                    }
+                }
             });
         }
         drop(listener);
         connections.close();
         connections.wait().await;
+    }
+}
+
+/// Counts the connections of a face.
+struct Limit {
+    served: Arc<Semaphore>,
+    refused: Arc<Semaphore>,
+    /// True if the last connection was above the limit.
+    reached: bool,
+}
+
+/// The permit of a connection.
+enum Admission {
+    Served(OwnedSemaphorePermit),
+    Refused(OwnedSemaphorePermit),
+}
+
+impl Limit {
+    fn new(max_connections: usize) -> Self {
+        let served = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+        Self { served, refused: Arc::new(Semaphore::new(MAX_REFUSED)), reached: false }
+    }
+
+    /// Admits a connection; `None` if it must be closed without an answer.
+    fn admit(&mut self) -> Option<Admission> {
+        let served = self.served.clone().try_acquire_owned();
+        if served.is_err() && !self.reached {
+            tracing::warn!("refusing connections above the limit (server.max_connections)");
+        }
+        self.reached = served.is_err();
+        served
+            .map(Admission::Served)
+            .or_else(|_| self.refused.clone().try_acquire_owned().map(Admission::Refused))
+            .ok()
     }
 }
 
@@ -195,17 +253,18 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-struct Connection<H> {
+struct Connection<A, R, W> {
     builder: Arc<Builder<StreamExecutor>>,
-    handler: H,
+    face: Face<A, R, W>,
     options: ConnectionOptions,
     shutdown: CancellationToken,
 }
 
-impl<H> Connection<H> {
+impl<A, R, W> Connection<A, R, W> {
+    /// Serves a connection to its end.
     async fn run<F, B, S>(self, stream: S)
     where
-        H: Fn(Request<Incoming>) -> F,
+        A: Fn(Request<Incoming>) -> F,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -214,7 +273,7 @@ impl<H> Connection<H> {
         let activity = Arc::new(Activity::new());
         let service = service_fn(|request| {
             let active = activity.begin();
-            let response = (self.handler)(request);
+            let response = (self.face.answer)(request);
             async move {
                 let response = response.await;
                 Ok::<_, Infallible>(response.map(|body| TrackedBody { body, _active: active }))
@@ -232,6 +291,29 @@ impl<H> Connection<H> {
         tokio::select! {
             ended = connection.as_mut() => log(ended),
             () = activity.quiet(self.options.grace) => {}
+        }
+    }
+
+    /// Refuses the requests of a connection, and closes it.
+    async fn refuse<B, S>(self, stream: S)
+    where
+        R: Fn(&Request<Incoming>) -> Response<B>,
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request| {
+            let mut response = (self.face.refuse)(&request);
+            if request.version() < Version::HTTP_2 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        let connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            ended = connection => log(ended),
+            () = tokio::time::sleep(REFUSAL_TIME) => {}
+            () = self.shutdown.cancelled() => {}
         }
     }
 }

@@ -18,10 +18,11 @@ use tower::{Layer as _, Service as _};
 use super::error_details::ErrorDetailsLayer;
 use super::incomplete_messages::AccountedBody;
 use super::request_body::RequestBody;
+use super::respond;
 use super::service::GrpcOrderService;
 use super::stream_cutoff::StreamCutoffLayer;
-use crate::adapters::api::RequestMemory;
-use crate::adapters::connections::{ConnectionOptions, Connections};
+use crate::adapters::api::{RequestMemory, correlation_id};
+use crate::adapters::connections::{self, ConnectionOptions, Connections, Face};
 use crate::adapters::write_coalescing::WriteCoalescing;
 use crate::app::Ready;
 use crate::ports::Ids;
@@ -102,6 +103,7 @@ pub async fn serve(
         .add_service(cutoff().named_layer(reflection_v1))
         .add_service(cutoff().named_layer(reflection_v1alpha))
         .prepare();
+    let refusing = Arc::clone(&ids);
     let service = ErrorDetailsLayer { ids, timeout: options.request_timeout }.layer(routes);
     let connections = Connections::new(listener, options.connections, shutdown.clone());
     let mut builder = connections.builder().http2_only();
@@ -113,9 +115,8 @@ pub async fn serve(
         .max_header_list_size(MAX_HEADERS);
     let memory = options.request_memory;
     let answer = move |request: Request<Incoming>| {
-        let request = request.map(|body| {
-            Body::new(AccountedBody::new(RequestBody::new(body, &shutdown), memory.open()))
-        });
+        let request = request
+            .map(|body| Body::new(AccountedBody::new(RequestBody::new(body, &shutdown), memory.open())));
         let answered = service.clone().call(request);
         async move {
             match answered.await {
@@ -124,8 +125,13 @@ pub async fn serve(
             }
         }
     };
+    let refuse = move |request: &Request<Incoming>| {
+        let correlation_id = correlation_id(request.headers(), refusing.as_ref());
+        respond::refuse(connections::refusal(), &correlation_id, false).into_http()
+    };
+    let face = Face { answer, refuse, wrap: WriteCoalescing::new };
     tokio::select! {
-        () = connections.serve(builder, answer, WriteCoalescing::new) => Ok(()),
+        () = connections.serve(builder, face) => Ok(()),
         // Once the final readiness is reported, watchers of the health service
         // have been notified and their streams can end.
         () = async { report(reporter, ready).await; stopped_reporting.cancel(); std::future::pending().await } => Ok(()),

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter};
 use futures::FutureExt as _;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use tower::{Layer as _, Service as _};
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
@@ -21,9 +21,11 @@ use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 use super::call::etag;
 use super::gateway::{Gateway, Shared, Unary, unary};
 use super::import::import;
+use super::problem::Problem;
 use super::watch::{Watch, watch};
 use super::{HttpOptions, pages, refuse};
 use crate::adapters::api::{CORRELATION_ID, correlation_id};
+use crate::adapters::connections;
 use crate::ports::Ids;
 use crate::proto::v1;
 use crate::proto::v1::order_service_server::OrderService;
@@ -69,7 +71,7 @@ impl HttpService {
     /// Answers a request. A panic is answered with `INTERNAL`.
     pub async fn answer(&mut self, mut request: Request<Body>) -> Response {
         let correlation_id = correlation_id(request.headers(), self.ids.as_ref());
-        let header = HeaderValue::try_from(&correlation_id).unwrap_or(HeaderValue::from_static("unknown"));
+        let header = header_of(&correlation_id);
         request.headers_mut().insert(CORRELATION_ID, header.clone());
         normalize(request.uri_mut());
         let cross_origin = request.headers().contains_key(ORIGIN)
@@ -89,11 +91,29 @@ impl HttpService {
                 refuse::internal(&correlation_id)
             }
         };
-        let headers = response.headers_mut();
-        headers.insert(CORRELATION_ID, header);
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        decorate(&mut response, header);
         response
     }
+
+    /// Refuses a request on a connection above the limit.
+    pub fn refuse(&self, headers: &HeaderMap) -> Response {
+        let correlation_id = correlation_id(headers, self.ids.as_ref());
+        let mut response = Problem::new(connections::refusal(), &correlation_id).into_response();
+        decorate(&mut response, header_of(&correlation_id));
+        response
+    }
+}
+
+/// Returns the header of a correlation id.
+fn header_of(correlation_id: &str) -> HeaderValue {
+    HeaderValue::try_from(correlation_id).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// Adds the headers of every response.
+fn decorate(response: &mut Response, correlation_id: HeaderValue) {
+    let headers = response.headers_mut();
+    headers.insert(CORRELATION_ID, correlation_id);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
 /// Returns the CORS layer for the allowed origins; `None` if there are none.

@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 
 use super::HttpOptions;
 use super::router::HttpService;
-use crate::adapters::connections::Connections;
+use crate::adapters::connections::{Connections, Face};
 
 /// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -23,9 +23,11 @@ pub async fn serve(connections: Connections, service: HttpService, options: &Htt
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
         .keep_alive_interval(options.connections.idle_timeout);
+    let refusing = service.clone();
     let answer = move |request: Request<Incoming>| {
         let mut service = service.clone();
         async move { service.answer(request.map(Body::new)).await }
     };
-    connections.serve(builder, answer, |stream| stream).await;
+    let refuse = move |request: &Request<Incoming>| refusing.refuse(request.headers());
+    connections.serve(builder, Face { answer, refuse, wrap: |stream| stream }).await;
 }

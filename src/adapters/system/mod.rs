@@ -1,7 +1,9 @@
-//! The clock and the random numbers of the machine. Other modules use the ports.
+//! The clock, the random numbers and the limits of the machine. Other modules use
+//! the ports.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use uuid::{NoContext, Uuid};
 
 use crate::domain::{EventId, Timestamp};
@@ -36,6 +38,21 @@ impl Ids for SystemIds {
     #[expect(clippy::disallowed_methods, reason = "this is the Ids port's adapter")]
     fn correlation_id(&self) -> String {
         Uuid::new_v4().to_string()
+    }
+}
+
+/// Raises the limit of open files to what the process may have, and returns it;
+/// `None` if there is none. Shells and service managers set a low limit (1,024)
+/// for programs that use `select`, and each connection needs a descriptor.
+pub fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised.current,
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+            limit.current
+        }
     }
 }
 

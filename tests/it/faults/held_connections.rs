@@ -14,7 +14,7 @@ use tonic::Status;
 use super::raw_connection::frame;
 use super::requests::{CommandRequest, DecodedRefusal, parcel};
 use super::shutdown::assert_quick_shutdown;
-use super::test_service::TestService;
+use super::test_service::{TestService, wait_until};
 
 /// The client preface of HTTP/2 with empty settings. The client acknowledges nothing.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -126,4 +126,34 @@ async fn half_sent_calls_do_not_delay_the_drain() {
     let refused = DecodedRefusal::from_status(&status).unwrap_or_else(|| panic!("{status:?}"));
     assert!(refused.reason == "UNAVAILABLE" && refused.retry, "{refused:?}");
     drop((call.body, import, rest));
+}
+
+/// Both faces have room for one connection, and one client has it. Further clients are
+/// told so, and the admin face serves as before.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_above_the_limit_are_refused_and_admin_stays_reachable() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = TestService::start(dir.path(), "[server]\nmax_connections = 1\n");
+    let only = service.client().await;
+    assert!(CommandRequest::Accept(parcel("1", "7")).send(&only).await.unwrap().result.is_ok());
+    let reply = CommandRequest::Accept(parcel("2", "7")).send(&service.client().await).await.unwrap();
+    let refused = reply.result.as_ref().unwrap_err();
+    assert!(refused.reason == "UNAVAILABLE" && refused.retry, "{refused:?}");
+
+    let only_rest = silent(&service.http, b"").await;
+    let mut flood = Vec::new();
+    for addr in [&service.grpc, &service.http] {
+        for _ in 0..100 {
+            flood.push(silent(addr, b"").await);
+        }
+    }
+    assert_eq!(service.ready(), Some(true));
+    assert!(CommandRequest::Accept(parcel("3", "7")).send(&only).await.unwrap().result.is_ok());
+    drop((only, only_rest, flood));
+    wait_until("there is room again", async || {
+        let reply = CommandRequest::Accept(parcel("4", "7")).send(&service.client().await).await;
+        reply.is_ok_and(|reply| reply.result.is_ok())
+    })
+    .await;
+    service.stop();
 }
