@@ -1,4 +1,4 @@
-//! The stream of a connection with a write timeout.
+//! The stream of a connection, with a timeout for its preface and a write timeout.
 
 use std::io;
 use std::pin::Pin;
@@ -6,21 +6,46 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
-use super::{Stalled, WriteLimit};
+use super::{ConnectionOptions, Stalled, WriteLimit};
+
+/// The client preface of HTTP/2.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The stream of an accepted connection. A write fails if the client takes nothing
-/// for the write timeout.
+/// for the write timeout, and the stream ends if no preface arrives within the
+/// header timeout.
 pub struct ClientStream {
     stream: TcpStream,
     write_limit: WriteLimit,
     /// Set while a write waits for the client.
     stalled: Option<Stalled>,
+    /// Set until the preface has arrived.
+    preface: Option<Preface>,
+}
+
+/// A preface of HTTP/2 that is still arriving. hyper has a timeout for the head of
+/// an HTTP/1.1 request, but none before it knows the protocol.
+struct Preface {
+    received: usize,
+    timeout: Pin<Box<Sleep>>,
+}
+
+impl Preface {
+    /// Returns true if more is needed: `bytes` arrived, and all is a part of the
+    /// preface.
+    fn continues_with(&mut self, bytes: &[u8]) -> bool {
+        let expected = &PREFACE[self.received..];
+        self.received += bytes.len();
+        bytes.len() < expected.len() && expected.starts_with(bytes)
+    }
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: TcpStream, write_limit: WriteLimit) -> Self {
-        Self { stream, write_limit, stalled: None }
+    pub(super) fn new(stream: TcpStream, write_limit: WriteLimit, options: &ConnectionOptions) -> Self {
+        let preface = Preface { received: 0, timeout: Box::pin(sleep(options.header_timeout)) };
+        Self { stream, write_limit, stalled: None, preface: Some(preface) }
     }
 
     /// Limits the time that a write is pending.
@@ -40,7 +65,17 @@ impl AsyncRead for ClientStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let Some(preface) = &mut self.preface else { return read };
+        if read.is_pending() {
+            // A read of zero bytes is the end of the stream.
+            return preface.timeout.as_mut().poll(context).map(Ok);
+        }
+        if !preface.continues_with(&buffer.filled()[before..]) {
+            self.preface = None;
+        }
+        read
     }
 }
 

@@ -4,6 +4,7 @@
 //! A connection above the limit is answered with a refusal and closed, so that
 //! its client is told, and the descriptors of the store and of the admin face are
 //! not used up.
+//!
 //! A connection ends when its client is silent or takes nothing for too long.
 //! After the service begins to stop, it waits only for work: a client that does
 //! not answer, or does not read, has [`ConnectionOptions::grace`].
@@ -57,8 +58,9 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 pub struct ConnectionOptions {
     /// The most connections at once. Further connections are refused.
     pub max_connections: usize,
-    /// Timeout for the head of a request. Over HTTP/1.1 it starts with the
-    /// previous answer, so it also limits how long a connection is kept alive.
+    /// Timeout for the preface of a connection and for the head of a request. Over
+    /// HTTP/1.1 it starts with the previous answer, so it also limits how long a
+    /// connection is kept alive.
     pub header_timeout: Duration,
     /// Write timeout: the longest time that a client may stop reading.
     pub write_timeout: Duration,
@@ -180,7 +182,7 @@ impl Connections {
             let Some(admission) = limit.admit() else { continue };
             let (builder, face, shutdown, abort) =
                 (builder.clone(), face.clone(), shutdown.clone(), abort.clone());
-            let stream = (face.wrap)(ClientStream::new(stream, write_limit.clone()));
+            let stream = (face.wrap)(ClientStream::new(stream, write_limit.clone(), &options));
             connections.spawn(async move {
                 let connection = Connection { builder, face, options, shutdown };
                 match admission {

@@ -7,7 +7,8 @@ use h2::{RecvStream, SendStream};
 use http::{Request, Response};
 use prost::Message as _;
 use pvz::proto::v1;
-use tokio::io::AsyncWriteExt as _;
+use pvz::proto::v1::order_service_client::OrderServiceClient;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Status;
 
@@ -15,6 +16,7 @@ use super::raw_connection::frame;
 use super::requests::{CommandRequest, DecodedRefusal, parcel};
 use super::shutdown::assert_quick_shutdown;
 use super::test_service::{TestService, wait_until};
+use crate::process::TIMEOUT;
 
 /// The client preface of HTTP/2 with empty settings. The client acknowledges nothing.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -150,10 +152,59 @@ async fn connections_above_the_limit_are_refused_and_admin_stays_reachable() {
     assert_eq!(service.ready(), Some(true));
     assert!(CommandRequest::Accept(parcel("3", "7")).send(&only).await.unwrap().result.is_ok());
     drop((only, only_rest, flood));
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", service.grpc)).unwrap();
+    let later = OrderServiceClient::new(endpoint.connect_lazy());
     wait_until("there is room again", async || {
-        let reply = CommandRequest::Accept(parcel("4", "7")).send(&service.client().await).await;
+        let reply = CommandRequest::Accept(parcel("4", "7")).send(&later).await;
         reply.is_ok_and(|reply| reply.result.is_ok())
     })
     .await;
+    service.stop();
+}
+
+const SHORT_TIMEOUTS: &str =
+    "[server]\nheader_timeout = \"200ms\"\nidle_timeout = \"400ms\"\nwrite_timeout = \"300ms\"\n";
+
+/// Waits until the server closes a connection.
+async fn assert_closed(mut stream: TcpStream, what: &str) {
+    let mut response = Vec::new();
+    let closed = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut response)).await;
+    // A reset is an end too.
+    assert!(closed.is_ok(), "{what}: the connection is open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_are_closed_on_every_face() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = TestService::start(dir.path(), SHORT_TIMEOUTS);
+    let half_head = b"GET /livez HTTP/1.1\r\nho";
+    let kept_alive = b"GET /livez HTTP/1.1\r\nhost: pvz\r\n\r\n";
+    for (face, addr, protocols) in [
+        ("gRPC", &service.grpc, &[PREFACE][..]),
+        ("REST", &service.http, &[PREFACE, half_head, kept_alive]),
+        ("admin", &service.admin, &[half_head, kept_alive]),
+    ] {
+        assert_closed(silent(addr, b"").await, face).await;
+        assert_closed(silent(addr, &PREFACE[..10]).await, face).await;
+        for bytes in protocols {
+            let what = format!("{face}: {}", String::from_utf8_lossy(bytes));
+            assert_closed(silent(addr, bytes).await, &what).await;
+        }
+    }
+    service.stop();
+}
+
+/// Only the stream ends: other calls on the connection go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_client_takes_nothing_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = service_with_an_event(dir.path(), SHORT_TIMEOUTS).await;
+    for (addr, request) in [(&service.grpc, grpc(WATCH)), (&service.http, rest_watch())] {
+        let (mut held, response) = HeldRequest::watch_without_window(addr, request).await;
+        let reset = futures::future::poll_fn(|context| held.body.poll_reset(context));
+        let reset = tokio::time::timeout(TIMEOUT, reset).await.expect("the stream ends").unwrap();
+        assert_eq!(reset, h2::Reason::CANCEL);
+        drop(response);
+    }
     service.stop();
 }
