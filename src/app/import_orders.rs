@@ -1,16 +1,19 @@
 //! The import use case: a stream of rows in, a stream of results out.
 //!
 //! Rows are read only as fast as the writers take them, and only while results
-//! are read, so memory stays bounded whatever the length of the stream.
+//! are read, so memory stays bounded whatever the length of the stream. Each row has a task of
+//! its own: while nobody reads results, a row in progress still gives back its place in the
+//! queue of the writers.
 
 use std::future::ready;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Admission, Caller, Writer};
 use crate::domain::{Accept, Answer, Command, ImportRow, OrderView, Reason, Refusal, RequestId};
@@ -77,7 +80,11 @@ impl ImportOrders {
                 ready(row.map_err(|refusal| failure.take().map(|failure| failure.send(refusal))).ok())
             })
             .enumerate()
-            .map(move |(index, row)| import_row(writer.clone(), caller.clone(), index, row))
+            .map(move |(index, row)| {
+                let row = tokio::spawn(import_row(writer.clone(), caller.clone(), index, row));
+                AbortOnDropHandle::new(row)
+                    .map(|ended| ended.unwrap_or_else(|_panic| Err(Refusal::internal())))
+            })
             .buffer_unordered(WINDOW);
         let drain = self.drain.clone();
         let end =

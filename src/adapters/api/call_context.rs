@@ -5,12 +5,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, BoxStream};
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream};
 use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::Answers;
 use crate::app::Caller;
 use crate::domain::{Actor, Form, Refusal, Traceparent};
 use crate::ports::Ids;
@@ -168,20 +168,13 @@ impl Call {
         Caller { actor, scope: String::new(), traceparent, deadline: self.deadline }
     }
 
-    /// Ends a stream with `DEADLINE_EXCEEDED` when the caller's own deadline
-    /// passes. Without one the stream is unlimited.
-    pub fn with_deadline<T: Send + 'static>(
+    /// Spawns a task that produces the answers. It ends with `DEADLINE_EXCEEDED` when the
+    /// caller's own deadline passes. Without one the stream is unlimited.
+    pub fn answer_with<T: Send + 'static>(
         &self,
         items: impl Stream<Item = Result<T, Refusal>> + Send + 'static,
-    ) -> BoxStream<'static, Result<T, Refusal>> {
-        if !self.has_own_deadline {
-            return items.boxed();
-        }
-        // `None` ends the merged stream.
-        let late = stream::once(tokio::time::sleep_until(self.deadline))
-            .flat_map(|()| stream::iter([Some(Err(Refusal::deadline_exceeded())), None]));
-        let items = items.map(Some).chain(stream::once(std::future::ready(None)));
-        stream::select(items, late).scan((), |(), item| std::future::ready(item)).boxed()
+    ) -> Answers<T> {
+        Answers::spawn(items, self.has_own_deadline.then_some(self.deadline))
     }
 
     /// Writes the log line of a call that answers with a stream.

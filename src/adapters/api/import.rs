@@ -1,18 +1,14 @@
 //! The import in messages of the contract, over the use case.
 
-use futures::stream::BoxStream;
 use futures::{Stream, TryStreamExt as _};
 use http::HeaderMap;
 
 use super::call_context::{Call, CallContext};
-use super::requests;
+use super::{Answers, requests};
 use crate::adapters::proto_mapping;
 use crate::app::{ImportOrders, ImportRequest, ImportResult};
 use crate::domain::{Form, Refusal, echo};
 use crate::proto::v1::{self, order_result::Outcome};
-
-/// Results of an import.
-pub type ImportResponses = BoxStream<'static, Result<v1::ImportOrdersResponse, Refusal>>;
 
 /// The import with its call context. Clones share both.
 #[derive(Clone)]
@@ -43,11 +39,11 @@ impl ImportService {
         &self,
         call: &Call,
         rows: impl Stream<Item = Result<ImportRequest, Refusal>> + Send + 'static,
-    ) -> Result<ImportResponses, Refusal> {
+    ) -> Result<Answers<v1::ImportOrdersResponse>, Refusal> {
         let opened = self.calls.admit().and_then(|()| call.form().finish(Some(())));
         call.log(opened.as_ref().err());
         opened?;
-        Ok(call.with_deadline(self.orders.run(call.caller(), rows).map_ok(response)))
+        Ok(call.answer_with(self.orders.run(call.caller(), rows).map_ok(response)))
     }
 }
 

@@ -2,11 +2,13 @@
 //! and queries, the import as a stream of messages, and the memory of incomplete
 //! requests.
 
+mod answers;
 mod call_context;
 mod import;
 mod request_memory;
 pub mod requests;
 
+pub use answers::Answers;
 pub use call_context::{
     ACTOR, Answered, CORRELATION_ID, Call, CallContext, GRPC_TIMEOUT, REPLAYED, Refused, correlation_id,
     grpc_timeout,

@@ -7,7 +7,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use super::status::to_status;
-use crate::adapters::api::{Answered, CORRELATION_ID, Call, CallContext, REPLAYED, Refused};
+use crate::adapters::api::{Answered, Answers, CORRELATION_ID, Call, CallContext, REPLAYED, Refused};
 use crate::domain::{Form, Refusal};
 
 /// A stream of messages that may end with a status.
@@ -38,9 +38,9 @@ where
 }
 
 /// Answers a call with a stream, or with the refusal to start it.
-pub fn stream<T: 'static>(
+pub fn stream<T: Send + 'static>(
     call: &Call,
-    started: Result<BoxStream<'static, Result<T, Refusal>>, Refusal>,
+    started: Result<Answers<T>, Refusal>,
 ) -> Result<Response<Messages<T>>, Status> {
     let correlation_id = call.correlation_id.clone();
     let items = started.map_err(|refusal| refuse(refusal, &correlation_id, false))?;

@@ -226,7 +226,7 @@ impl OrderService for GrpcOrderService {
         let opened: Result<_, Refusal> = opened.await;
         call.log(opened.as_ref().err());
         let events = opened
-            .map(|events| call.with_deadline(events.map_ok(|logged| proto_mapping::logged_event(&logged))));
+            .map(|events| call.answer_with(events.map_ok(|logged| proto_mapping::logged_event(&logged))));
         respond::stream(&call, events)
     }
 

@@ -18,3 +18,4 @@ mod request_memory;
 pub mod requests;
 mod shutdown;
 pub mod test_service;
+mod unread_streams;
