@@ -107,8 +107,8 @@ pub(super) fn spawn_publishing(
 ) {
     let replicas = NotifyReplicas::new(Arc::clone(&store.notifications), writer.commit_counter());
     life.spawn_until_done("notifications", replicas.run(stop.clone()));
-    let outbox: Arc<dyn Outbox> = Arc::new(MeteredOutbox::new(Arc::clone(&store.outbox)));
-    let (log, committed, options) = (Arc::clone(&store.log), writer.committed(), RelayOptions::default());
+    let outbox: Arc<dyn Outbox> = Arc::new(MeteredOutbox::new(Arc::clone(&store.relay.1)));
+    let (log, committed, options) = (Arc::clone(&store.relay.0), writer.committed(), RelayOptions::default());
     let relay = RelayEvents::new(log, outbox, sink, clock, committed, process_name(), options);
     let (hard, stopped) = (life.hard().clone(), stop.clone());
     life.spawn_until_done("relay", async move { _ = hard.run_until_cancelled(relay.run(stopped)).await });

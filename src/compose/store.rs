@@ -23,8 +23,10 @@ pub struct Store {
     pub log: Arc<dyn EventLog>,
     /// The inbox of a consumer.
     pub(super) inbox: Arc<dyn Inbox>,
-    /// The outbox of the relay.
+    /// The outbox, for operators.
     pub(super) outbox: Arc<dyn Outbox>,
+    /// The event log and the outbox for the relay, whose reads wait for no client.
+    pub(super) relay: (Arc<dyn EventLog>, Arc<dyn Outbox>),
     /// The notifications of commits among the replicas of the store.
     pub(super) notifications: Arc<dyn CommitNotifications>,
     /// The default number of writer workers.
@@ -32,11 +34,27 @@ pub struct Store {
 }
 
 impl Store {
-    fn new<S: OrderStore + EventLog + Outbox + Inbox + 'static>(store: S, workers: usize) -> Self {
-        let store = Arc::new(store);
+    fn new<S: OrderStore + EventLog + Outbox + Inbox + 'static>(
+        store: Arc<S>,
+        for_relay: Arc<S>,
+        workers: usize,
+    ) -> Self {
         let (orders, log) = (Arc::<S>::clone(&store), Arc::<S>::clone(&store));
         let inbox = Arc::<S>::clone(&store);
-        Self { orders, log, inbox, outbox: store, notifications: Arc::new(NullNotifications), workers }
+        let relay: (Arc<dyn EventLog>, Arc<dyn Outbox>) = (Arc::<S>::clone(&for_relay), for_relay);
+        let notifications = Arc::new(NullNotifications);
+        Self { orders, log, inbox, outbox: store, relay, notifications, workers }
+    }
+
+    fn sqlite(store: SqliteStore) -> Self {
+        let for_relay = store.for_relay();
+        // SQLite has one writer at a time.
+        Self::new(Arc::new(store), Arc::new(for_relay), 1)
+    }
+
+    fn postgres(store: PostgresStore) -> Self {
+        let for_relay = store.for_relay();
+        Self::new(Arc::new(store), Arc::new(for_relay), POSTGRES_WORKERS)
     }
 
     /// Opens the store for serving. Migrates its schema if `store.migrate` says so.
@@ -45,16 +63,16 @@ impl Store {
             StoreUrl::Memory => {
                 let mut secret = [0; 32];
                 getrandom::fill(&mut secret)?;
-                Ok(Self::new(MemoryStore::new(secret), 1))
+                let store = Arc::new(MemoryStore::new(secret));
+                Ok(Self::new(Arc::clone(&store), store, 1))
             }
-            // SQLite has one writer at a time.
-            StoreUrl::Sqlite(path) => Ok(Self::new(sqlite(path, config, SqliteStore::open).await?, 1)),
+            StoreUrl::Sqlite(path) => Ok(Self::sqlite(sqlite(path, config, SqliteStore::open).await?)),
             StoreUrl::Postgres(url) => {
                 let options = postgres_options(url, config)?;
                 if config.store.migrate.unwrap_or(false) {
                     postgres::migrate(&options).await?;
                 }
-                let store = Self::new(PostgresStore::open(&options).await?, POSTGRES_WORKERS);
+                let store = Self::postgres(PostgresStore::open(&options).await?);
                 let notifications = Arc::new(PostgresNotifications::new(&options));
                 Ok(Self { notifications, ..store })
             }
@@ -66,12 +84,11 @@ impl Store {
         match &config.store.url {
             StoreUrl::Memory => Self::open(config).await,
             StoreUrl::Sqlite(path) => {
-                Ok(Self::new(sqlite(path, config, SqliteStore::open_read_only).await?, 1))
+                Ok(Self::sqlite(sqlite(path, config, SqliteStore::open_read_only).await?))
             }
             StoreUrl::Postgres(url) => {
                 let options = PostgresOptions { standby: None, ..postgres_options(url, config)? };
-                let store = PostgresStore::open(&options).await?;
-                Ok(Self::new(store, POSTGRES_WORKERS))
+                Ok(Self::postgres(PostgresStore::open(&options).await?))
             }
         }
     }

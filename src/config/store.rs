@@ -15,7 +15,8 @@ pub struct Store {
     #[config(env = "PVZ_STORE", default = "sqlite:", deserialize_with = url)]
     pub url: StoreUrl,
 
-    /// SQLite: number of read connections.
+    /// SQLite: number of read connections, half of them for lists, the others for
+    /// single orders. The feed and the relay have one more each.
     #[config(
         env = "PVZ_STORE_READ_CONNECTIONS",
         default = 4,
@@ -46,8 +47,9 @@ pub struct Store {
     pub read_url: Option<PostgresUrl>,
 
     /// PostgreSQL: number of read connections, to the primary and to the standby
-    /// each. Write connections are additional: one per writer worker, and one
-    /// more.
+    /// each: half of them for lists, the others for single orders. The feed has two
+    /// more and the relay has one. Write connections are additional: one per writer
+    /// worker, and one more.
     #[config(
         env = "PVZ_STORE_POOL_SIZE",
         default = 8,

@@ -80,7 +80,7 @@ impl Inbox for PostgresStore {
         after: Option<Offset>,
         limit: usize,
     ) -> Result<Vec<UndecodedRecord>, PortError> {
-        on_connection!(self.readers, |connection| unknown_events(
+        on_connection!(self.readers.points, |connection| unknown_events(
             &mut connection,
             source,
             partition,
@@ -94,11 +94,11 @@ impl Inbox for PostgresStore {
     }
 
     async fn progress(&self, source: &str) -> Result<Vec<Progress>, PortError> {
-        on_connection!(self.readers, |connection| progress(&mut connection, source))
+        on_connection!(self.readers.points, |connection| progress(&mut connection, source))
     }
 
     async fn gaps(&self, limit: usize) -> Result<Gaps, PortError> {
-        on_connection!(self.readers, |connection| gaps(&mut connection, limit))
+        on_connection!(self.readers.lists, |connection| gaps(&mut connection, limit))
     }
 
     async fn statistics(
@@ -107,7 +107,7 @@ impl Inbox for PostgresStore {
         page: &StatisticsPage,
     ) -> Result<Vec<DayStatistics>, PortError> {
         let query = statements::statistics(filter, page);
-        on_connection!(self.readers, |connection| load_statistics(&mut connection, &query))
+        on_connection!(self.readers.lists, |connection| load_statistics(&mut connection, &query))
     }
 }
 

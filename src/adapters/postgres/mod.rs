@@ -29,6 +29,7 @@ mod outbox;
 mod pipelined_connections;
 mod pool;
 mod read;
+mod readers;
 mod rows;
 mod session;
 mod sql;

@@ -57,7 +57,7 @@ impl Outbox for PostgresStore {
         orders: &BTreeSet<OrderId>,
     ) -> Result<BTreeMap<OrderId, i64>, PortError> {
         let query = held_back_orders(sink, orders);
-        on_connection!(self.readers, |connection| load_held_back(&mut connection, &query))
+        on_connection!(self.readers.points, |connection| load_held_back(&mut connection, &query))
     }
 
     async fn dead_letters(
@@ -67,7 +67,7 @@ impl Outbox for PostgresStore {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, PortError> {
         let query = dead_letters(sink, after, limit);
-        on_connection!(self.readers, |connection| load_dead_letters(&mut connection, &query))
+        on_connection!(self.readers.lists, |connection| load_dead_letters(&mut connection, &query))
     }
 
     async fn cursor(&self, sink: &str) -> Result<Option<Position>, PortError> {
@@ -88,7 +88,7 @@ impl Outbox for PostgresStore {
 
     async fn resolved_dead_letters(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
         let query = resolved_dead_letters(sink, limit);
-        on_connection!(self.readers, |connection| load_dead_letters(&mut connection, &query))
+        on_connection!(self.readers.points, |connection| load_dead_letters(&mut connection, &query))
     }
 
     async fn remove_dead_letter(
@@ -111,7 +111,7 @@ impl Outbox for PostgresStore {
 
     async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {
         let query = status(sink);
-        on_connection!(self.writers, |connection| load_status(&mut connection, &query, sink))
+        on_connection!(self.readers.points, |connection| load_status(&mut connection, &query, sink))
     }
 }
 

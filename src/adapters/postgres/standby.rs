@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::open_error::OpenError;
 use super::pool::{Connections, on_connection};
+use super::readers::Readers;
 use super::unreplicated_writes::{OrderKeys, ReadScope, UnreplicatedWrites, keys_of};
 use crate::ports::{BatchDecision, Decide, Loaded, PortError, chain};
 
@@ -35,7 +36,7 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(10);
 /// A standby and what it has replayed.
 #[derive(Debug)]
 pub(super) struct Standby {
-    pub(super) connections: Connections,
+    pub(super) readers: Readers,
     state: Arc<StandbyState>,
     _monitor: AbortOnDropHandle<()>,
 }
@@ -72,11 +73,11 @@ impl Standby {
     /// # Errors
     /// It is a database of another store.
     pub(super) async fn open(
-        connections: Connections,
+        readers: Readers,
         primary: Connections,
         secret: [u8; 32],
     ) -> Result<Self, OpenError> {
-        match query_status(&connections, "0/0", &secret).await {
+        match query_status(&readers.background, "0/0", &secret).await {
             Ok(StandbyStatus { same_store: false, .. }) => return Err(OpenError::OtherStore),
             Ok(StandbyStatus { in_recovery: false, .. }) => {
                 tracing::warn!("store.read_url is not the address of a standby: all reads go to the primary");
@@ -88,8 +89,8 @@ impl Standby {
             }
         }
         let state = Arc::new(StandbyState::default());
-        let monitor = monitor(Arc::clone(&state), connections.clone(), primary, secret);
-        Ok(Self { connections, state, _monitor: AbortOnDropHandle::new(tokio::spawn(monitor)) })
+        let monitor = monitor(Arc::clone(&state), readers.background.clone(), primary, secret);
+        Ok(Self { readers, state, _monitor: AbortOnDropHandle::new(tokio::spawn(monitor)) })
     }
 
     /// Returns true if a read with that scope may use the standby.

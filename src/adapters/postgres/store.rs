@@ -9,6 +9,7 @@ use super::open_error::OpenError;
 use super::options::PostgresOptions;
 use super::pipelined_connections::PipelinedConnections;
 use super::pool::{Connections, on_connection};
+use super::readers::Readers;
 use super::standby::{self, RecordingDecide, Standby};
 use super::unreplicated_writes::ReadScope;
 use super::{audit, feed, maintenance, migrate, read, write};
@@ -21,13 +22,13 @@ use crate::ports::{
 
 /// An [`OrderStore`], [`EventLog`], [`Outbox`](crate::ports::Outbox) and
 /// [`Inbox`](crate::ports::Inbox) in a PostgreSQL database.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PostgresStore {
     pub(super) writers: Connections,
-    pipelined: PipelinedConnections,
-    optimistic: OptimisticInsert,
-    pub(super) readers: Connections,
-    standby: Option<Standby>,
+    pipelined: Arc<PipelinedConnections>,
+    optimistic: Arc<OptimisticInsert>,
+    pub(super) readers: Readers,
+    standby: Option<Arc<Standby>>,
     /// The options for the session that holds the leader lock.
     pub(super) leaders: ConnectOptions,
     secret: [u8; 32],
@@ -40,38 +41,41 @@ impl PostgresStore {
     /// The database cannot be reached, or its schema is missing, older or newer.
     pub async fn open(options: &PostgresOptions) -> Result<Self, OpenError> {
         let secret = migrate::check(options).await?;
-        let connections = |server, purpose, size| {
-            let connect_options = ConnectOptions::new(server, purpose, options.timeout);
-            Connections::new(connect_options, size, options.timeout)
-        };
-        let readers = connections(&options.server, Purpose::Read, options.readers)?;
+        let readers = |server| Readers::new(server, options.readers, options.timeout);
+        let (primary, timeout) = (readers(&options.server)?, options.timeout);
         let standby = match &options.standby {
             None => None,
             Some(server) => {
-                let standby = connections(server, Purpose::Read, options.readers)?;
-                Some(Standby::open(standby, readers.clone(), secret).await?)
+                let primary = primary.background.clone();
+                Some(Arc::new(Standby::open(readers(server)?, primary, secret).await?))
             }
         };
+        let writing = ConnectOptions::new(&options.server, Purpose::Write, timeout);
         Ok(Self {
-            writers: connections(&options.server, Purpose::Write, options.writers)?,
-            pipelined: PipelinedConnections::default(),
-            optimistic: OptimisticInsert::default(),
-            readers,
+            writers: Connections::new(writing, options.writers, timeout)?,
+            pipelined: Arc::default(),
+            optimistic: Arc::default(),
+            readers: primary,
             standby,
-            leaders: ConnectOptions::new(&options.server, Purpose::Lead, options.timeout),
+            leaders: ConnectOptions::new(&options.server, Purpose::Lead, timeout),
             secret,
         })
+    }
+
+    /// Returns the store with a read connection that only the relay uses.
+    pub fn for_relay(&self) -> Self {
+        Self { readers: self.readers.for_relay(), standby: None, ..self.clone() }
     }
 }
 
 /// Runs a read on the standby, if it has replayed everything that this process
 /// wrote in the scope of the read. Otherwise, or if that fails, runs it on the
-/// primary.
+/// primary. The read uses the connections of its purpose.
 macro_rules! on_reader {
-    ($store:expr, $scope:expr, |$connection:ident| $operation:expr) => {{
+    ($store:expr, $purpose:ident, $scope:expr, |$connection:ident| $operation:expr) => {{
         let mut found: Option<Result<_, PortError>> = None;
         if let Some(standby) = $store.standby.as_ref().filter(|standby| standby.can_serve($scope)) {
-            let read = async { on_connection!(standby.connections, |$connection| $operation) };
+            let read = async { on_connection!(standby.readers.$purpose, |$connection| $operation) };
             match standby::with_read_timeout(read).await {
                 Ok(read) => found = Some(Ok(read)),
                 Err(error) => standby.record_failure(&error),
@@ -79,7 +83,7 @@ macro_rules! on_reader {
         }
         match found {
             Some(found) => found,
-            None => on_connection!($store.readers, |$connection| $operation),
+            None => on_connection!($store.readers.$purpose, |$connection| $operation),
         }
     }};
 }
@@ -101,7 +105,7 @@ impl OrderStore for PostgresStore {
     async fn order(&self, order_id: &OrderId) -> Result<Option<Order>, PortError> {
         let query = read::order(order_id);
         let found: Result<Vec<Order>, PortError> =
-            on_reader!(self, ReadScope::Order(order_id), |connection| {
+            on_reader!(self, points, ReadScope::Order(order_id), |connection| {
                 read::load_orders(&mut connection, &query)
             });
         Ok(found?.into_iter().next())
@@ -110,7 +114,10 @@ impl OrderStore for PostgresStore {
     async fn orders(&self, filter: &OrderFilter, page: &Page) -> Result<Vec<Order>, PortError> {
         match read::orders(filter, page) {
             Some(query) => {
-                on_reader!(self, filter.into(), |connection| read::load_orders(&mut connection, &query))
+                on_reader!(self, lists, filter.into(), |connection| read::load_orders(
+                    &mut connection,
+                    &query
+                ))
             }
             None => Ok(Vec::new()),
         }
@@ -119,7 +126,7 @@ impl OrderStore for PostgresStore {
     async fn returns(&self, point: Option<&PickupPointId>, page: &Page) -> Result<Vec<Order>, PortError> {
         let query = read::returns(point, page);
         let scope = point.map_or(ReadScope::Everything, ReadScope::PickupPoint);
-        on_reader!(self, scope, |connection| read::load_orders(&mut connection, &query))
+        on_reader!(self, lists, scope, |connection| read::load_orders(&mut connection, &query))
     }
 
     async fn expire_idempotency_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
@@ -128,7 +135,7 @@ impl OrderStore for PostgresStore {
     }
 
     async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<AuditedOrder>, PortError> {
-        on_connection!(self.readers, |connection| audit::page(&mut connection, after, limit))
+        on_connection!(self.readers.lists, |connection| audit::page(&mut connection, after, limit))
     }
 
     async fn secret(&self) -> Result<[u8; 32], PortError> {
@@ -153,18 +160,21 @@ impl EventLog for PostgresStore {
         limit: usize,
     ) -> Result<Vec<LoggedEvent>, PortError> {
         let query = read::history(order_id, after, limit);
-        on_reader!(self, ReadScope::Order(order_id), |connection| read::load_events(&mut connection, &query))
+        on_reader!(self, points, ReadScope::Order(order_id), |connection| read::load_events(
+            &mut connection,
+            &query
+        ))
     }
 
     async fn feed(&self, after: Position, limit: usize) -> Result<Vec<LoggedEvent>, PortError> {
-        on_connection!(self.readers, |connection| feed::page(&mut connection, after, limit))
+        on_connection!(self.readers.feed, |connection| feed::page(&mut connection, after, limit))
     }
 
     async fn head(&self) -> Result<Position, PortError> {
-        on_connection!(self.readers, |connection| feed::head(&mut connection))
+        on_connection!(self.readers.feed, |connection| feed::head(&mut connection))
     }
 
     async fn oldest(&self) -> Result<Position, PortError> {
-        on_connection!(self.readers, |connection| feed::oldest(&mut connection))
+        on_connection!(self.readers.feed, |connection| feed::oldest(&mut connection))
     }
 }

@@ -78,7 +78,7 @@ impl Inbox for SqliteStore {
             let rows: Vec<UnknownEventRow> = query.load(connection)?;
             rows.into_iter().map(unknown_event).collect()
         };
-        self.readers.run(load).await
+        self.readers.points.run(load).await
     }
 
     async fn rewind(&self, source: &str, partition: u32, to: Offset) -> Result<(), PortError> {
@@ -100,11 +100,11 @@ impl Inbox for SqliteStore {
             let rows: Vec<PartitionRow> = statements::partitions(&source).load(connection)?;
             Ok(rows.iter().map(|row| row.progress(now)).collect())
         };
-        self.readers.run(progress).await
+        self.readers.points.run(progress).await
     }
 
     async fn gaps(&self, limit: usize) -> Result<Gaps, PortError> {
-        self.readers.run(move |connection| gaps(connection, limit)).await
+        self.readers.lists.run(move |connection| gaps(connection, limit)).await
     }
 
     async fn statistics(
@@ -117,7 +117,7 @@ impl Inbox for SqliteStore {
             let rows: Vec<StatisticsRow> = query.load(connection)?;
             rows.into_iter().map(day_statistics).collect()
         };
-        self.readers.run(load).await
+        self.readers.lists.run(load).await
     }
 }
 

@@ -16,6 +16,7 @@ mod outbox;
 #[cfg(test)]
 mod plans;
 mod read;
+mod readers;
 mod sql;
 mod store_files;
 mod store_lock;
@@ -32,6 +33,7 @@ use diesel::RunQueryDsl as _;
 
 use self::connections::Connections;
 pub use self::open_error::OpenError;
+use self::readers::Readers;
 use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
 use crate::ports::{
@@ -45,7 +47,7 @@ const COMMIT_AGE: Duration = Duration::from_secs(5);
 /// Options of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqliteOptions {
-    /// The number of concurrent reads.
+    /// The number of concurrent reads of orders and lists.
     pub readers: NonZeroUsize,
     /// Busy timeout: the longest wait for another program's lock on the file.
     pub busy_timeout: Duration,
@@ -66,28 +68,33 @@ impl Default for SqliteOptions {
 /// An [`OrderStore`], [`EventLog`] and
 /// [`Outbox`](crate::ports::Outbox) in a SQLite file, and a consumer's
 /// [`Inbox`](crate::ports::Inbox).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SqliteStore {
     writers: Arc<Connections>,
-    readers: Arc<Connections>,
+    readers: Readers,
     /// Held by the leader of the relay.
     leader_lock: Arc<tokio::sync::Mutex<()>>,
     secret: [u8; 32],
     optimistic: Arc<OptimisticInsert>,
     /// The last commit that reached the disk; `None` if a write failed since.
-    last_commit: Mutex<Option<Instant>>,
+    last_commit: Arc<Mutex<Option<Instant>>>,
 }
 
 impl SqliteStore {
-    fn new(writers: Arc<Connections>, readers: Arc<Connections>, secret: [u8; 32]) -> Self {
+    fn new(writers: Arc<Connections>, readers: Readers, secret: [u8; 32]) -> Self {
         Self {
             writers,
             readers,
             leader_lock: Arc::default(),
             secret,
             optimistic: Arc::default(),
-            last_commit: Mutex::default(),
+            last_commit: Arc::default(),
         }
+    }
+
+    /// Returns the store with a read connection that only the relay uses.
+    pub fn for_relay(&self) -> Self {
+        Self { readers: self.readers.for_relay(), ..self.clone() }
     }
 
     /// Records a write that committed rows or failed.
@@ -147,20 +154,20 @@ impl OrderStore for SqliteStore {
 
     async fn order(&self, order_id: &OrderId) -> Result<Option<Order>, PortError> {
         let query = read::order(order_id);
-        let found = self.readers.run(|connection| read::load_orders(connection, query)).await?;
+        let found = self.readers.points.run(|connection| read::load_orders(connection, query)).await?;
         Ok(found.into_iter().next())
     }
 
     async fn orders(&self, filter: &OrderFilter, page: &Page) -> Result<Vec<Order>, PortError> {
         match read::orders(filter, page) {
-            Some(query) => self.readers.run(|connection| read::load_orders(connection, query)).await,
+            Some(query) => self.readers.lists.run(|connection| read::load_orders(connection, query)).await,
             None => Ok(Vec::new()),
         }
     }
 
     async fn returns(&self, point: Option<&PickupPointId>, page: &Page) -> Result<Vec<Order>, PortError> {
         let query = read::returns(point, page);
-        self.readers.run(|connection| read::load_orders(connection, query)).await
+        self.readers.lists.run(|connection| read::load_orders(connection, query)).await
     }
 
     async fn expire_idempotency_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
@@ -170,7 +177,7 @@ impl OrderStore for SqliteStore {
 
     async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<AuditedOrder>, PortError> {
         let after = after.cloned();
-        self.readers.run(move |connection| audit::page(connection, after.as_ref(), limit)).await
+        self.readers.lists.run(move |connection| audit::page(connection, after.as_ref(), limit)).await
     }
 
     async fn secret(&self) -> Result<[u8; 32], PortError> {
@@ -195,19 +202,19 @@ impl EventLog for SqliteStore {
         limit: usize,
     ) -> Result<Vec<LoggedEvent>, PortError> {
         let query = read::history(order_id, after, limit);
-        self.readers.run(|connection| read::load_events(connection, query)).await
+        self.readers.points.run(|connection| read::load_events(connection, query)).await
     }
 
     async fn feed(&self, after: Position, limit: usize) -> Result<Vec<LoggedEvent>, PortError> {
         let query = read::feed(after, limit);
-        self.readers.run(|connection| read::load_events(connection, query)).await
+        self.readers.feed.run(|connection| read::load_events(connection, query)).await
     }
 
     async fn head(&self) -> Result<Position, PortError> {
-        self.readers.run(|connection| read::load_position(connection, read::head())).await
+        self.readers.feed.run(|connection| read::load_position(connection, read::head())).await
     }
 
     async fn oldest(&self) -> Result<Position, PortError> {
-        self.readers.run(|connection| read::load_position(connection, read::oldest())).await
+        self.readers.feed.run(|connection| read::load_position(connection, read::oldest())).await
     }
 }

@@ -13,6 +13,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrati
 
 use super::connections::{ConnectOptions, Connections};
 use super::open_error::OpenError;
+use super::readers::Readers;
 use super::sql::Sql;
 use super::store_files::StoreFiles;
 use super::store_lock::{StoreLock, refuse_hard_links};
@@ -41,12 +42,10 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, 
     let files = StoreFiles::watch(path, lock, keeper).map_err(|error| failure(path)(error.into()))?;
     files.in_place().map_err(|error| failure(path)(error.into()))?;
     let files = Arc::new(files);
-    // Opened in advance, so that reads need no new descriptor when none is left.
-    let first_reader = connect(path, &reader)?;
     let writers = Connections::new(writer, NonZeroUsize::MIN, Some(Arc::clone(&files)));
     writers.add(connection);
-    let readers = Connections::new(reader, options.readers, Some(files));
-    readers.add(first_reader);
+    let readers =
+        Readers::open(&reader, options.readers, Some(&files)).map_err(|error| failure(path)(error.into()))?;
     Ok(SqliteStore::new(writers, readers, secret))
 }
 
@@ -65,8 +64,8 @@ pub(super) fn open_read_only(path: &Path, options: &SqliteOptions) -> Result<Sql
     }
     let secret = read_secret(path, &mut connection)?;
     let secret = secret.ok_or_else(|| failure(path)("store_settings has no secret".into()))?;
-    let readers = Connections::new(reader.clone(), options.readers, None);
-    readers.add(connection);
+    let readers =
+        Readers::open(&reader, options.readers, None).map_err(|error| failure(path)(error.into()))?;
     Ok(SqliteStore::new(Connections::new(reader, NonZeroUsize::MIN, None), readers, secret))
 }
 

@@ -51,7 +51,7 @@ impl Outbox for SqliteStore {
         orders: &BTreeSet<OrderId>,
     ) -> Result<BTreeMap<OrderId, i64>, PortError> {
         let (sink, orders) = (sink.to_owned(), orders.clone());
-        self.readers.run(move |connection| held_back(connection, &sink, &orders)).await
+        self.readers.points.run(move |connection| held_back(connection, &sink, &orders)).await
     }
 
     async fn dead_letters(
@@ -61,12 +61,12 @@ impl Outbox for SqliteStore {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, PortError> {
         let query = letters(sink, after, limit);
-        self.readers.run(|connection| load_letters(connection, query)).await
+        self.readers.lists.run(|connection| load_letters(connection, query)).await
     }
 
     async fn cursor(&self, sink: &str) -> Result<Option<Position>, PortError> {
         let query = cursor(sink);
-        let found = self.readers.run(|connection| Ok(query.load::<i64>(connection)?)).await?;
+        let found = self.readers.points.run(|connection| Ok(query.load::<i64>(connection)?)).await?;
         Ok(found.into_iter().next().map(Position))
     }
 
@@ -82,7 +82,7 @@ impl Outbox for SqliteStore {
 
     async fn resolved_dead_letters(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
         let query = resolved_dead_letters(sink, limit);
-        self.readers.run(|connection| load_letters(connection, query)).await
+        self.readers.points.run(|connection| load_letters(connection, query)).await
     }
 
     async fn remove_dead_letter(
@@ -112,7 +112,7 @@ impl Outbox for SqliteStore {
 
     async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {
         let (query, led) = (status(sink), self.leader_lock.try_lock().is_err());
-        let rows = self.readers.run(|connection| Ok(query.load::<CursorRow>(connection)?)).await?;
+        let rows = self.readers.points.run(|connection| Ok(query.load::<CursorRow>(connection)?)).await?;
         let status = rows.into_iter().next().map(|row| row.status(led)).transpose();
         status.map_err(|fault| Failure::row("outbox_cursors", sink, &fault).into())
     }

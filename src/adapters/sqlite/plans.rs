@@ -154,7 +154,7 @@ async fn connections_are_set_up_for_durability() {
         store.writers.run(|_| Err(diesel::result::Error::NotInTransaction.into())).await;
     assert!(failed.unwrap_err().retryable());
     store.writers.run(check).await.unwrap();
-    let query_only = store.readers.run(|connection| Ok(pragma(connection, "PRAGMA query_only"))).await;
+    let query_only = store.readers.lists.run(|connection| Ok(pragma(connection, "PRAGMA query_only"))).await;
     assert_eq!(query_only.unwrap(), 1);
 }
 

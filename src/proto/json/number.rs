@@ -7,6 +7,9 @@ use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{Deserialize as _, Deserializer, Error, Visitor};
 use serde_json::value::RawValue;
 
+/// The most zeros at the end of an integer. More are beyond 64 bits.
+const MAX_ZEROS: i64 = 18;
+
 /// Reads the value of a number or an enum from JSON. A number that is an integer
 /// reaches the visitor as one, in every notation.
 ///
@@ -70,8 +73,6 @@ fn integer(text: &str) -> Option<i64> {
     let zeros = exponent.map_or(Ok(0), str::parse::<i64>).ok()?;
     let shift = i64::try_from(digits.len() - significant.len()).ok()?;
     let zeros = zeros.checked_add(shift)?.checked_sub(i64::try_from(fraction.map_or(0, str::len)).ok()?)?;
-    /// More zeros are beyond 64 bits.
-    const MAX_ZEROS: i64 = 18;
     let zeros = usize::try_from(zeros).ok().filter(|_| zeros <= MAX_ZEROS)?;
     format!("{sign}{significant}{:0<zeros$}", "").parse().ok()
 }

@@ -31,16 +31,22 @@ struct HeldRequest {
 }
 
 impl HeldRequest {
-    /// Sends a request on a new connection, with this window for the response.
+    /// Sends a request on a new connection, with this window for the response. The
+    /// server has received it when this returns.
     async fn send(addr: &str, request: Request<()>, body: Bytes, complete: bool, window: u32) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         let mut builder = h2::client::Builder::new();
-        let (sender, connection) =
+        let (sender, mut connection) =
             builder.initial_window_size(window).handshake::<_, Bytes>(stream).await.unwrap();
+        let mut pings = connection.ping_pong().unwrap();
         tokio::spawn(connection);
         let mut sender = sender.ready().await.unwrap();
         let (response, mut rest) = sender.send_request(request, false).unwrap();
         rest.send_data(body, complete).unwrap();
+        // The first ping may overtake the request, the second follows it.
+        for _ in 0..2 {
+            pings.ping(h2::Ping::opaque()).await.unwrap();
+        }
         Self { response, body: rest }
     }
 

@@ -156,6 +156,6 @@ async fn fail_over() {
 async fn failover_loses_nothing_acknowledged() {
     let rounds = std::env::var("PVZ_TEST_FAILOVER_ROUNDS").map_or(2, |rounds| rounds.parse().unwrap());
     for _ in 0..rounds {
-        fail_over().await;
+        Box::pin(fail_over()).await;
     }
 }
