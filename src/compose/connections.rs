@@ -4,17 +4,17 @@
 use crate::adapters::connections::ConnectionOptions;
 use crate::config::Config;
 
-/// The most connections of a face that are not configured.
+/// The most connections of an endpoint that are not configured.
 const DEFAULT_MAX: usize = 10_000;
 
 /// Descriptors of everything but clients of gRPC and REST: files, brokers, the
-/// admin face, connections that are refused.
+/// admin endpoint, connections that are refused.
 const RESERVE: usize = 256;
 
 /// Descriptors of a connection of the store: the files of SQLite.
 const PER_STORE_CONNECTION: usize = 3;
 
-/// Returns the limits and timeouts of the connections of a face. `open_files` is the
+/// Returns the limits and timeouts of the connections of an endpoint. `open_files` is the
 /// limit of open files, if there is one.
 pub fn connection_options(config: &Config, open_files: Option<u64>) -> ConnectionOptions {
     let server = &config.server;

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use crate::adapters::connections::{ConnectionOptions, Connections, Face};
+use crate::adapters::connections::{ConnectionOptions, Connections, Endpoint};
 use crate::app::{NotReady, Ready};
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -57,7 +57,7 @@ pub async fn serve(
     };
     let refuse =
         |_: &Request<Incoming>| (StatusCode::SERVICE_UNAVAILABLE, "too many connections\n").into_response();
-    connections.serve(builder, Face { answer, refuse, wrap: |stream| stream }).await;
+    connections.serve(builder, Endpoint { answer, refuse, wrap: |stream| stream }).await;
 }
 
 /// Names the failed check and its cause: the admin port is for operators.

@@ -1,8 +1,8 @@
-//! The connections of every face: gRPC, REST and admin. One accept loop, the same
+//! The connections of every endpoint: gRPC, REST and admin. One accept loop, the same
 //! limit and timeouts, and the same drain.
 //!
 //! A connection above the limit is answered with a refusal and closed, so that
-//! its client is told, and the descriptors of the store and of the admin face are
+//! its client is told, and the descriptors of the store and of the admin endpoint are
 //! not used up.
 //!
 //! A connection ends when its client is silent or takes nothing for too long.
@@ -109,9 +109,9 @@ impl WriteLimit {
     }
 }
 
-/// The requests of a face and their answers.
+/// The requests of an endpoint and their answers.
 #[derive(Clone)]
-pub struct Face<A, R, W> {
+pub struct Endpoint<A, R, W> {
     /// Answers a request.
     pub answer: A,
     /// Refuses a request on a connection above the limit, with [`refusal`].
@@ -126,7 +126,7 @@ pub fn refusal() -> Refusal {
     Refusal::unavailable(sentence, RETRY_DELAY)
 }
 
-/// The listener of a face with its limits.
+/// The listener of an endpoint with its limits.
 pub struct Connections {
     listener: TcpListener,
     options: ConnectionOptions,
@@ -156,7 +156,7 @@ impl Connections {
 
     /// Serves until the token is cancelled, and then until every request is
     /// answered. If the future is dropped, all connections are closed.
-    pub async fn serve<A, F, B, R, W, S>(self, builder: Builder<StreamExecutor>, face: Face<A, R, W>)
+    pub async fn serve<A, F, B, R, W, S>(self, builder: Builder<StreamExecutor>, endpoint: Endpoint<A, R, W>)
     where
         A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
@@ -180,11 +180,11 @@ impl Connections {
                 stream = accept(&listener) => stream,
             };
             let Some(admission) = limit.admit() else { continue };
-            let (builder, face, shutdown, abort) =
-                (builder.clone(), face.clone(), shutdown.clone(), abort.clone());
-            let stream = (face.wrap)(ClientStream::new(stream, write_limit.clone(), &options));
+            let (builder, endpoint, shutdown, abort) =
+                (builder.clone(), endpoint.clone(), shutdown.clone(), abort.clone());
+            let stream = (endpoint.wrap)(ClientStream::new(stream, write_limit.clone(), &options));
             connections.spawn(async move {
-                let connection = Connection { builder, face, options, shutdown };
+                let connection = Connection { builder, endpoint, options, shutdown };
                 match admission {
                     Admission::Served(_permit) => _ = abort.run_until_cancelled(connection.run(stream)).await,
                     Admission::Refused(_permit) => {
@@ -199,7 +199,7 @@ impl Connections {
     }
 }
 
-/// Counts the connections of a face.
+/// Counts the connections of an endpoint.
 struct Limit {
     served: Arc<Semaphore>,
     refused: Arc<Semaphore>,
@@ -257,7 +257,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 
 struct Connection<A, R, W> {
     builder: Arc<Builder<StreamExecutor>>,
-    face: Face<A, R, W>,
+    endpoint: Endpoint<A, R, W>,
     options: ConnectionOptions,
     shutdown: CancellationToken,
 }
@@ -275,7 +275,7 @@ impl<A, R, W> Connection<A, R, W> {
         let activity = Arc::new(Activity::new());
         let service = service_fn(|request| {
             let active = activity.begin();
-            let response = (self.face.answer)(request);
+            let response = (self.endpoint.answer)(request);
             async move {
                 let response = response.await;
                 Ok::<_, Infallible>(response.map(|body| TrackedBody { body, _active: active }))
@@ -305,7 +305,7 @@ impl<A, R, W> Connection<A, R, W> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = service_fn(|request| {
-            let mut response = (self.face.refuse)(&request);
+            let mut response = (self.endpoint.refuse)(&request);
             if request.version() < Version::HTTP_2 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

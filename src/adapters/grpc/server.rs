@@ -22,7 +22,7 @@ use super::respond;
 use super::service::GrpcOrderService;
 use super::stream_cutoff::StreamCutoffLayer;
 use crate::adapters::api::{RequestMemory, correlation_id};
-use crate::adapters::connections::{self, ConnectionOptions, Connections, Face};
+use crate::adapters::connections::{self, ConnectionOptions, Connections, Endpoint};
 use crate::adapters::write_coalescing::WriteCoalescing;
 use crate::app::Ready;
 use crate::ports::Ids;
@@ -129,9 +129,9 @@ pub async fn serve(
         let correlation_id = correlation_id(request.headers(), refusing.as_ref());
         respond::refuse(connections::refusal(), &correlation_id, false).into_http()
     };
-    let face = Face { answer, refuse, wrap: WriteCoalescing::new };
+    let endpoint = Endpoint { answer, refuse, wrap: WriteCoalescing::new };
     tokio::select! {
-        () = connections.serve(builder, face) => Ok(()),
+        () = connections.serve(builder, endpoint) => Ok(()),
         // Once the final readiness is reported, watchers of the health service
         // have been notified and their streams can end.
         () = async { report(reporter, ready).await; stopped_reporting.cancel(); std::future::pending().await } => Ok(()),

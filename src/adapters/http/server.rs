@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 
 use super::HttpOptions;
 use super::router::HttpService;
-use crate::adapters::connections::{Connections, Face};
+use crate::adapters::connections::{Connections, Endpoint};
 
 /// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -29,5 +29,5 @@ pub async fn serve(connections: Connections, service: HttpService, options: &Htt
         async move { service.answer(request.map(Body::new)).await }
     };
     let refuse = move |request: &Request<Incoming>| refusing.refuse(request.headers());
-    connections.serve(builder, Face { answer, refuse, wrap: |stream| stream }).await;
+    connections.serve(builder, Endpoint { answer, refuse, wrap: |stream| stream }).await;
 }

@@ -136,8 +136,8 @@ async fn half_sent_calls_do_not_delay_the_drain() {
     drop((call.body, import, rest));
 }
 
-/// Both faces have room for one connection, and one client has it. Further clients are
-/// told so, and the admin face serves as before.
+/// Both endpoints have room for one connection, and one client has it. Further clients are
+/// told so, and the admin endpoint serves as before.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_above_the_limit_are_refused_and_admin_stays_reachable() {
     let dir = tempfile::tempdir().unwrap();
@@ -185,15 +185,15 @@ async fn silent_connections_are_closed_on_every_face() {
     let service = TestService::start(dir.path(), SHORT_TIMEOUTS);
     let half_head = b"GET /livez HTTP/1.1\r\nho";
     let kept_alive = b"GET /livez HTTP/1.1\r\nhost: pvz\r\n\r\n";
-    for (face, addr, protocols) in [
+    for (endpoint, addr, protocols) in [
         ("gRPC", &service.grpc, &[PREFACE][..]),
         ("REST", &service.http, &[PREFACE, half_head, kept_alive]),
         ("admin", &service.admin, &[half_head, kept_alive]),
     ] {
-        assert_closed(silent(addr, b"").await, face).await;
-        assert_closed(silent(addr, &PREFACE[..10]).await, face).await;
+        assert_closed(silent(addr, b"").await, endpoint).await;
+        assert_closed(silent(addr, &PREFACE[..10]).await, endpoint).await;
         for bytes in protocols {
-            let what = format!("{face}: {}", String::from_utf8_lossy(bytes));
+            let what = format!("{endpoint}: {}", String::from_utf8_lossy(bytes));
             assert_closed(silent(addr, bytes).await, &what).await;
         }
     }
