@@ -171,6 +171,7 @@ impl Connections {
         let mut limit = Limit::new(options.max_connections);
         let builder = Arc::new(builder);
         let connections = TaskTracker::new();
+        let stop_connections = CancellationToken::new();
         let abort = CancellationToken::new();
         let _abort_on_drop = abort.clone().drop_guard();
         loop {
@@ -181,7 +182,7 @@ impl Connections {
             };
             let Some(admission) = limit.admit() else { continue };
             let (builder, endpoint, shutdown, abort) =
-                (builder.clone(), endpoint.clone(), shutdown.clone(), abort.clone());
+                (builder.clone(), endpoint.clone(), stop_connections.clone(), abort.clone());
             let stream = (endpoint.wrap)(ClientStream::new(stream, write_limit.clone(), &options));
             connections.spawn(async move {
                 let connection = Connection { builder, endpoint, options, shutdown };
@@ -193,7 +194,10 @@ impl Connections {
                 }
             });
         }
+        // The listener closes first: a client that is told to leave and connects again is then
+        // refused, instead of losing a call on a connection that nobody accepts.
         drop(listener);
+        stop_connections.cancel();
         connections.close();
         connections.wait().await;
     }
