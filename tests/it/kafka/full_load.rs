@@ -82,6 +82,7 @@ async fn outage_under_load(store: &str) {
     for number in 0..CLIENTS {
         clients.spawn(run_client(service.client().await, number, Arc::clone(&stop)));
     }
+    // The duration of the measurement, not a wait for a condition.
     sleep(BASELINE).await;
     let (gone, before) = (Instant::now(), service.peak_memory());
     block_in_place(|| broker.kill());
