@@ -143,6 +143,8 @@ async fn an_invalid_query_is_refused_with_the_parameter() {
         "/v1/orders?pageSize=5&page_size=5",
         "/v1/orders?pageSize=x",
         "/v1/orders?lastN=1.5",
+        "/v1/orders?lastN=5.0",
+        "/v1/orders?pageSize=1e1",
         "/v1/orders?states=STORED",
         "/v1/orders?states=1",
         "/v1/orders?customerId=%zz",

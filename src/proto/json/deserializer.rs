@@ -163,6 +163,12 @@ struct Watched<'t, V> {
 }
 
 impl<'de, V: Visitor<'de>> Watched<'_, V> {
+    /// Returns the decimal notation of a number in quotes that has a fraction or an
+    /// exponent. Only JSON has them: a query takes decimal digits.
+    fn quoted_number(&self, text: &str) -> Option<String> {
+        if self.trace.json && matches!(self.shape, Shape::Number) { number::quoted(text) } else { None }
+    }
+
     fn read<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
         match self.shape {
             Shape::Number if self.trace.json => number::read(inner, self),
@@ -193,16 +199,16 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, V> {
     forward! { visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64) visit_string(String) }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<V::Value, E> {
-        match number::quoted(text) {
-            Some(number) if matches!(self.shape, Shape::Number) => self.visitor.visit_string(number),
-            _ => self.visitor.visit_str(text),
+        match self.quoted_number(text) {
+            Some(number) => self.visitor.visit_string(number),
+            None => self.visitor.visit_str(text),
         }
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<V::Value, E> {
-        match number::quoted(text) {
-            Some(number) if matches!(self.shape, Shape::Number) => self.visitor.visit_string(number),
-            _ => self.visitor.visit_borrowed_str(text),
+        match self.quoted_number(text) {
+            Some(number) => self.visitor.visit_string(number),
+            None => self.visitor.visit_borrowed_str(text),
         }
     }
 
