@@ -8,10 +8,13 @@ mod describe;
 mod deserializer;
 mod faults;
 mod number;
+mod trace;
 
 use serde::Deserializer;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+
+use self::trace::Trace;
 
 pub use faults::all_faults;
 
@@ -48,7 +51,7 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Vec<JsonFault>> {
 
 /// Parses a message, and stops at the first fault.
 fn parse_first<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonFault> {
-    parse_under(text, &deserializer::Trace::of_json(false))
+    parse_under(text, &Trace::of_json(false))
 }
 
 /// Parses a message that a later release may have written. Unknown fields are
@@ -57,10 +60,10 @@ fn parse_first<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonFault> {
 /// # Errors
 /// The first fault.
 pub fn parse_newer<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonFault> {
-    parse_under(text, &deserializer::Trace::of_json(true))
+    parse_under(text, &Trace::of_json(true))
 }
 
-fn parse_under<T: DeserializeOwned>(text: &[u8], trace: &deserializer::Trace) -> Result<T, JsonFault> {
+fn parse_under<T: DeserializeOwned>(text: &[u8], trace: &Trace) -> Result<T, JsonFault> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let read = T::deserialize(deserializer::Proto3JsonDeserializer::new(&mut deserializer, trace));
     read.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| match error.classify() {
@@ -87,7 +90,7 @@ where
     T: DeserializeOwned,
     D: Deserializer<'de>,
 {
-    let trace = deserializer::Trace::default();
+    let trace = Trace::default();
     T::deserialize(deserializer::Proto3JsonDeserializer::new(source, &trace))
         .map_err(|error| trace.fault(&error.to_string()))
 }

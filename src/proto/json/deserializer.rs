@@ -3,7 +3,6 @@
 //! allocation.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{
@@ -11,66 +10,9 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::describe::{cut, describe};
-use super::{JsonFault, number};
-
-/// A step of the path to a fault.
-enum Step {
-    Field(String),
-    Item(usize),
-}
-
-/// The first fault, if there is one.
-#[derive(Default)]
-pub(super) struct Trace {
-    /// The path to the fault, innermost step first.
-    steps: RefCell<Vec<Step>>,
-    /// The description, unless it comes from serde.
-    sentence: RefCell<Option<&'static str>>,
-    /// True if unknown fields are ignored, because a later release may have written
-    /// them.
-    tolerant: bool,
-    /// True if the input is JSON, where numbers have a text.
-    json: bool,
-}
-
-impl Trace {
-    /// Returns a trace of JSON. Unknown fields are not faults if `tolerant` is set.
-    pub(super) fn of_json(tolerant: bool) -> Self {
-        Self { tolerant, json: true, ..Self::default() }
-    }
-
-    /// Returns the fault for an error of the deserializer.
-    pub(super) fn fault(&self, error: &str) -> JsonFault {
-        let mut field = String::new();
-        for step in self.steps.borrow().iter().rev() {
-            match step {
-                Step::Field(name) if field.is_empty() => field.push_str(name),
-                Step::Field(name) => {
-                    field.push('.');
-                    field.push_str(name);
-                }
-                Step::Item(index) => {
-                    field.push('[');
-                    field.push_str(&index.to_string());
-                    field.push(']');
-                }
-            }
-        }
-        let description = self.sentence.borrow().map_or_else(|| describe(error), str::to_owned);
-        JsonFault { field, description, position: None }
-    }
-
-    fn push(&self, step: Step) {
-        self.steps.borrow_mut().push(step);
-    }
-
-    fn refuse<E: Error>(&self, field: &str, sentence: &'static str) -> E {
-        self.push(Step::Field(cut(field).into_owned()));
-        *self.sentence.borrow_mut() = Some(sentence);
-        E::custom(sentence)
-    }
-}
+use super::describe::cut;
+use super::number;
+use super::trace::{Step, Trace};
 
 /// The field names of a message, in both spellings.
 type Names = &'static [&'static str];
