@@ -1,17 +1,18 @@
 //! The import use case: a stream of rows in, a stream of results out.
 //!
 //! Rows are read only as fast as the writers take them, and only while results
-//! are read, so memory stays bounded whatever the length of the stream. Each row has a task of
-//! its own: while nobody reads results, a row in progress still gives back its place in the
-//! queue of the writers.
+//! are read, so memory stays bounded whatever the length of the stream. A task of its own runs
+//! the rows, and a row starts only when its result has a slot: rows in progress go on while
+//! nobody reads results, and give back their places in the queue of the writers.
 
 use std::future::ready;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt as _, Stream, StreamExt as _};
-use tokio::sync::oneshot;
+use futures::{Stream, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,8 +20,8 @@ use super::{Admission, Caller, Writer};
 use crate::domain::{Accept, Answer, Command, ImportRow, OrderView, Reason, Refusal, RequestId};
 use crate::ports::Outcome;
 
-/// The most rows of one stream in progress at once: enough to fill two batches
-/// of the writers.
+/// The most rows of one stream in progress, and the most results that nobody has read yet:
+/// enough to fill two batches of the writers.
 const WINDOW: usize = 1_024;
 /// Row timeout: the longest wait for a queue slot and for the commit. It is
 /// generous, because it exists only to end a stream whose store has stopped
@@ -73,23 +74,35 @@ impl ImportOrders {
         rows: impl Stream<Item = Result<ImportRequest, Refusal>> + Send + 'static,
     ) -> BoxStream<'static, Result<ImportResult, Refusal>> {
         let (failure, failed) = oneshot::channel();
+        let (slots, results) = mpsc::channel(WINDOW);
         let writer = self.writer.clone();
-        let results = rows
+        let rows = rows
             .take_until(self.drain.clone().cancelled_owned())
             .scan(Some(failure), |failure, row| {
                 ready(row.map_err(|refusal| failure.take().map(|failure| failure.send(refusal))).ok())
             })
             .enumerate()
-            .map(move |(index, row)| {
-                let row = tokio::spawn(import_row(writer.clone(), caller.clone(), index, row));
-                AbortOnDropHandle::new(row)
-                    .map(|ended| ended.unwrap_or_else(|_panic| Err(Refusal::internal())))
+            .filter_map(move |row| {
+                let slot = slots.clone().reserve_owned();
+                async { slot.await.ok().map(|slot| (slot, row)) }
+            })
+            .map(move |(slot, (index, row))| {
+                let result = import_row(writer.clone(), caller.clone(), index, row);
+                async { _ = slot.send(Box::new(result.await)) }
             })
             .buffer_unordered(WINDOW);
+        let imported = AbortOnDropHandle::new(tokio::spawn(rows.collect::<()>()));
         let drain = self.drain.clone();
-        let end =
-            async move { if drain.is_cancelled() { Some(Refusal::stopping()) } else { failed.await.ok() } };
+        let end = async move {
+            match imported.await {
+                Err(_panic) => Some(Refusal::internal()),
+                Ok(()) if drain.is_cancelled() => Some(Refusal::stopping()),
+                Ok(()) => failed.await.ok(),
+            }
+        };
         let end = stream::once(end).filter_map(|refusal| ready(refusal.map(Err)));
+        // Boxed, because a channel allocates room for 32 items at once, also for an idle stream.
+        let results = ReceiverStream::new(results).map(|result: Box<_>| *result);
         until_first_error(results.chain(end)).boxed()
     }
 }
