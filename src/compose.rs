@@ -180,7 +180,8 @@ pub async fn start(
     spawn_workers(&writer, config.writer.workers.unwrap_or(store.workers), life);
     let tokens = PageTokens::new(secret);
     let operated = operate(&store, Arc::clone(&sink), Arc::clone(&clock), tokens.clone());
-    let calls = CallContext::new(Arc::clone(&ids), config.server.request_timeout, life.soft().clone());
+    let request_memory = RequestMemory::new(config.server.request_memory);
+    let calls = call_context(config, &ids, life, request_memory.clone());
     let imports = ImportService::new(calls.clone(), ImportOrders::new(writer.clone(), life.soft().clone()));
     let service = GrpcOrderService {
         calls,
@@ -206,7 +207,6 @@ pub async fn start(
     life.spawn_until_done("maintenance", maintenance.run(life.soft().clone()));
 
     let (hard, soft) = (life.hard().clone(), life.soft().clone());
-    let request_memory = RequestMemory::new(config.server.request_memory);
     let options = grpc_options(config, connections, request_memory.clone());
     let http_options = http_options(config, connections, &ids, request_memory);
     let done = CancellationToken::new();
@@ -274,6 +274,10 @@ fn operate(
 async fn make_data_dir(path: &Path) -> Result<(), StartError> {
     let made = tokio::fs::create_dir_all(path).await;
     made.map_err(|cause| StartError::DataDir { path: path.to_owned(), cause })
+}
+
+fn call_context(config: &Config, ids: &Arc<dyn Ids>, life: &Lifecycle, memory: RequestMemory) -> CallContext {
+    CallContext::new(Arc::clone(ids), config.server.request_timeout, life.soft().clone(), memory)
 }
 
 fn grpc_options(

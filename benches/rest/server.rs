@@ -90,7 +90,12 @@ fn service(
         limits,
     );
     tokio::spawn(writer.clone().work());
-    let calls = CallContext::new(Arc::<SystemIds>::clone(ids), Duration::from_secs(30), stop.clone());
+    let calls = CallContext::new(
+        Arc::<SystemIds>::clone(ids),
+        Duration::from_secs(30),
+        stop.clone(),
+        RequestMemory::new(64 << 20),
+    );
     let orders =
         ReadOrders::new(Arc::<MemoryStore>::clone(store), Arc::<SystemClock>::clone(&clock), tokens.clone());
     let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));

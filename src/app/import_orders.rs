@@ -12,7 +12,6 @@ use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -74,7 +73,8 @@ impl ImportOrders {
         rows: impl Stream<Item = Result<ImportRequest, Refusal>> + Send + 'static,
     ) -> BoxStream<'static, Result<ImportResult, Refusal>> {
         let (failure, failed) = oneshot::channel();
-        let (slots, results) = mpsc::channel(WINDOW);
+        // Boxed, because a channel allocates room for 32 items at once, also for an idle stream.
+        let (slots, mut results) = mpsc::channel::<Box<_>>(WINDOW);
         let writer = self.writer.clone();
         let rows = rows
             .take_until(self.drain.clone().cancelled_owned())
@@ -101,8 +101,7 @@ impl ImportOrders {
             }
         };
         let end = stream::once(end).filter_map(|refusal| ready(refusal.map(Err)));
-        // Boxed, because a channel allocates room for 32 items at once, also for an idle stream.
-        let results = ReceiverStream::new(results).map(|result: Box<_>| *result);
+        let results = stream::poll_fn(move |context| results.poll_recv(context)).map(|result| *result);
         until_first_error(results.chain(end)).boxed()
     }
 }

@@ -42,8 +42,10 @@ pub struct Server {
     )]
     pub max_message: usize,
 
-    /// Maximum memory of all requests that have not arrived completely, in bytes,
-    /// KiB or MiB. A request that would exceed it is refused with OVERLOADED.
+    /// Maximum memory of all open streams and of all requests that have not arrived
+    /// completely, in bytes, KiB or MiB. Beyond it the request that has been
+    /// incomplete for longest is refused with OVERLOADED, and so is a new stream
+    /// beyond half of it.
     #[config(
         env = "PVZ_SERVER_REQUEST_MEMORY",
         default = "64MiB",

@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
-use pvz::adapters::api::{CallContext, ImportService};
+use pvz::adapters::api::{CallContext, ImportService, RequestMemory};
 use pvz::adapters::http::{HttpOptions, serve};
 use pvz::adapters::memory::MemoryStore;
 use pvz::app::{ImportOrders, Writer, WriterLimits};
@@ -271,7 +271,9 @@ fn imports(drain: CancellationToken) -> ImportService {
         WriterLimits { queue: 1_000, batch: 100, retry_budget: Duration::from_secs(1) },
     );
     tokio::spawn(writer.clone().work());
-    let calls = CallContext::new(Arc::new(NumberedIds::default()), Duration::from_secs(30), drain.clone());
+    let memory = RequestMemory::new(64 << 20);
+    let ids = Arc::new(NumberedIds::default());
+    let calls = CallContext::new(ids, Duration::from_secs(30), drain.clone(), memory);
     ImportService::new(calls, ImportOrders::new(writer, drain))
 }
 

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::StreamBytes;
 use crate::domain::Refusal;
 
 /// The most answers that wait for their reader.
@@ -26,17 +27,23 @@ pub struct Answers<T>(BoxStream<'static, Result<T, Refusal>>);
 
 impl<T: Send + 'static> Answers<T> {
     /// Spawns the task that polls `items`: up to a few items ahead of the reader, until the
-    /// deadline. The deadline ends the task even if nobody reads.
+    /// deadline. The deadline ends the task even if nobody reads. `account` is closed with the
+    /// stream.
     pub(super) fn spawn(
         items: impl Stream<Item = Result<T, Refusal>> + Send + 'static,
         deadline: Option<Instant>,
+        account: StreamBytes,
     ) -> Self {
         // One place more, for the refusal that ends the stream.
         let (sender, receiver) = mpsc::channel(BUFFER + 1);
         let task = AbortOnDropHandle::new(tokio::spawn(produce(items, deadline, sender)));
-        let panicked =
-            stream::once(task).filter_map(|end| ready(end.err().map(|_| Err(Refusal::internal()))));
-        Self(ReceiverStream::new(receiver).chain(panicked).boxed())
+        let panicked = stream::once(async {
+            let end = task.await;
+            drop(account);
+            end
+        })
+        .filter_map(|end| ready(end.err().map(|_| Box::new(Err(Refusal::internal())))));
+        Self(ReceiverStream::new(receiver).chain(panicked).map(|answer| *answer).boxed())
     }
 }
 
@@ -48,11 +55,15 @@ impl<T> Stream for Answers<T> {
     }
 }
 
+/// An answer on its way to the reader. A channel allocates room for 32 items at once, so the
+/// items of many idle streams must be small.
+type Boxed<T> = Box<Result<T, Refusal>>;
+
 /// Sends items until the first refusal, the deadline, or the end of the reader.
 async fn produce<T>(
     items: impl Stream<Item = Result<T, Refusal>>,
     deadline: Option<Instant>,
-    sender: mpsc::Sender<Result<T, Refusal>>,
+    sender: mpsc::Sender<Boxed<T>>,
 ) {
     let Ok(last) = sender.clone().try_reserve_owned() else { return };
     let late = async {
@@ -67,19 +78,19 @@ async fn produce<T>(
         () = late => Some(Refusal::deadline_exceeded()),
     };
     if let Some(refusal) = refusal {
-        last.send(Err(refusal));
+        last.send(Box::new(Err(refusal)));
     }
 }
 
 /// Sends items until the first refusal, and returns it.
 async fn send_items<T>(
     mut items: Pin<&mut impl Stream<Item = Result<T, Refusal>>>,
-    sender: &mpsc::Sender<Result<T, Refusal>>,
+    sender: &mpsc::Sender<Boxed<T>>,
 ) -> Option<Refusal> {
     while let Some(item) = items.next().await {
         match item {
             // The reader is gone if nothing can be sent.
-            Ok(item) => sender.send(Ok(item)).await.ok()?,
+            Ok(item) => sender.send(Box::new(Ok(item))).await.ok()?,
             Err(refusal) => return Some(refusal),
         }
     }

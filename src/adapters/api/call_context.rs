@@ -10,7 +10,7 @@ use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::Answers;
+use super::{Answers, RequestMemory};
 use crate::app::Caller;
 use crate::domain::{Actor, Form, Refusal, Traceparent};
 use crate::ports::Ids;
@@ -37,6 +37,7 @@ pub struct CallContext {
     ids: Arc<dyn Ids>,
     request_timeout: Duration,
     drain: CancellationToken,
+    memory: RequestMemory,
 }
 
 /// A call in progress.
@@ -89,9 +90,15 @@ impl From<Refusal> for Refused {
 
 impl CallContext {
     /// Creates a call context. Calls without a deadline get `request_timeout`;
-    /// a cancelled `drain` refuses new calls.
-    pub fn new(ids: Arc<dyn Ids>, request_timeout: Duration, drain: CancellationToken) -> Self {
-        Self { ids, request_timeout, drain }
+    /// a cancelled `drain` refuses new calls. Streams of answers share `memory` with requests
+    /// that have not arrived.
+    pub fn new(
+        ids: Arc<dyn Ids>,
+        request_timeout: Duration,
+        drain: CancellationToken,
+        memory: RequestMemory,
+    ) -> Self {
+        Self { ids, request_timeout, drain, memory }
     }
 
     /// Begins a call with these headers.
@@ -148,6 +155,20 @@ impl CallContext {
     pub fn admit(&self) -> Result<(), Refusal> {
         if self.drain.is_cancelled() { Err(Refusal::stopping()) } else { Ok(()) }
     }
+
+    /// Spawns a task that produces the answers. It ends with `DEADLINE_EXCEEDED` when the
+    /// caller's own deadline passes. Without one the stream is unlimited.
+    ///
+    /// # Errors
+    /// `OVERLOADED` if the open streams use all of their memory.
+    pub fn stream<T: Send + 'static>(
+        &self,
+        call: &Call,
+        items: impl Stream<Item = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<Answers<T>, Refusal> {
+        let account = self.memory.open_stream()?;
+        Ok(Answers::spawn(items, call.has_own_deadline.then_some(call.deadline), account))
+    }
 }
 
 impl Call {
@@ -166,15 +187,6 @@ impl Call {
         let actor = self.actor.clone().unwrap_or_else(|_| Actor::anonymous());
         let traceparent = self.traceparent.clone();
         Caller { actor, scope: String::new(), traceparent, deadline: self.deadline }
-    }
-
-    /// Spawns a task that produces the answers. It ends with `DEADLINE_EXCEEDED` when the
-    /// caller's own deadline passes. Without one the stream is unlimited.
-    pub fn answer_with<T: Send + 'static>(
-        &self,
-        items: impl Stream<Item = Result<T, Refusal>> + Send + 'static,
-    ) -> Answers<T> {
-        Answers::spawn(items, self.has_own_deadline.then_some(self.deadline))
     }
 
     /// Writes the log line of a call that answers with a stream.

@@ -34,7 +34,7 @@ impl ImportService {
     ///
     /// # Errors
     /// `UNAVAILABLE` while the service drains; `VALIDATION_FAILED` for a
-    /// malformed header. No row has been read.
+    /// malformed header; `OVERLOADED`. No row has been read.
     pub fn run(
         &self,
         call: &Call,
@@ -43,7 +43,7 @@ impl ImportService {
         let opened = self.calls.admit().and_then(|()| call.form().finish(Some(())));
         call.log(opened.as_ref().err());
         opened?;
-        Ok(call.answer_with(self.orders.run(call.caller(), rows).map_ok(response)))
+        self.calls.stream(call, self.orders.run(call.caller(), rows).map_ok(response))
     }
 }
 

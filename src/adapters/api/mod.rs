@@ -14,4 +14,4 @@ pub use call_context::{
     grpc_timeout,
 };
 pub use import::{ImportService, import_request};
-pub use request_memory::{RequestBytes, RequestMemory};
+pub use request_memory::{OPEN_REQUEST, RequestBytes, RequestMemory, StreamBytes};

@@ -1,29 +1,39 @@
-//! Accounts for the memory of gRPC messages that have not arrived completely.
+//! Accounts for the memory of gRPC requests that have not arrived completely.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
 use super::status::to_status;
-use crate::adapters::api::RequestBytes;
+use crate::adapters::api::{OPEN_REQUEST, RequestBytes};
+use crate::domain::Refusal;
 
 /// The length of the prefix of a message: a flag and a big-endian length.
 const PREFIX: usize = 5;
 
-/// A request body that accounts for the bytes of its incomplete message.
+/// A request body that accounts for the bytes of its incomplete message, and for the request
+/// itself until its first message is complete. It fails if it has to make room.
 pub struct AccountedBody<B> {
     body: B,
     message: PartialMessage,
     account: RequestBytes,
+    /// Set while the body waits for the client.
+    evicted: Option<Pin<Box<dyn Future<Output = Refusal> + Send>>>,
 }
 
 impl<B> AccountedBody<B> {
     /// Wraps a body.
     pub fn new(body: B, account: RequestBytes) -> Self {
-        Self { body, message: PartialMessage::default(), account }
+        Self { body, message: PartialMessage::default(), account, evicted: None }
+    }
+
+    /// The bytes of the request if it is incomplete, else 0.
+    fn incomplete(&self) -> usize {
+        let PartialMessage { received, completed, .. } = self.message;
+        if received == 0 && completed { 0 } else { OPEN_REQUEST + received }
     }
 }
 
@@ -35,16 +45,23 @@ impl<B: Body<Data = Bytes, Error = Status> + Unpin> Body for AccountedBody<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if let Some(Ok(frame)) = &frame
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(data) = frame.data_ref()
         {
-            let incomplete = self.message.receive(data);
-            if let Err(refusal) = self.account.set(incomplete) {
-                return Poll::Ready(Some(Err(to_status(refusal))));
-            }
+            self.message.receive(data);
         }
-        Poll::Ready(frame)
+        let incomplete = self.incomplete();
+        if let Err(refusal) = self.account.set(incomplete) {
+            return Poll::Ready(Some(Err(to_status(refusal))));
+        }
+        if frame.is_ready() || incomplete == 0 {
+            self.evicted = None;
+            return frame;
+        }
+        let this = &mut *self;
+        let evicted = this.evicted.get_or_insert_with(|| Box::pin(this.account.evicted()));
+        evicted.as_mut().poll(context).map(|refusal| Some(Err(to_status(refusal))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -62,12 +79,13 @@ struct PartialMessage {
     prefix: [u8; PREFIX],
     /// The bytes of the message received so far, with its prefix.
     received: usize,
+    /// True once a message is complete.
+    completed: bool,
 }
 
 impl PartialMessage {
-    /// Receives data. Returns the bytes of the message that is incomplete after
-    /// it; 0 if the data ends with a message.
-    fn receive(&mut self, mut data: &[u8]) -> usize {
+    /// Receives data. Afterwards `received` is 0 if the data ends with a message.
+    fn receive(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
             let length = match self.received.checked_sub(PREFIX) {
                 Some(_) => PREFIX + self.length(),
@@ -81,9 +99,9 @@ impl PartialMessage {
             data = &data[taken..];
             if self.received >= PREFIX && self.received == PREFIX + self.length() {
                 self.received = 0;
+                self.completed = true;
             }
         }
-        self.received
     }
 
     /// The length in the prefix.
@@ -115,7 +133,8 @@ mod tests {
             for chunk in messages.chunks(size) {
                 at += chunk.len();
                 let begin = ends.iter().rev().find(|end| **end <= at).copied().unwrap_or(0);
-                assert_eq!(partial.receive(chunk), at - begin, "chunks of {size}, at {at}");
+                partial.receive(chunk);
+                assert_eq!(partial.received, at - begin, "chunks of {size}, at {at}");
             }
         }
     }

@@ -224,9 +224,10 @@ impl OrderService for GrpcOrderService {
             self.events.watch(after).await
         };
         let opened: Result<_, Refusal> = opened.await;
-        call.log(opened.as_ref().err());
-        let events = opened
-            .map(|events| call.answer_with(events.map_ok(|logged| proto_mapping::logged_event(&logged))));
+        let events = opened.and_then(|events| {
+            self.calls.stream(&call, events.map_ok(|logged| proto_mapping::logged_event(&logged)))
+        });
+        call.log(events.as_ref().err());
         respond::stream(&call, events)
     }
 

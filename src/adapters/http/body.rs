@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http_body::Body as _;
 use tokio_util::sync::CancellationToken;
 
 use super::HttpOptions;
-use crate::adapters::api::RequestBytes;
+use crate::adapters::api::{OPEN_REQUEST, RequestBytes};
 use crate::domain::{Reason, Refusal};
 
 /// The time that a body may still take after the service begins to stop.
@@ -58,7 +58,7 @@ pub fn check_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Refusal>
 /// Reads a whole body.
 ///
 /// # Errors
-/// `TOO_LARGE`; `OVERLOADED` if incomplete requests use all of their memory;
+/// `TOO_LARGE`; `OVERLOADED` if it has to make room for other incomplete requests;
 /// `DEADLINE_EXCEEDED` after the timeout; `UNAVAILABLE` if the service stops first;
 /// `VALIDATION_FAILED` if the body is interrupted.
 pub async fn read(
@@ -97,13 +97,28 @@ pub async fn read(
 /// The reason why a body was not read to its end.
 enum Incomplete {
     TooLarge,
-    /// Incomplete requests use all of their memory.
+    /// The request had to make room for others.
     Overloaded(Refusal),
     Interrupted,
 }
 
-async fn next(data: &mut BodyDataStream) -> Result<Option<Bytes>, Incomplete> {
-    data.next().await.transpose().map_err(|_| Incomplete::Interrupted)
+/// Returns the next chunk of a body of which `received` bytes are here. The request counts as
+/// incomplete only while it waits for the client.
+async fn next(
+    data: &mut BodyDataStream,
+    account: &mut RequestBytes,
+    received: usize,
+) -> Result<Option<Bytes>, Incomplete> {
+    let chunk = if let Some(chunk) = data.next().now_or_never() {
+        chunk
+    } else {
+        account.set(OPEN_REQUEST + received).map_err(Incomplete::Overloaded)?;
+        tokio::select! {
+            chunk = data.next() => chunk,
+            refusal = account.evicted() => return Err(Incomplete::Overloaded(refusal)),
+        }
+    };
+    chunk.transpose().map_err(|_| Incomplete::Interrupted)
 }
 
 /// Reads a whole body.
@@ -112,7 +127,7 @@ async fn collect(
     limit: usize,
     mut account: RequestBytes,
 ) -> Result<Bytes, Incomplete> {
-    let first = next(data).await?.unwrap_or_default();
+    let first = next(data, &mut account, 0).await?.unwrap_or_default();
     if first.len() > limit {
         return Err(Incomplete::TooLarge);
     }
@@ -120,18 +135,15 @@ async fn collect(
     if data.is_end_stream() {
         return Ok(first);
     }
-    account.set(first.len()).map_err(Incomplete::Overloaded)?;
-    let Some(second) = next(data).await? else { return Ok(first) };
+    let Some(second) = next(data, &mut account, first.len()).await? else { return Ok(first) };
     let mut text = BytesMut::from(first);
     let mut chunk = second;
     loop {
-        let length = text.len() + chunk.len();
-        if length > limit {
+        if text.len() + chunk.len() > limit {
             return Err(Incomplete::TooLarge);
         }
-        account.set(length).map_err(Incomplete::Overloaded)?;
         text.extend_from_slice(&chunk);
-        match next(data).await? {
+        match next(data, &mut account, text.len()).await? {
             Some(more) => chunk = more,
             None => return Ok(text.freeze()),
         }

@@ -2,7 +2,7 @@
 
 use axum::body::BodyDataStream;
 use bytes::{Buf as _, Bytes, BytesMut};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 
 use crate::adapters::api::RequestBytes;
 use crate::domain::Refusal;
@@ -22,7 +22,7 @@ pub enum NdjsonLine {
 pub enum LinesError {
     /// The connection failed before the end of the body.
     Interrupted,
-    /// Incomplete requests use all of their memory.
+    /// The request had to make room for others.
     Overloaded(Refusal),
 }
 
@@ -70,11 +70,14 @@ impl Lines {
             if self.ended {
                 return Ok(None);
             }
-            if let Err(refusal) = self.account.set(self.buffer.len()) {
-                self.end();
-                return Err(LinesError::Overloaded(refusal));
-            }
-            match self.body.next().await {
+            let chunk = match self.chunk().await {
+                Ok(chunk) => chunk,
+                Err(refusal) => {
+                    self.end();
+                    return Err(LinesError::Overloaded(refusal));
+                }
+            };
+            match chunk {
                 Some(Ok(chunk)) => self.buffer.extend_from_slice(&chunk),
                 Some(Err(_)) => {
                     self.end();
@@ -82,6 +85,19 @@ impl Lines {
                 }
                 None => self.ended = true,
             }
+        }
+    }
+
+    /// Returns the next chunk of the body. An incomplete line counts while it waits for the
+    /// client.
+    async fn chunk(&mut self) -> Result<Option<Result<Bytes, axum::Error>>, Refusal> {
+        if let Some(chunk) = self.body.next().now_or_never() {
+            return Ok(chunk);
+        }
+        self.account.set(self.buffer.len())?;
+        tokio::select! {
+            chunk = self.body.next() => Ok(chunk),
+            refusal = self.account.evicted() => Err(refusal),
         }
     }
 

@@ -2,6 +2,7 @@
 //! complete requests are served meanwhile.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::stream::{self, FuturesUnordered};
@@ -11,12 +12,13 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use hyper::client::conn::http2::handshake;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pvz::proto::v1;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
 use super::requests::{CommandRequest, DecodedRefusal, parcel};
-use super::test_service::TestService;
+use super::test_service::{TestService, wait_until};
 
 /// Room for five of the incomplete requests.
 const SMALL: &str = "[server]\nrequest_memory = \"1MiB\"\n";
@@ -38,7 +40,7 @@ fn open_ended(data: Bytes) -> impl Stream<Item = Result<Frame<Bytes>, Infallible
 
 /// Begins a call over a connection of its own, and returns its status if the server
 /// ends it.
-async fn begin_grpc(address: String, method: &'static str) -> Status {
+pub async fn begin_grpc(address: String, method: &'static str) -> Status {
     let stream = TcpStream::connect(&address).await.unwrap();
     let (mut sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
@@ -52,7 +54,7 @@ async fn begin_grpc(address: String, method: &'static str) -> Status {
 
 /// Begins a request over a connection of its own, and returns the answer if there
 /// is one.
-async fn begin_rest(address: String, path: &'static str) -> String {
+pub async fn begin_rest(address: String, path: &'static str) -> String {
     let mut stream = TcpStream::connect(&address).await.unwrap();
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: pvz\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -79,6 +81,7 @@ async fn half_sent_messages_share_a_limit_over_grpc() {
     assert!(refused.retry);
     let reply = CommandRequest::Accept(parcel("1", "7")).send(&client).await.unwrap();
     assert!(reply.result.is_ok(), "{reply:?}");
+    assert_slow_request_succeeds(&service.http).await;
     drop(begun);
     service.stop();
 }
@@ -95,6 +98,52 @@ async fn half_sent_bodies_share_a_limit_over_rest() {
     assert!(answer.contains("OVERLOADED") && answer.contains("retry-after: 1"), "{answer}");
     let reply = CommandRequest::Accept(parcel("1", "7")).send(&client).await.unwrap();
     assert!(reply.result.is_ok(), "{reply:?}");
+    assert_slow_request_succeeds(&service.http).await;
     drop(begun);
+    service.stop();
+}
+
+/// Sends a request byte by byte. It is younger than those that fill the memory.
+async fn assert_slow_request_succeeds(addr: &str) {
+    let body = "{\"orderIds\":[\"none\"]}";
+    let head = "POST /v1/orders:issue HTTP/1.1\r\nhost: pvz\r\nconnection: close\r\n";
+    let head = format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for byte in body.as_bytes() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        stream.write_all(&[*byte]).await.unwrap();
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("ORDER_NOT_FOUND"), "{answer}");
+}
+
+/// Streams are limited apart from requests: with all of them open, other calls are served.
+#[tokio::test(flavor = "multi_thread")]
+async fn open_streams_are_limited_and_other_calls_are_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = TestService::start(dir.path(), SMALL);
+    let client = service.client().await;
+    let mut watchers = Vec::new();
+    let refused = loop {
+        match client.clone().watch_events(v1::WatchEventsRequest::default()).await {
+            Ok(events) => watchers.push(events),
+            Err(status) => break DecodedRefusal::from_status(&status).unwrap(),
+        }
+        assert!(watchers.len() <= 1_000, "no limit");
+    };
+    assert_eq!((refused.reason.as_str(), refused.retry), ("OVERLOADED", true));
+    assert_eq!(watchers.len(), 32, "half of 1 MiB in streams of 16 KiB");
+    let reply = CommandRequest::Accept(parcel("1", "7")).send(&client).await.unwrap();
+    assert!(reply.result.is_ok(), "{reply:?}");
+    assert_slow_request_succeeds(&service.http).await;
+    watchers.pop();
+    wait_until("another stream fits", async || {
+        client.clone().watch_events(v1::WatchEventsRequest::default()).await.is_ok()
+    })
+    .await;
+    drop(watchers);
     service.stop();
 }
