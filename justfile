@@ -33,6 +33,11 @@ generate:
 test *which:
     tests/run {{ which }}
 
+# Runs the tests that CI runs in a small size: 20 failovers, 10 s beside each attack.
+soak:
+    PVZ_TEST_FAILOVER_ROUNDS=20 PVZ_TEST_ATTACK_SECONDS=10 \
+        cargo test --release --locked --test it -- --nocapture failover beside_attacks
+
 # Checks format, lints, documentation and dependencies.
 lint:
     .ci/lint

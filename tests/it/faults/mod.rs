@@ -1,6 +1,8 @@
 //! Fault tests of the released binary: overload, full disks, foreign locks, kills,
 //! shutdowns, and malformed requests.
 
+mod attacks;
+mod beside_attacks;
 mod boundaries;
 mod database;
 mod deadlines;
@@ -18,4 +20,5 @@ mod request_memory;
 pub mod requests;
 mod shutdown;
 pub mod test_service;
+mod unread_connection;
 mod unread_streams;

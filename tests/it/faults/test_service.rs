@@ -117,11 +117,17 @@ impl TestService {
         prlimit(Some(self.pid()), resource, limit).unwrap();
     }
 
-    /// Returns the peak memory of the server, in KiB.
+    /// Returns the peak memory of the server since its start or
+    /// [`Self::reset_peak_memory`], in KiB.
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Sets the peak memory to the present memory.
+    pub fn reset_peak_memory(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
     }
 
     /// Takes the write lock of the store's file, as another program would. Dropping the

@@ -1,62 +1,20 @@
 //! Streams whose client stops reading. They hold no connection of the store and no
 //! place in the queue of the writers, so other clients do not notice them.
 
-use std::convert::Infallible;
-
 use bytes::Bytes;
 use futures::future::join_all;
-use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
-use http::{Request, Response};
-use http_body::Frame;
-use http_body_util::StreamBody;
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use pvz::proto::v1;
-use tokio::net::TcpStream;
 
 use super::raw_connection::frame;
 use super::requests::{CommandRequest, get, parcel};
 use super::test_service::{TestService, wait_until};
+use super::unread_connection::UnreadConnection;
 use crate::postgres::cluster::{Database, cluster};
 
 /// Few connections and places, so that few streams can hold all of them.
 const SMALL: &str = "[writer]\nqueue = 16\nbatch = 4\n[store]\nread_connections = 2\npool_size = 2\n";
-
-type Body = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
-
-/// An HTTP/2 connection with the smallest usual window. Its responses are never read.
-struct UnreadConnection {
-    sender: SendRequest<Body>,
-    responses: Vec<Response<Incoming>>,
-}
-
-impl UnreadConnection {
-    async fn connect(addr: &str) -> Self {
-        let stream = TcpStream::connect(addr).await.unwrap();
-        let (sender, connection) = Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(65_535)
-            .initial_connection_window_size(65_535)
-            .handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        Self { sender, responses: Vec::new() }
-    }
-
-    /// Calls a streaming method and waits for the head of its response.
-    async fn call(&mut self, method: &str, data: BoxStream<'static, Bytes>) {
-        let request = Request::post(format!("http://pvz/pvz.v1.OrderService/{method}"))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(StreamBody::new(data.map(|data| Ok(Frame::data(data))).boxed()))
-            .unwrap();
-        self.sender.ready().await.unwrap();
-        self.responses.push(self.sender.send_request(request).await.unwrap());
-    }
-}
 
 async fn on_sqlite(test: impl AsyncFnOnce(&TestService)) {
     let dir = tempfile::tempdir().unwrap();
