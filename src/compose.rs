@@ -200,7 +200,7 @@ pub async fn start(
         outbox: operated.clone(),
         policy: Arc::clone(&policy),
     };
-    let readiness = Readiness::new(Arc::clone(&store.orders));
+    let readiness = Readiness::new(Arc::clone(&store.orders), Arc::clone(&sink));
     let (grpc_ready, admin_ready) = (readiness.subscribe(), readiness.subscribe());
     life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
     let maintenance = Maintenance::new(Arc::clone(&store.orders), Arc::clone(&clock), policy);

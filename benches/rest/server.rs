@@ -51,7 +51,7 @@ async fn run(kind: ServerKind) -> Result<(), BoxError> {
     });
     match kind {
         ServerKind::Grpc => {
-            let ready = Readiness::new(store).subscribe();
+            let ready = Readiness::new(store, Arc::new(NullSink)).subscribe();
             let options = GrpcOptions {
                 max_message: 256 * 1024,
                 request_memory: RequestMemory::new(64 * 1024 * 1024),

@@ -1,5 +1,5 @@
-//! Readiness of the service: the store is reachable and writable, and the service is not
-//! draining.
+//! Readiness of the service: a command would succeed, the published events are in their place, and
+//! the service is not draining.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{OrderStore, PortError, chain};
+use crate::ports::{EventSink, OrderStore, PortError, chain};
 
-/// Interval of the store checks, and their timeout.
+/// Interval of the checks, and their timeout.
 const INTERVAL: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -25,17 +25,18 @@ pub struct NotReady {
     pub cause: String,
 }
 
-/// Checks the store periodically.
+/// Checks the store and the event sink periodically.
 pub struct Readiness {
     store: Arc<dyn OrderStore>,
+    sink: Arc<dyn EventSink>,
     ready: watch::Sender<Result<(), NotReady>>,
 }
 
 impl Readiness {
-    /// Returns the readiness of a service on a store. It is not ready until the store has
-    /// answered once.
-    pub fn new(store: Arc<dyn OrderStore>) -> Self {
-        Self { store, ready: watch::Sender::new(not_ready("start", "nothing was checked yet")) }
+    /// Returns the readiness of a service with this store and event sink. It is not ready until both
+    /// have passed a check.
+    pub fn new(store: Arc<dyn OrderStore>, sink: Arc<dyn EventSink>) -> Self {
+        Self { store, sink, ready: watch::Sender::new(not_ready("start", "nothing was checked yet")) }
     }
 
     /// Returns a receiver of the readiness state.
@@ -43,17 +44,20 @@ impl Readiness {
         self.ready.subscribe()
     }
 
-    /// Checks the store until `drain` is cancelled, which ends readiness too.
+    /// Checks both until `drain` is cancelled, which ends readiness too.
     pub async fn run(self, drain: CancellationToken) {
         while drain.run_until_cancelled(self.ask()).await.is_some() {}
         _ = self.ready.send_replace(not_ready("drain", "the service is shutting down"));
     }
 
     async fn ask(&self) {
-        let state = answered("store", self.store.ping()).await;
+        let mut state = answered("store", self.store.ping()).await;
+        if state.is_ok() {
+            state = answered("events", self.sink.ping()).await;
+        }
         let before = self.ready.send_replace(state.clone());
         match &state {
-            Ok(()) if before.is_err() => tracing::info!("ready: the store answers"),
+            Ok(()) if before.is_err() => tracing::info!("ready"),
             Err(NotReady { check, cause }) if before != state => tracing::warn!(check, cause, "not ready"),
             _ => {}
         }

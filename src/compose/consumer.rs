@@ -16,6 +16,7 @@ use super::{StartError, Store, listen, make_data_dir, process_name, spawn_admin}
 use crate::adapters::journal::JournalSource;
 use crate::adapters::memory::MemoryStore;
 use crate::adapters::metered::{MeteredInbox, MeteredSource, names};
+use crate::adapters::null::NullSink;
 use crate::adapters::postgres::OpenError as PgError;
 use crate::adapters::sqlite::OpenError;
 use crate::adapters::system::raise_open_files;
@@ -136,7 +137,7 @@ pub async fn consume(
         key: "consumer.admin_addr",
         cause,
     })?;
-    let readiness = Readiness::new(Arc::clone(&store.orders));
+    let readiness = Readiness::new(Arc::clone(&store.orders), Arc::new(NullSink));
     let done = CancellationToken::new();
     let connections = connection_options(config, raise_open_files());
     spawn_admin(connections, listener, readiness.subscribe(), metrics, life, &done);

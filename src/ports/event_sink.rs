@@ -19,6 +19,15 @@ pub trait EventSink: Send + Sync {
         false
     }
 
+    /// Checks that the published events are still in their place. A sink that cannot be reached
+    /// passes, because its events wait in the store.
+    ///
+    /// # Errors
+    /// Returns an error if published events are missing. Nothing is published then.
+    async fn ping(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+
     /// Publishes events, given in the order of the log. After an event that was not
     /// acknowledged, no later event of the same order is published.
     ///

@@ -6,77 +6,107 @@ use std::path::{Path, PathBuf};
 
 use serde::de::IgnoredAny;
 
+use crate::adapters::file_identity::{FileChange, FileIdentity};
 use crate::adapters::lock_file::LockFile;
 
-/// The last file of a journal, which is appended to.
+/// The files of a journal, of which the last one is appended to.
 #[derive(Debug)]
 pub(super) struct Files {
     folder: PathBuf,
     file_size: u64,
-    number: u64,
-    file: File,
-    /// The number of bytes that are synced. Bytes after them are from a failed
-    /// write, and are cut off before the next one.
-    synced: u64,
-    /// True if the file may have bytes that are not synced.
-    torn: bool,
+    last: LastFile,
+    /// The length of the lines of a failed write. Any part of them may follow the synced lines.
+    failed: u64,
     /// Held until the last write has completed.
     _lock: LockFile,
+}
+
+/// The file that is appended to.
+#[derive(Debug)]
+struct LastFile {
+    number: u64,
+    path: PathBuf,
+    file: File,
+    identity: FileIdentity,
+    /// The length of the synced lines. A shorter file has lost events.
+    synced: u64,
 }
 
 impl Files {
     pub(super) fn open(folder: &Path, file_size: u64, lock: LockFile) -> io::Result<Self> {
         let number = numbers(folder)?.last().copied().unwrap_or(1);
-        let file = open(folder, number)?;
-        let whole = whole_lines(&file)?;
-        let folder = folder.to_owned();
-        let mut files = Self { folder, file_size, number, file, synced: whole, torn: true, _lock: lock };
-        files.mend()?;
-        Ok(files)
+        let last = LastFile::open(folder, number)?;
+        Ok(Self { folder: folder.to_owned(), file_size, last, failed: 0, _lock: lock })
+    }
+
+    /// Checks that the file is in its place and has every synced line.
+    pub(super) fn check(&self) -> Result<(), FileChange> {
+        self.last.check(self.last.synced)?;
+        Ok(())
     }
 
     /// Appends whole lines, durably.
     ///
     /// # Errors
-    /// Returns the error of the file system. The next call or the next start cuts
-    /// off what was written.
+    /// Returns an error if the file is not in its place, has lost lines, or cannot be written. Then
+    /// any part of the lines may be in the file, until the next call or the next start.
     pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.torn {
-            self.mend()?;
+        let length = self.last.check(self.last.synced).map_err(io::Error::other)?;
+        if self.failed > 0 || length > self.last.synced {
+            self.mend(length)?;
         }
-        if self.synced >= self.file_size {
-            self.rotate()?;
+        if self.last.synced >= self.file_size {
+            self.last = LastFile::open(&self.folder, self.last.number + 1)?;
         }
-        self.torn = true;
-        self.file.write_all(lines)?;
-        self.file.sync_data()?;
-        self.torn = false;
-        self.synced += lines.len() as u64;
+        self.failed = lines.len() as u64;
+        self.last.file.write_all(lines)?;
+        self.last.file.sync_data()?;
+        let end = self.last.synced + self.failed;
+        // Checked again, because the file may have been moved or truncated during the write.
+        let length = self.last.check(end).map_err(io::Error::other)?;
+        self.failed = 0;
+        // Otherwise another program has appended, and the next call searches for the last line.
+        if length == end {
+            self.last.synced = end;
+        }
         Ok(())
     }
 
-    /// Cuts off bytes that are not synced. Opens the file again: after a failed sync
-    /// the old handle does not report the error a second time.
-    fn mend(&mut self) -> io::Result<()> {
-        self.file = open(&self.folder, self.number)?;
-        let length = self.file.metadata()?.len();
-        if length > self.synced {
-            let (file, bytes) = (self.number, length - self.synced);
-            tracing::warn!(file, bytes, "cutting off an incomplete write at the end of the journal");
-            self.file.set_len(self.synced)?;
+    /// Cuts off what a failed write left, and an incomplete line of another program. Opens the file
+    /// again: after a failed sync the old handle does not report the error a second time.
+    fn mend(&mut self, length: u64) -> io::Result<()> {
+        let last = &mut self.last;
+        last.file = File::options().append(true).read(true).open(&last.path)?;
+        // Whole lines of another program stay.
+        if length > last.synced + self.failed {
+            last.synced = whole_lines(&last.file, last.synced)?;
         }
-        self.file.seek(SeekFrom::Start(self.synced))?;
-        self.file.sync_all()?;
-        self.torn = false;
+        cut_off(&last.file, last.number, last.synced)?;
+        self.failed = 0;
         Ok(())
     }
+}
 
-    fn rotate(&mut self) -> io::Result<()> {
-        let file = open(&self.folder, self.number + 1)?;
-        self.file = file;
-        self.number += 1;
-        self.synced = 0;
-        Ok(())
+impl LastFile {
+    /// Opens a file, creates it durably if necessary, and cuts off what follows its last whole line.
+    fn open(folder: &Path, number: u64) -> io::Result<Self> {
+        let path = path(folder, number);
+        let file = File::options().create(true).append(true).read(true).open(&path)?;
+        // Also if the file exists: an earlier call may have failed after it was created.
+        sync_folder(folder)?;
+        let synced = whole_lines(&file, 0)?;
+        cut_off(&file, number, synced)?;
+        let identity = FileIdentity::of(&file.metadata()?);
+        Ok(Self { number, path, file, identity, synced })
+    }
+
+    /// Checks that the file is in its place and has at least the needed length. Returns its length.
+    fn check(&self, needed: u64) -> Result<u64, FileChange> {
+        let length = self.identity.check(&self.path)?;
+        if length < needed {
+            return Err(FileChange::Truncated { path: self.path.clone(), length, needed });
+        }
+        Ok(length)
     }
 }
 
@@ -84,15 +114,15 @@ pub(super) fn path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("events-{number:08}.jsonl"))
 }
 
-/// Opens a file for writing, and creates it durably if necessary.
-fn open(folder: &Path, number: u64) -> io::Result<File> {
-    let path = path(folder, number);
-    let is_new = !path.exists();
-    let file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
-    if is_new {
-        sync_folder(folder)?;
+/// Truncates a file, which only the end of an incomplete write makes longer, and syncs it.
+fn cut_off(file: &File, number: u64, end: u64) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    if length > end {
+        let bytes = length - end;
+        tracing::warn!(file = number, bytes, "cutting off an incomplete write at the end of the journal");
+        file.set_len(end)?;
     }
-    Ok(file)
+    file.sync_all()
 }
 
 /// Syncs a folder, which contains the names of its files.
@@ -118,11 +148,12 @@ pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// Returns the number of bytes up to the end of the last valid line. Invalid lines
-/// before it are included: acknowledged bytes are never cut off.
-fn whole_lines(file: &File) -> io::Result<u64> {
+/// Returns the length of a file up to the end of its last valid line. The first `from` bytes are
+/// whole lines. Invalid lines before a valid one are included: acknowledged bytes are never cut off.
+fn whole_lines(mut file: &File, from: u64) -> io::Result<u64> {
+    file.seek(SeekFrom::Start(from))?;
     let mut reader = BufReader::with_capacity(1 << 16, file);
-    let (mut read, mut whole) = (0, 0);
+    let (mut read, mut whole) = (from, from);
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -133,6 +164,29 @@ fn whole_lines(file: &File) -> io::Result<u64> {
         read += length as u64;
         if line.ends_with(b"\n") && serde_json::from_slice::<IgnoredAny>(&line).is_ok() {
             whole = read;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn lines_of_a_failed_write_are_written_again() {
+        let lines = b"{\"batch\":2}\n{\"batch\":2}\n";
+        for left in 0..lines.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let lock = LockFile::take(&folder.path().join("lock")).unwrap().unwrap();
+            let mut files = Files::open(folder.path(), 1 << 20, lock).unwrap();
+            files.append(b"{\"batch\":1}\n").unwrap();
+            files.failed = lines.len() as u64;
+            files.last.file.write_all(&lines[..left]).unwrap();
+            files.append(lines).unwrap();
+            let text = fs::read(path(folder.path(), 1)).unwrap();
+            assert_eq!(text, [b"{\"batch\":1}\n".as_slice(), lines].concat(), "{left} bytes were left");
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The sink and the source of events in append-only files: one line of JSON per
 //! event.
 //!
-//! A batch is acknowledged when it is synced to the disk. Bytes after the last
-//! synced line are cut off: those of a crash at the next start, those of a failed
-//! write before the next write.
+//! A batch is acknowledged when it is synced to the disk. Whole lines are never cut off, except
+//! those of a failed write, which are written again. An incomplete line that a crash left is cut off
+//! at the next start. Nothing is published while the file is not in its place or has lost lines.
 
 mod files;
 mod source;
@@ -75,6 +75,15 @@ impl EventSink for Journal {
         self.name.clone()
     }
 
+    async fn ping(&self) -> Result<(), PortError> {
+        let files = Arc::clone(&self.files).lock_owned().await;
+        match spawn_blocking(move || files.check()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(change)) => Err(PortError::unavailable("the journal is not usable", change)),
+            Err(error) => Err(PortError::unavailable("checking the journal was interrupted", error)),
+        }
+    }
+
     async fn publish(&self, events: &[LoggedEvent]) -> Delivery {
         let failed = |error| Delivery::failed(events.len(), error);
         let lines = match lines(events) {
@@ -87,7 +96,7 @@ impl EventSink for Journal {
         match spawn_blocking(move || files.append(&lines)).await {
             Ok(Ok(())) => Delivery::complete(events.len()),
             Ok(Err(error)) => failed(PortError::unavailable("the journal cannot be written", error)),
-            Err(error) => failed(PortError::unavailable("writing the journal broke off", error)),
+            Err(error) => failed(PortError::unavailable("writing the journal was interrupted", error)),
         }
     }
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use metrics::{Counter, Histogram, counter, histogram};
 
 use super::names;
-use crate::ports::{Delivery, EventSink, LoggedEvent, Receipt};
+use crate::ports::{Delivery, EventSink, LoggedEvent, PortError, Receipt};
 
 /// An [`EventSink`] that counts published events.
 pub struct MeteredSink {
@@ -40,6 +40,10 @@ impl EventSink for MeteredSink {
 
     fn discards(&self) -> bool {
         self.sink.discards()
+    }
+
+    async fn ping(&self) -> Result<(), PortError> {
+        self.sink.ping().await
     }
 
     async fn publish(&self, events: &[LoggedEvent]) -> Delivery {

@@ -90,6 +90,7 @@ macro_rules! on_every_sink {
 
 on_every_sink! {
     has_a_name_and_a_description,
+    passes_the_check,
     accepts_an_empty_batch,
     keeps_the_events_of_an_order_in_sequence,
     accepts_an_event_again,
@@ -133,6 +134,12 @@ async fn has_a_name_and_a_description(fixture: SinkFixture) {
     assert!(!fixture.sink.discards());
     assert!(!fixture.sink.name().is_empty());
     assert!(!fixture.sink.describe().is_empty());
+}
+
+async fn passes_the_check(fixture: SinkFixture) {
+    fixture.sink.ping().await.unwrap();
+    publish(&fixture, &events(1)).await;
+    fixture.sink.ping().await.unwrap();
 }
 
 async fn accepts_an_empty_batch(fixture: SinkFixture) {

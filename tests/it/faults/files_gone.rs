@@ -41,3 +41,24 @@ async fn nothing_is_acknowledged_while_the_store_is_gone() {
     assert!(get(&client, "before").await.is_some());
     service.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_published_while_the_journal_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = TestService::start(dir.path(), "");
+    let client = service.client().await;
+    wait_until("the service is ready", async || service.ready() == Some(true)).await;
+    let (here, away) = (dir.path().join("events"), dir.path().join("away"));
+    fs::rename(&here, &away).unwrap();
+    wait_until("the service is not ready", async || service.ready() == Some(false)).await;
+    let text = service.readyz().unwrap();
+    assert!(text.starts_with("not ready\nevents: ") && text.contains("was moved or deleted"), "{text}");
+    // Commands succeed: their events wait in the store.
+    assert!(accept("waits").send(&client).await.unwrap().result.is_ok());
+    let logged = |line: &String| line.contains("publish failed") && line.contains("was moved or deleted");
+    wait_until("the log names the cause", async || service.log().iter().any(logged)).await;
+    fs::rename(&away, &here).unwrap();
+    wait_until("the event is published", async || crate::journal::read(&here).len() == 1).await;
+    wait_until("the service is ready again", async || service.ready() == Some(true)).await;
+    service.stop();
+}

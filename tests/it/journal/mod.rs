@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use pvz::adapters::journal::{Journal, JournalError};
-use pvz::ports::{EventSink as _, LoggedEvent, Position, Receipt};
+use pvz::ports::{EventSink as _, LoggedEvent, Position, Receipt, chain};
 use serde_json::Value;
 
 use crate::contract::fixtures::{accepted, event};
@@ -129,4 +129,75 @@ async fn failed_writes_are_pending_and_succeed_later() {
     fs::rename(&elsewhere, &path).unwrap();
     publish(&journal, 1..3).await;
     assert_eq!(numbers(&path), expected(0..3));
+}
+
+async fn assert_gone(journal: &Journal, change: &str) {
+    let error = journal.ping().await.unwrap_err();
+    assert!(chain(&error).contains(change), "{}", chain(&error));
+    let delivery = journal.publish(&[logged(8)]).await;
+    assert_eq!(delivery.receipts, [Receipt::Pending]);
+    assert!(chain(&delivery.failure.unwrap()).contains(change));
+}
+
+#[tokio::test]
+async fn nothing_is_published_into_a_file_that_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("events");
+    let journal = Journal::open(&place, 1 << 20).unwrap();
+    publish(&journal, 0..2).await;
+    let (file, away) = (files(&place)[0].clone(), folder.path().join("away"));
+    fs::rename(&file, &away).unwrap();
+    assert_gone(&journal, "was moved or deleted").await;
+    assert!(!file.exists(), "nothing was created in its place");
+    fs::copy(&away, &file).unwrap();
+    assert_gone(&journal, "was replaced").await;
+    fs::rename(&away, &file).unwrap();
+    journal.ping().await.unwrap();
+    publish(&journal, 2..3).await;
+    fs::rename(&place, &away).unwrap();
+    assert_gone(&journal, "was moved or deleted").await;
+    fs::rename(&away, &place).unwrap();
+    publish(&journal, 3..4).await;
+    assert_eq!(numbers(&place), expected(0..4));
+}
+
+/// `logrotate` with `copytruncate` copies a file and truncates it.
+#[tokio::test]
+async fn nothing_published_after_a_truncation_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), 1 << 20).unwrap();
+    publish(&journal, 0..2).await;
+    let file = fs::File::options().write(true).open(&files(folder.path())[0]).unwrap();
+    file.set_len(0).unwrap();
+    assert_gone(&journal, "was truncated").await;
+    drop(journal);
+    let journal = Journal::open(folder.path(), 1 << 20).unwrap();
+    publish(&journal, 2..4).await;
+    drop(journal);
+    drop(Journal::open(folder.path(), 1 << 20).unwrap());
+    assert_eq!(numbers(folder.path()), expected(2..4));
+}
+
+#[tokio::test]
+async fn lines_of_another_program_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), 1 << 20).unwrap();
+    publish(&journal, 0..1).await;
+    let path = files(folder.path())[0].clone();
+    let mut other = fs::File::options().append(true).open(&path).unwrap();
+    other.write_all(b"{\"order\":{\"orderId\":\"other\"}}\n{\"incomplete").unwrap();
+    publish(&journal, 1..2).await;
+    assert_eq!(numbers(folder.path()), ["order-0", "other", "order-1"]);
+}
+
+#[tokio::test]
+async fn next_file_is_appended_to_if_it_exists() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), 100).unwrap();
+    publish(&journal, 0..1).await;
+    let first = files(folder.path())[0].clone();
+    // A copy of the last file, under the name of the next one.
+    fs::copy(&first, folder.path().join("events-00000002.jsonl")).unwrap();
+    publish(&journal, 1..2).await;
+    assert_eq!(numbers(folder.path()), ["order-0", "order-0", "order-1"]);
 }
