@@ -26,7 +26,7 @@ pub struct Report {
     /// The number of verified events.
     pub events: u64,
     /// The number of orders whose first events were detached. They are verified from the
-    /// remaining events.
+    /// remaining events. If there are none, the row must only be readable.
     pub archived: u64,
     /// The number of orders that do not match their events.
     pub differing: u64,
