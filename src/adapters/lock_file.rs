@@ -23,7 +23,22 @@ impl LockFile {
     /// # Errors
     /// Returns an error if the file cannot be locked.
     pub fn lock(file: File) -> io::Result<Option<Self>> {
-        match file.try_lock() {
+        let locked = file.try_lock();
+        Self::held(file, locked)
+    }
+
+    /// Acquires a shared lock of an open file, which excludes only [`LockFile::lock`]. Returns `None` if
+    /// another process holds that lock.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be locked.
+    pub fn share(file: File) -> io::Result<Option<Self>> {
+        let locked = file.try_lock_shared();
+        Self::held(file, locked)
+    }
+
+    fn held(file: File, locked: Result<(), TryLockError>) -> io::Result<Option<Self>> {
+        match locked {
             Ok(()) => Ok(Some(Self(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(cause)) => Err(cause),

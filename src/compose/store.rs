@@ -81,11 +81,19 @@ impl Store {
 
     /// Opens the store for reading, also while another process serves it.
     pub async fn open_read_only(config: &Config) -> Result<Self, StartError> {
+        Self::open_reader(config, SqliteStore::open_read_only).await
+    }
+
+    /// Opens the store for an audit: like [`Store::open_read_only`], and a SQLite file also on
+    /// read-only media.
+    pub async fn open_for_audit(config: &Config) -> Result<Self, StartError> {
+        Self::open_reader(config, SqliteStore::open_for_audit).await
+    }
+
+    async fn open_reader(config: &Config, open_sqlite: OpenSqlite) -> Result<Self, StartError> {
         match &config.store.url {
             StoreUrl::Memory => Self::open(config).await,
-            StoreUrl::Sqlite(path) => {
-                Ok(Self::sqlite(sqlite(path, config, SqliteStore::open_read_only).await?))
-            }
+            StoreUrl::Sqlite(path) => Ok(Self::sqlite(sqlite(path, config, open_sqlite).await?)),
             StoreUrl::Postgres(url) => {
                 let options = PostgresOptions { standby: None, ..postgres_options(url, config)? };
                 Ok(Self::postgres(PostgresStore::open(&options).await?))
@@ -94,12 +102,10 @@ impl Store {
     }
 }
 
+type OpenSqlite = fn(&Path, &SqliteOptions) -> Result<SqliteStore, OpenError>;
+
 /// Opens a SQLite file on a blocking thread.
-async fn sqlite(
-    path: &Path,
-    config: &Config,
-    open: fn(&Path, &SqliteOptions) -> Result<SqliteStore, OpenError>,
-) -> Result<SqliteStore, StartError> {
+async fn sqlite(path: &Path, config: &Config, open: OpenSqlite) -> Result<SqliteStore, StartError> {
     let options = SqliteOptions {
         readers: config.store.read_connections,
         busy_timeout: config.store.busy_timeout,

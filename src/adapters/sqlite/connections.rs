@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 
 use super::error::Failure;
 use super::store_files::StoreFiles;
+use crate::adapters::lock_file::LockFile;
 use crate::ports::{ErrorKind, PortError};
 
 /// The options of a connection.
@@ -21,9 +22,20 @@ pub(super) struct ConnectOptions {
     pub(super) uri: String,
     /// The pragmas to run on a new connection, in order.
     pub(super) pragmas: Vec<String>,
+    /// Keeps servers from writing to the file while connections assume that it does not change.
+    _lock: Option<Arc<LockFile>>,
 }
 
 impl ConnectOptions {
+    pub(super) fn new(uri: String, pragmas: Vec<String>) -> Self {
+        Self { uri, pragmas, _lock: None }
+    }
+
+    /// Returns options for a locked file.
+    pub(super) fn locked(uri: String, pragmas: Vec<String>, lock: LockFile) -> Self {
+        Self { uri, pragmas, _lock: Some(Arc::new(lock)) }
+    }
+
     pub(super) fn connect(&self) -> Result<SqliteConnection, PortError> {
         let unavailable = |error: Box<dyn std::error::Error + Send + Sync>| {
             PortError::unavailable(format!("cannot open the SQLite file {}", self.uri), error)

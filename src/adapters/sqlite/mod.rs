@@ -132,6 +132,16 @@ impl SqliteStore {
         open::open_read_only(path, options)
     }
 
+    /// Opens the file like [`SqliteStore::open_read_only`], and also on read-only media. There it must
+    /// have been closed by its server, and no server can open it meanwhile. Blocks.
+    ///
+    /// # Errors
+    /// There is no such store, its schema is not that of this release, it cannot be
+    /// read, or only with a log that SQLite cannot read without writing.
+    pub fn open_for_audit(path: &Path, options: &SqliteOptions) -> Result<Self, OpenError> {
+        open::open_for_audit(path, options)
+    }
+
     /// Returns the migrations in order: the name of each, and whether it was
     /// applied. None is applied to a file that does not exist. Blocks.
     ///

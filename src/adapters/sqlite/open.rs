@@ -1,7 +1,8 @@
 //! Opens a store: lock, connections, schema.
 
+use std::fs::{self, File};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use diesel::connection::SimpleConnection as _;
@@ -18,16 +19,17 @@ use super::sql::Sql;
 use super::store_files::StoreFiles;
 use super::store_lock::{StoreLock, refuse_hard_links};
 use super::{SqliteOptions, SqliteStore};
+use crate::adapters::lock_file::LockFile;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, OpenError> {
-    let inspect = ConnectOptions { uri: uri(path, "rwc")?, pragmas: reader_pragmas(options) };
+    let inspect = ConnectOptions::new(uri(path, "rwc")?, reader_pragmas(options));
     let lock = StoreLock::take(path)?;
     // Reads before it writes: a wrong path must not change another program's
     // file.
     is_store(path, &mut connect(path, &inspect)?)?;
-    let writer = ConnectOptions { uri: uri(path, "rw")?, pragmas: writer_pragmas(options) };
+    let writer = ConnectOptions::new(uri(path, "rw")?, writer_pragmas(options));
     let mut connection = connect(path, &writer)?;
     check_journal(path, &mut connection)?;
     if options.migrate {
@@ -36,7 +38,7 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, 
         return Err(OpenError::Older(path.to_owned()));
     }
     let secret = make_secret(path, &mut connection)?;
-    let reader = ConnectOptions { uri: uri(path, "rw")?, pragmas: reader_pragmas(options) };
+    let reader = ConnectOptions::new(uri(path, "rw")?, reader_pragmas(options));
     let mut keeper = connect(path, &reader)?;
     is_store(path, &mut keeper)?;
     let files = StoreFiles::watch(path, lock, keeper).map_err(|error| failure(path)(error.into()))?;
@@ -50,23 +52,77 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, 
 }
 
 pub(super) fn open_read_only(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, OpenError> {
-    if !path.exists() {
-        return Err(OpenError::Missing(path.to_owned()));
+    Reader::open(path, options)?.into_store(path, options)
+}
+
+pub(super) fn open_for_audit(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, OpenError> {
+    Reader::open_anywhere(path, options)?.into_store(path, options)
+}
+
+/// A connection that only reads, to an existing file.
+struct Reader {
+    options: ConnectOptions,
+    connection: SqliteConnection,
+    /// False if the file is empty.
+    is_store: bool,
+}
+
+impl Reader {
+    fn open(path: &Path, options: &SqliteOptions) -> Result<Self, OpenError> {
+        if !path.exists() {
+            return Err(OpenError::Missing(path.to_owned()));
+        }
+        refuse_hard_links(path)?;
+        Self::connect(path, ConnectOptions::new(uri(path, "ro")?, reader_pragmas(options)))
     }
-    refuse_hard_links(path)?;
-    let reader = ConnectOptions { uri: uri(path, "ro")?, pragmas: reader_pragmas(options) };
-    let mut connection = connect(path, &reader)?;
-    if !is_store(path, &mut connection)? {
-        return Err(OpenError::Missing(path.to_owned()));
+
+    /// Opens the file on read-only media too. SQLite reads a file with a write-ahead log only if it can
+    /// open or create the log and its index. If it cannot, the file is read as one that does not change,
+    /// which is correct while the log is empty and no server opens the file.
+    fn open_anywhere(path: &Path, options: &SqliteOptions) -> Result<Self, OpenError> {
+        let cause = match Self::open(path, options) {
+            Err(OpenError::File { cause, .. }) => cause,
+            opened => return opened,
+        };
+        // SQLite locks nothing then, so closing the file drops no locks of SQLite.
+        let Ok(Some(lock)) = File::open(path).and_then(LockFile::share) else {
+            return Err(failure(path)(cause));
+        };
+        let log = write_ahead_log(path);
+        if log.metadata().is_ok_and(|log| log.len() > 0) {
+            return Err(OpenError::UnreadLog { path: path.to_owned(), log, cause });
+        }
+        let uri = format!("{}&immutable=1", uri(path, "ro")?);
+        Self::connect(path, ConnectOptions::locked(uri, reader_pragmas(options), lock))
     }
-    if pending(path, &mut connection)? {
-        return Err(OpenError::Older(path.to_owned()));
+
+    fn connect(path: &Path, options: ConnectOptions) -> Result<Self, OpenError> {
+        let mut connection = connect(path, &options)?;
+        let is_store = is_store(path, &mut connection)?;
+        Ok(Self { options, connection, is_store })
     }
-    let secret = read_secret(path, &mut connection)?;
-    let secret = secret.ok_or_else(|| failure(path)("store_settings has no secret".into()))?;
-    let readers =
-        Readers::open(&reader, options.readers, None).map_err(|error| failure(path)(error.into()))?;
-    Ok(SqliteStore::new(Connections::new(reader, NonZeroUsize::MIN, None), readers, secret))
+
+    fn into_store(mut self, path: &Path, options: &SqliteOptions) -> Result<SqliteStore, OpenError> {
+        if !self.is_store {
+            return Err(OpenError::Missing(path.to_owned()));
+        }
+        if pending(path, &mut self.connection)? {
+            return Err(OpenError::Older(path.to_owned()));
+        }
+        let secret = read_secret(path, &mut self.connection)?;
+        let secret = secret.ok_or_else(|| failure(path)("store_settings has no secret".into()))?;
+        let readers = Readers::open(&self.options, options.readers, None)
+            .map_err(|error| failure(path)(error.into()))?;
+        let writers = Connections::new(self.options, NonZeroUsize::MIN, None);
+        Ok(SqliteStore::new(writers, readers, secret))
+    }
+}
+
+/// Returns the path of the write-ahead log. SQLite resolves symbolic links before it appends the suffix.
+fn write_ahead_log(path: &Path) -> PathBuf {
+    let mut log = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
+    log.push("-wal");
+    PathBuf::from(log)
 }
 
 pub(super) fn schema(path: &Path) -> Result<Vec<(String, bool)>, OpenError> {
@@ -74,12 +130,9 @@ pub(super) fn schema(path: &Path) -> Result<Vec<(String, bool)>, OpenError> {
     let known: Vec<Box<dyn Migration<Sqlite>>> = MIGRATIONS.migrations().map_err(failed)?;
     let mut missing = known.len();
     if path.exists() {
-        refuse_hard_links(path)?;
-        let reader =
-            ConnectOptions { uri: uri(path, "ro")?, pragmas: reader_pragmas(&SqliteOptions::default()) };
-        let mut connection = connect(path, &reader)?;
-        if is_store(path, &mut connection)? {
-            missing = known.len() - applied(path, &known, &mut connection)?;
+        let mut reader = Reader::open_anywhere(path, &SqliteOptions::default())?;
+        if reader.is_store {
+            missing = known.len() - applied(path, &known, &mut reader.connection)?;
         }
     }
     // Migrations are applied in order.

@@ -52,6 +52,21 @@ pub enum OpenError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The write-ahead log contains commits, and SQLite cannot read it without writing.
+    #[error(
+        "cannot read the store {} without writing: its write-ahead log {} is not empty; copy both files to a \
+         writable folder, and read the store there",
+        path.display(), log.display()
+    )]
+    UnreadLog {
+        /// The store.
+        path: PathBuf,
+        /// The log.
+        log: PathBuf,
+        /// The cause.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The file is the database of another program.
     #[error("{} is the database of another program, not a store", .0.display())]
     Foreign(PathBuf),

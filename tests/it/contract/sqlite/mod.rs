@@ -4,6 +4,7 @@ mod damage;
 mod file;
 mod files_gone;
 mod lock;
+mod read_only_media;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
