@@ -141,7 +141,7 @@ impl RelayEvents {
             match led {
                 Ok(()) => return,
                 Err(Ended::Fenced) => {
-                    tracing::debug!(sink, "another relay holds the lease");
+                    tracing::debug!(sink, "another relay holds the leader lock");
                     pause(&stop, self.options.stand_by).await;
                 }
                 Err(Ended::Failed(error)) => {
@@ -160,8 +160,8 @@ impl RelayEvents {
         tracing::info!(
             sink,
             position = began.0,
-            fence = lease.token.fencing_token,
-            "relay acquired the lease"
+            fencing_token = lease.token.fencing_token,
+            "relay acquired the leader lock"
         );
         let mut lead = Lead::new(self, lease);
         let worked = lead.work(stop).await;

@@ -190,11 +190,11 @@ pub(super) fn status(sink: &str) -> Sql<CursorColumns> {
 
 /// Returns the fencing token of a new lease, and its cursor.
 fn lead(connection: &mut SqliteConnection, sink: &str) -> Result<(LeaseToken, Position), Failure> {
-    let (fence, position): (i64, i64) = raise_fence(sink).get_result(connection)?;
-    Ok((LeaseToken { sink: sink.to_owned(), fencing_token: fence }, Position(position)))
+    let (fencing_token, position): (i64, i64) = raise_fencing_token(sink).get_result(connection)?;
+    Ok((LeaseToken { sink: sink.to_owned(), fencing_token }, Position(position)))
 }
 
-fn raise_fence(sink: &str) -> Sql<(BigInt, BigInt)> {
+fn raise_fencing_token(sink: &str) -> Sql<(BigInt, BigInt)> {
     Sql::new("INSERT INTO outbox_cursors (sink, fence, position) VALUES (").text(sink).sql(
         ", 1, 0) ON CONFLICT (sink) DO UPDATE SET fence = outbox_cursors.fence + 1 \
          RETURNING fence, position",

@@ -60,7 +60,7 @@ async fn commit_with_a_lost_answer_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn running_commit_is_terminated_before_the_lookup() {
+async fn running_commit_is_awaited_before_the_lookup() {
     assert_batch_succeeds_once(Cut::After, "slow", |id| accept(parcel(id))).await;
 }
 
