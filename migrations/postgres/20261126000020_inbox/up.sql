@@ -2,7 +2,7 @@
 -- in the database of the orders or in one of their own.
 
 -- The partitions of a source and their leases. Any consumer may take an expired
--- lease; taking one raises the fence.
+-- lease; taking one raises the fencing token.
 CREATE TABLE inbox_partitions (
     source     text   COLLATE "C" NOT NULL CHECK (length(source) >= 1),
     partition integer NOT NULL CHECK (partition >= 0),

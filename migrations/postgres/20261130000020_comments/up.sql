@@ -56,7 +56,7 @@ COMMENT ON COLUMN store_settings.value IS 'Its value. secret: 32 random bytes th
 COMMENT ON TABLE outbox_cursors IS 'How far the log was published to each sink.';
 COMMENT ON COLUMN outbox_cursors.sink IS 'The sink.';
 COMMENT ON COLUMN outbox_cursors.fence IS
-    'Raised by each new leader. Only the leader with this fence may move the cursor.';
+    'Raised by each new leader. Only the leader with this fencing token may move the cursor.';
 COMMENT ON COLUMN outbox_cursors.position IS 'The position of the last event that the sink acknowledged.';
 COMMENT ON COLUMN outbox_cursors.leader IS 'The last leader.';
 COMMENT ON COLUMN outbox_cursors.led_since IS
@@ -81,7 +81,7 @@ COMMENT ON COLUMN inbox_partitions.partition IS 'The number of the partition.';
 COMMENT ON COLUMN inbox_partitions.position IS 'The next offset to read. NULL if nothing was read.';
 COMMENT ON COLUMN inbox_partitions.consumer IS 'The consumer that holds the lease. NULL if none does.';
 COMMENT ON COLUMN inbox_partitions.fence IS
-    'Raised by each new lease. Only the consumer with this fence may apply events.';
+    'Raised by each new lease. Only the consumer with this fencing token may apply events.';
 COMMENT ON COLUMN inbox_partitions.expires_at IS
     'When the lease expires, in microseconds since 1970-01-01T00:00:00Z.';
 
@@ -187,6 +187,6 @@ COMMENT ON FUNCTION order_events_make_room(bigint) IS
 COMMENT ON FUNCTION order_events_drop_empty(bigint) IS
     'Drops one empty partition at or below that position; returns how many it dropped.';
 COMMENT ON FUNCTION lost_race() IS 'Raises a serialization failure: another batch committed first.';
-COMMENT ON FUNCTION outbox_cursors_never_move_back() IS 'Refuses to move a cursor or a fence back.';
+COMMENT ON FUNCTION outbox_cursors_never_move_back() IS 'Refuses to move a cursor or a fencing token back.';
 COMMENT ON FUNCTION instant_timestamptz(bigint) IS
     'Returns an instant in microseconds since 1970-01-01T00:00:00Z as timestamptz.';

@@ -1,5 +1,5 @@
--- How far the log was published to each sink. A new leader raises the fence, and
--- only the leader with the last fence moves the cursor.
+-- How far the log was published to each sink. A new leader raises the fencing
+-- token, and only the leader with the last one moves the cursor.
 CREATE TABLE outbox_cursors (
     sink     TEXT    NOT NULL PRIMARY KEY CHECK (length(sink) >= 1),
     fence    INTEGER NOT NULL CHECK (fence >= 1),

@@ -1,7 +1,7 @@
 -- The inbox of `pvz consume`: positions, events and statistics.
 
 -- The partitions of a source and their leases. Any consumer may take an expired
--- lease; taking one raises the fence.
+-- lease; taking one raises the fencing token.
 CREATE TABLE inbox_partitions (
     source     TEXT    NOT NULL CHECK (length(source) >= 1),
     partition  INTEGER NOT NULL CHECK (partition >= 0),
