@@ -27,7 +27,7 @@ use crate::adapters::sqlite::OpenError;
 use crate::adapters::system::{SystemClock, SystemIds, raise_open_files};
 use crate::app::{
     ImportOrders, Maintenance, OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness,
-    Ready, Writer, WriterLimits,
+    Writer, WriterLimits,
 };
 use crate::config::Config;
 use crate::domain::Policy;
@@ -183,6 +183,7 @@ pub async fn start(
     let request_memory = RequestMemory::new(config.server.request_memory);
     let calls = call_context(config, &ids, life, request_memory.clone());
     let imports = ImportService::new(calls.clone(), ImportOrders::new(writer.clone(), life.soft().clone()));
+    let (inbox, warning) = consumer::embed(config, life).await?;
     let service = GrpcOrderService {
         calls,
         writer: writer.clone(),
@@ -196,12 +197,12 @@ pub async fn start(
             writer.committed(),
             life.soft().clone(),
         ),
-        statistics: ReadStatistics::new(consumer::embed(config, life).await?, Arc::clone(&clock), tokens),
+        statistics: ReadStatistics::new(inbox, Arc::clone(&clock), tokens),
         outbox: operated.clone(),
         policy: Arc::clone(&policy),
     };
     let readiness = Readiness::new(Arc::clone(&store.orders), Arc::clone(&sink));
-    let (grpc_ready, admin_ready) = (readiness.subscribe(), readiness.subscribe());
+    let (grpc_ready, ready) = (readiness.subscribe(), readiness.subscribe());
     life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
     let maintenance = Maintenance::new(Arc::clone(&store.orders), Arc::clone(&clock), policy);
     life.spawn_until_done("maintenance", maintenance.run(life.soft().clone()));
@@ -213,7 +214,7 @@ pub async fn start(
     // Publishing stops after the servers, so that the events of the last commands
     // are published too.
     spawn_publishing(&store, sink, operated, clock, &writer, life, &done);
-    spawn_admin(connections, sockets.admin, admin_ready, metrics, life, &done);
+    spawn_admin(connections, sockets.admin, admin::State { ready, warning }, metrics, life, &done);
     // Dropped when both servers have ended: closes the writer pool, then stops
     // publishing and the admin server.
     let served = Arc::new((Closing(writer), done.drop_guard()));
@@ -247,14 +248,14 @@ fn spawn_workers(writer: &Writer, workers: usize, life: &Lifecycle) {
 fn spawn_admin(
     connections: ConnectionOptions,
     listener: TcpListener,
-    ready: Ready,
+    state: admin::State,
     metrics: Metrics,
     life: &Lifecycle,
     stop: &CancellationToken,
 ) {
     let rendered = metrics.clone();
     let render: admin::Render = Arc::new(move || rendered.render());
-    life.spawn_until_done("admin", admin::serve(listener, ready, render, connections, stop.clone()));
+    life.spawn_until_done("admin", admin::serve(listener, state, render, connections, stop.clone()));
     let (upkeep, stop) = (metrics.upkeep(), stop.clone());
     life.spawn_until_done("metrics", async move { _ = stop.run_until_cancelled(upkeep).await });
 }

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::ingest_options::IngestOptions;
-use crate::domain::{Event, receive_events};
+use crate::domain::{Event, Reception, receive_events};
 use crate::ports::{
     Applied, Assignment, EventSource, Fetched, Inbox, InboxBatch, Offset, PortError, RecordContent,
     SourceRecord, UndecodedRecord, chain,
@@ -26,6 +26,9 @@ pub struct Ingested {
     pub applied: u64,
     /// Events that had been applied before.
     pub duplicates: u64,
+    /// Events put aside because another event with their order and sequence had been
+    /// applied.
+    pub conflicts: u64,
     /// Events kept for a later release that can read them.
     pub unknown: u64,
     /// Records written to the dead letters.
@@ -39,9 +42,25 @@ impl std::ops::AddAssign for Ingested {
         self.records += more.records;
         self.applied += more.applied;
         self.duplicates += more.duplicates;
+        self.conflicts += more.conflicts;
         self.unknown += more.unknown;
         self.dead_letters += more.dead_letters;
         self.unreadable += more.unreadable;
+    }
+}
+
+impl Ingested {
+    /// Counts events by their effect.
+    fn events(receptions: &[Reception]) -> Self {
+        let mut counts = Self::default();
+        for reception in receptions {
+            match reception {
+                Reception::First => counts.applied += 1,
+                Reception::Repeated => counts.duplicates += 1,
+                Reception::Conflict { .. } => counts.conflicts += 1,
+            }
+        }
+        counts
     }
 }
 
@@ -189,19 +208,14 @@ impl IngestPartition {
                 continue;
             }
             self.write_dead_letters(&undecodable).await?;
-            let Some(is_first) = self.apply(&batch).await? else { return Ok(false) };
-            let applied = is_first.iter().filter(|is_first| **is_first).count() as u64;
-            tracing::info!(
-                partition,
-                events = applied,
-                "applied events that an earlier release could not read"
-            );
-            self.ingested += Ingested {
-                applied,
-                duplicates: is_first.len() as u64 - applied,
-                dead_letters: undecodable.len() as u64,
-                ..Ingested::default()
-            };
+            let Some(receptions) = self.apply(&batch).await? else { return Ok(false) };
+            for ((event, offset), reception) in batch.events.iter().zip(offsets).zip(&receptions) {
+                log_conflict(event, partition, offset, *reception);
+            }
+            let ingested = Ingested::events(&receptions);
+            let events = ingested.applied;
+            tracing::info!(partition, events, "applied events that an earlier release could not read");
+            self.ingested += Ingested { dead_letters: undecodable.len() as u64, ..ingested };
         }
         Ok(false)
     }
@@ -214,22 +228,20 @@ impl IngestPartition {
         let SortedBatch { mut batch, offsets, undecodable, unreadable } = sort(fetched.records);
         batch.next = Some(next);
         self.write_dead_letters(&undecodable).await?;
-        let Some(is_first) = self.apply(&batch).await? else { return Ok(false) };
+        let Some(receptions) = self.apply(&batch).await? else { return Ok(false) };
         for (offset, cause) in &unreadable {
             tracing::warn!(partition, offset = offset.0, cause, "offset cannot be decoded, stepping over it");
         }
-        for ((event, offset), is_first) in batch.events.iter().zip(offsets).zip(&is_first) {
-            log(event, partition, offset, *is_first, lag);
+        for ((event, offset), reception) in batch.events.iter().zip(offsets).zip(&receptions) {
+            log(event, partition, offset, *reception, lag);
         }
         self.assignment.position = Some(next);
-        let applied = is_first.iter().filter(|is_first| **is_first).count() as u64;
         self.ingested += Ingested {
             records: records - unreadable.len() as u64,
-            applied,
-            duplicates: is_first.len() as u64 - applied,
             unknown: batch.unknown.len() as u64,
             dead_letters: undecodable.len() as u64,
             unreadable: unreadable.len() as u64,
+            ..Ingested::events(&receptions)
         };
         Ok(true)
     }
@@ -247,23 +259,23 @@ impl IngestPartition {
         self.source.write_dead_letters(partition, records).await
     }
 
-    /// Applies a batch to the inbox. Returns for each event whether it was its
-    /// first delivery, or `None` if the lease was lost.
-    async fn apply(&self, batch: &InboxBatch) -> Result<Option<Vec<bool>>, PortError> {
+    /// Applies a batch to the inbox. Returns the effect of each event, or `None` if
+    /// the lease was lost.
+    async fn apply(&self, batch: &InboxBatch) -> Result<Option<Vec<Reception>>, PortError> {
         let partition = self.assignment.partition;
         match self.inbox.apply(&self.assignment, batch, receive_events).await? {
             Applied::Fenced => {
                 tracing::info!(partition, "lease lost, another consumer reads the partition");
                 Ok(None)
             }
-            Applied::Done { is_first, gaps_opened, gaps_closed } => {
+            Applied::Done { receptions, gaps_opened, gaps_closed } => {
                 if gaps_opened > 0 {
                     tracing::warn!(partition, orders = gaps_opened, "gaps opened in the sequences of orders");
                 }
                 if gaps_closed > 0 {
                     tracing::info!(partition, orders = gaps_closed, "gaps closed in the sequences of orders");
                 }
-                Ok(Some(is_first))
+                Ok(Some(receptions))
             }
         }
     }
@@ -292,7 +304,8 @@ fn sort(records: impl IntoIterator<Item = SourceRecord>) -> SortedBatch {
 }
 
 /// Logs an event: its ids, never its body.
-fn log(event: &Event, partition: u32, offset: Offset, is_first: bool, lag: i64) {
+fn log(event: &Event, partition: u32, offset: Offset, reception: Reception, lag: i64) {
+    log_conflict(event, partition, offset, reception);
     tracing::info!(
         order_id = event.order.order_id.as_str(),
         sequence = event.sequence,
@@ -300,8 +313,23 @@ fn log(event: &Event, partition: u32, offset: Offset, is_first: bool, lag: i64) 
         event_id = %event.event_id,
         partition,
         offset = offset.0,
-        is_first,
+        is_first = reception == Reception::First,
         lag,
         "event received"
     );
+}
+
+/// Warns of an event that conflicts with an applied one.
+fn log_conflict(event: &Event, partition: u32, offset: Offset, reception: Reception) {
+    if let Reception::Conflict { applied } = reception {
+        tracing::warn!(
+            order_id = event.order.order_id.as_str(),
+            sequence = event.sequence,
+            applied_event_id = %applied,
+            event_id = %event.event_id,
+            partition,
+            offset = offset.0,
+            "another event with this order and sequence was applied, putting this one aside"
+        );
+    }
 }

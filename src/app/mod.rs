@@ -20,6 +20,7 @@ mod relay_batch;
 mod relay_dead_letters;
 mod relay_events;
 mod verify;
+mod warn_of_conflicts;
 mod writer;
 
 pub use caller::Caller;
@@ -39,4 +40,5 @@ pub use readiness::{NotReady, Readiness, Ready};
 pub use refuse::refuse;
 pub use relay_events::{RelayEvents, RelayOptions};
 pub use verify::{Difference, Report, verify};
+pub use warn_of_conflicts::{WarnOfConflicts, Warning, no_warning};
 pub use writer::{Admission, Committed, Writer, WriterLimits};

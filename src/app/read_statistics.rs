@@ -29,6 +29,9 @@ pub struct StatisticsFound {
     pub days: Vec<DayStatistics>,
     /// The token of the next page; empty if this is the last one.
     pub next_page_token: String,
+    /// The number of events that were put aside because of a conflict, over all
+    /// pickup points.
+    pub conflicts: u64,
 }
 
 impl ReadStatistics {
@@ -63,7 +66,8 @@ impl ReadStatistics {
                 next_page_token = self.0.tokens.encode(&bound, &position);
             }
         }
-        Ok(StatisticsFound { days, next_page_token })
+        let conflicts = inbox.conflicts(0).await.map_err(|error| refuse(&error))?.events;
+        Ok(StatisticsFound { days, next_page_token, conflicts })
     }
 
     /// Decodes a page token to the key of the last item of the previous page.

@@ -108,13 +108,16 @@ fn banner(config: &Config, addr: std::net::SocketAddr) -> io::Result<()> {
 }
 
 fn summary(ingested: &Ingested) -> io::Result<()> {
-    let Ingested { records, applied, duplicates, unknown, dead_letters, unreadable } = ingested;
+    let Ingested { records, applied, duplicates, conflicts, unknown, dead_letters, unreadable } = ingested;
     let mut out = io::stdout().lock();
     write!(
         out,
         "read {records} records: {applied} new events, {duplicates} duplicates, {unknown} of unknown types, \
          {dead_letters} undecodable"
     )?;
+    if *conflicts > 0 {
+        write!(out, ", {conflicts} in conflict with applied events (see the log)")?;
+    }
     if *unreadable > 0 {
         write!(out, ", {unreadable} unreadable (see the log)")?;
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::connections::connection_options;
 use super::events::kafka_source;
 use super::{StartError, Store, listen, make_data_dir, process_name, spawn_admin};
+use crate::adapters::admin;
 use crate::adapters::journal::JournalSource;
 use crate::adapters::memory::MemoryStore;
 use crate::adapters::metered::{MeteredInbox, MeteredSource, names};
@@ -20,7 +21,9 @@ use crate::adapters::null::NullSink;
 use crate::adapters::postgres::OpenError as PgError;
 use crate::adapters::sqlite::OpenError;
 use crate::adapters::system::raise_open_files;
-use crate::app::{IngestEvents, IngestOptions, Ingested, OpenInbox, Readiness};
+use crate::app::{
+    IngestEvents, IngestOptions, Ingested, OpenInbox, Readiness, WarnOfConflicts, Warning, no_warning,
+};
 use crate::config::{Config, EventsUrl};
 use crate::domain::Timestamp;
 use crate::lifecycle::Lifecycle;
@@ -140,7 +143,9 @@ pub async fn consume(
     let readiness = Readiness::new(Arc::clone(&store.orders), Arc::new(NullSink));
     let done = CancellationToken::new();
     let connections = connection_options(config, raise_open_files());
-    spawn_admin(connections, listener, readiness.subscribe(), metrics, life, &done);
+    let warning = warn_of_conflicts(&store.inbox, life);
+    let state = admin::State { ready: readiness.subscribe(), warning };
+    spawn_admin(connections, listener, state, metrics, life, &done);
     life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
     let ingest = ingest(config, source, store.inbox, options);
     let (soft, hard) = (life.soft().clone(), life.hard().clone());
@@ -156,10 +161,11 @@ pub async fn consume(
 }
 
 /// Starts the consumer in the process of the server if `consumer.in_process` says
-/// so. Returns the inbox of the consumer, in this process or in another one.
-pub(super) async fn embed(config: &Config, life: &Lifecycle) -> Result<OpenInbox, StartError> {
+/// so. Returns the inbox of the consumer, in this process or in another one, and the
+/// warning of a consumer in this process.
+pub(super) async fn embed(config: &Config, life: &Lifecycle) -> Result<(OpenInbox, Warning), StartError> {
     if !config.consumer.in_process {
-        return Ok(remote_inbox(config));
+        return Ok((remote_inbox(config), no_warning()));
     }
     let source = source(config)?;
     let inbox = Store::open(&with_consumer_store(config)).await?.inbox;
@@ -167,10 +173,20 @@ pub(super) async fn embed(config: &Config, life: &Lifecycle) -> Result<OpenInbox
     let ingest = ingest(config, source, Arc::clone(&inbox), options);
     let (soft, hard) = (life.soft().clone(), life.hard().clone());
     life.spawn_until_done("consumer", async move { _ = hard.run_until_cancelled(ingest.run(soft)).await });
-    Ok(Box::new(move || {
+    let warning = warn_of_conflicts(&inbox, life);
+    let open: OpenInbox = Box::new(move || {
         let inbox = Arc::clone(&inbox);
         async move { Ok(inbox) }.boxed()
-    }))
+    });
+    Ok((open, warning))
+}
+
+/// Starts the watch for conflicts, and returns its warning.
+fn warn_of_conflicts(inbox: &Arc<dyn Inbox>, life: &Lifecycle) -> Warning {
+    let watch = WarnOfConflicts::new(Arc::clone(inbox));
+    let warning = watch.subscribe();
+    life.spawn_until_done("conflicts", watch.run(life.soft().clone()));
+    warning
 }
 
 /// Returns the inbox of a consumer in another process, for reading. It is opened

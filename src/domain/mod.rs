@@ -33,7 +33,7 @@ pub use packaging::{Catalogue, CatalogueError, Kind, PackagingCode, Role};
 pub use partition_assignment::{PartitionClaim, PartitionLease, assign_partitions};
 pub use policy::Policy;
 pub use quantity::{Currency, Grams, Money};
-pub use received_events::{OrderProgress, ReceivedBatch, ReceivedBefore, receive_events};
+pub use received_events::{OrderProgress, ReceivedBatch, ReceivedBefore, Reception, receive_events};
 pub use refusal::{BatchRefusal, FieldViolation, Reason, Refusal, echo};
 pub use time::{Day, Timestamp};
 pub use traceparent::Traceparent;

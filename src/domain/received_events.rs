@@ -1,10 +1,11 @@
 //! Reception of events that are delivered at least once: each is counted once,
-//! and gaps in the sequence of an order are found.
+//! and gaps and conflicts in the sequence of an order are found.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::day_statistics::statistics_of;
-use super::{DayStatistics, Event, OrderId};
+use super::{DayStatistics, Event, EventId, OrderId};
 
 /// The events of an order that were received so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,18 +28,33 @@ impl OrderProgress {
 /// The events received before a batch, limited to the orders of the batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReceivedBefore {
-    /// The order and sequence of those events of the batch that were received
-    /// before.
-    pub events: HashSet<(OrderId, i64)>,
+    /// The ids of the events that were received before, by order and sequence;
+    /// those that the batch names.
+    pub events: HashMap<(OrderId, i64), EventId>,
     /// The progress of the batch's orders; an order without any event has none.
     pub orders: Vec<OrderProgress>,
+}
+
+/// The effect of a received event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reception {
+    /// The first delivery of the event: it counts.
+    First,
+    /// The event was received before.
+    Repeated,
+    /// Another event was received before with this order and sequence: one of two
+    /// histories, as after the restore of a backup. This event does not count.
+    Conflict {
+        /// The event that was applied.
+        applied: EventId,
+    },
 }
 
 /// The effect of a batch of events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReceivedBatch {
-    /// For each event, true if this is its first delivery.
-    pub is_first: Vec<bool>,
+    /// The effect of each event.
+    pub receptions: Vec<Reception>,
     /// The progress, after the batch, of the orders with a first delivery, by
     /// order id.
     pub orders: Vec<OrderProgress>,
@@ -50,10 +66,26 @@ pub struct ReceivedBatch {
     pub gaps_closed: u64,
 }
 
+impl ReceivedBatch {
+    /// Returns those of the events that were delivered for the first time.
+    pub fn first<'e>(&self, events: &'e [Event]) -> impl Iterator<Item = &'e Event> {
+        first(events, &self.receptions)
+    }
+
+    /// Returns those of the events that conflict with an applied one, each with the
+    /// id of that one.
+    pub fn conflicts<'e>(&self, events: &'e [Event]) -> impl Iterator<Item = (&'e Event, EventId)> {
+        events.iter().zip(&self.receptions).filter_map(|(event, reception)| match reception {
+            Reception::Conflict { applied } => Some((event, *applied)),
+            Reception::First | Reception::Repeated => None,
+        })
+    }
+}
+
 /// Decides what a batch of events changes: only first deliveries count.
 pub fn receive_events(events: &[Event], before: &ReceivedBefore) -> ReceivedBatch {
-    let is_first = first_deliveries(events, &before.events);
-    let first = || events.iter().zip(&is_first).filter(|(_, is_first)| **is_first).map(|(event, _)| event);
+    let receptions = receptions(events, before);
+    let first = || first(events, &receptions);
     let known: BTreeMap<&OrderId, &OrderProgress> =
         before.orders.iter().map(|order| (&order.order_id, order)).collect();
     let mut orders: BTreeMap<&OrderId, OrderProgress> = BTreeMap::new();
@@ -77,15 +109,28 @@ pub fn receive_events(events: &[Event], before: &ReceivedBefore) -> ReceivedBatc
     let (gaps_opened, gaps_closed) = (count(false, true), count(true, false));
     let statistics = statistics_of(first());
     let orders = orders.into_values().collect();
-    ReceivedBatch { is_first, orders, statistics, gaps_opened, gaps_closed }
+    ReceivedBatch { receptions, orders, statistics, gaps_opened, gaps_closed }
 }
 
-/// Returns for each event whether it is the first with its order and sequence.
-fn first_deliveries(events: &[Event], received: &HashSet<(OrderId, i64)>) -> Vec<bool> {
-    let mut in_batch = HashSet::new();
-    let is_first = |event: &Event| {
-        let key = (event.order.order_id.clone(), event.sequence);
-        !received.contains(&key) && in_batch.insert(key)
+fn first<'e>(events: &'e [Event], receptions: &[Reception]) -> impl Iterator<Item = &'e Event> {
+    events
+        .iter()
+        .zip(receptions)
+        .filter(|(_, reception)| **reception == Reception::First)
+        .map(|(event, _)| event)
+}
+
+/// Returns the effect of each event: the first one of an order and sequence is
+/// applied, and later ones are compared with it by id.
+fn receptions(events: &[Event], before: &ReceivedBefore) -> Vec<Reception> {
+    let mut received = before.events.clone();
+    let deliver = |event: &Event| match received.entry((event.order.order_id.clone(), event.sequence)) {
+        Entry::Vacant(new) => {
+            new.insert(event.event_id);
+            Reception::First
+        }
+        Entry::Occupied(applied) if *applied.get() == event.event_id => Reception::Repeated,
+        Entry::Occupied(applied) => Reception::Conflict { applied: *applied.get() },
     };
-    events.iter().map(is_first).collect()
+    events.iter().map(deliver).collect()
 }

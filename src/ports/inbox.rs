@@ -5,8 +5,8 @@ use async_trait::async_trait;
 
 use super::{Offset, PortError, UndecodedRecord};
 use crate::domain::{
-    Day, DayStatistics, Event, OrderId, PartitionClaim, PartitionLease, PickupPointId, ReceivedBatch,
-    ReceivedBefore,
+    Day, DayStatistics, Event, EventId, OrderId, PartitionClaim, PartitionLease, PickupPointId,
+    ReceivedBatch, ReceivedBefore, Reception,
 };
 
 /// Decides how the leases of a source change when a consumer claims partitions.
@@ -44,8 +44,9 @@ pub trait Inbox: Send + Sync {
     async fn release(&self, source: &str, consumer: &str) -> Result<(), PortError>;
 
     /// Applies a batch in one atomic step: applies `rule` to its events, writes
-    /// what the rule returns, keeps the unknown events, deletes the resolved
-    /// ones, and moves the position. Durable when it returns.
+    /// what the rule returns, puts conflicting events aside, keeps the unknown
+    /// events, deletes the resolved ones, and moves the position. Durable when it
+    /// returns.
     async fn apply(
         &self,
         assignment: &Assignment,
@@ -74,6 +75,10 @@ pub trait Inbox: Send + Sync {
     /// Returns the number of orders with a gap in their sequence, and up to
     /// `limit` of them by id.
     async fn gaps(&self, limit: usize) -> Result<Gaps, PortError>;
+
+    /// Returns the number of events that were put aside because of a conflict, and
+    /// up to `limit` of them by order, sequence and id.
+    async fn conflicts(&self, limit: usize) -> Result<Conflicts, PortError>;
 
     /// Returns a page of the statistics: pickup points ascending, the newest day
     /// of each first.
@@ -120,8 +125,8 @@ pub struct InboxBatch {
 pub enum Applied {
     /// The batch was applied.
     Done {
-        /// For each event, true if this was its first delivery.
-        is_first: Vec<bool>,
+        /// The effect of each event.
+        receptions: Vec<Reception>,
         /// The number of orders in whose sequence the batch opened a gap.
         gaps_opened: u64,
         /// The number of orders whose gap the batch closed.
@@ -161,6 +166,29 @@ pub struct Gap {
     pub missing: i64,
     /// The highest sequence received.
     pub highest: i64,
+}
+
+/// Events that were put aside, because another event with their order and sequence
+/// was applied. Each is listed once, however often it is delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Conflicts {
+    /// The number of events.
+    pub events: u64,
+    /// The first of them by order, sequence and id.
+    pub first: Vec<Conflict>,
+}
+
+/// An event that was put aside, because another one was applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The order of both events.
+    pub order_id: OrderId,
+    /// The sequence of both events.
+    pub sequence: i64,
+    /// The event that was applied.
+    pub applied: EventId,
+    /// The event that was put aside.
+    pub event_id: EventId,
 }
 
 /// A filter of the statistics; conditions are joined by AND.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract;
 use axum::response::IntoResponse as _;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use crate::adapters::connections::{ConnectionOptions, Connections, Endpoint};
-use crate::app::{NotReady, Ready};
+use crate::app::{NotReady, Ready, Warning};
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -27,11 +27,20 @@ const MAX_CONNECTIONS: usize = 64;
 /// Renders all metrics in the Prometheus text format.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// The state that `/readyz` reports.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Readiness.
+    pub ready: Ready,
+    /// A condition of a service that is ready.
+    pub warning: Warning,
+}
+
 /// Serves `/livez`, `/readyz` and `/metrics` until `stop` is cancelled. It keeps
 /// serving during the drain, so that orchestrators see the change of readiness.
 pub async fn serve(
     listener: TcpListener,
-    ready: Ready,
+    state: State,
     metrics: Render,
     options: ConnectionOptions,
     stop: CancellationToken,
@@ -41,7 +50,7 @@ pub async fn serve(
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(ready);
+        .with_state(state);
     // An idle connection must not delay the shutdown.
     let options = ConnectionOptions { max_connections: MAX_CONNECTIONS, grace: Duration::ZERO, ..options };
     let connections = Connections::new(listener, options, stop);
@@ -60,10 +69,14 @@ pub async fn serve(
     connections.serve(builder, Endpoint { answer, refuse, wrap: |stream| stream }).await;
 }
 
-/// Names the failed check and its cause: the admin port is for operators.
-async fn readyz(State(ready): State<Ready>) -> (StatusCode, String) {
-    match &*ready.borrow() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+/// Names the failed check and its cause: the admin port is for operators. A warning
+/// does not change the status, because a restart would not help.
+async fn readyz(extract::State(state): extract::State<State>) -> (StatusCode, String) {
+    match &*state.ready.borrow() {
+        Ok(()) => {
+            let warning = state.warning.borrow().as_ref().map(|warning| format!("{warning}\n"));
+            (StatusCode::OK, format!("ready\n{}", warning.unwrap_or_default()))
+        }
         Err(NotReady { check, cause }) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{check}: {cause}\n"))
         }

@@ -249,10 +249,11 @@ impl OrderService for GrpcOrderService {
     ) -> Result<Response<v1::GetStatisticsResponse>, Status> {
         let handle = |message, form, _| async move {
             let (filter, limit, token) = requests::statistics(form, message)?;
-            let StatisticsFound { days, next_page_token } =
+            let StatisticsFound { days, next_page_token, conflicts } =
                 self.statistics.page(&filter, limit, &token).await?;
             let days = days.iter().map(proto_mapping::day_statistics).collect();
-            Ok(v1::GetStatisticsResponse { days, next_page_token }.into())
+            let conflicts = i64::try_from(conflicts).unwrap_or(i64::MAX);
+            Ok(v1::GetStatisticsResponse { days, next_page_token, conflicts }.into())
         };
         unary(&self.calls, "GetStatistics", request, handle).await
     }

@@ -10,12 +10,12 @@ use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::domain::{
-    Day, DayStatistics, Event, OrderId, OrderProgress, PartitionClaim, PartitionLease, PickupPointId,
-    ReceivedBefore,
+    Day, DayStatistics, Event, EventId, OrderId, OrderProgress, PartitionClaim, PartitionLease,
+    PickupPointId, ReceivedBefore,
 };
 use crate::ports::{
-    Applied, Assignment, AssignmentRule, Gap, Gaps, Inbox, InboxBatch, Offset, PortError, Progress,
-    ReceptionRule, StatisticsFilter, StatisticsPage, UndecodedRecord,
+    Applied, Assignment, AssignmentRule, Conflict, Conflicts, Gap, Gaps, Inbox, InboxBatch, Offset,
+    PortError, Progress, ReceptionRule, StatisticsFilter, StatisticsPage, UndecodedRecord,
 };
 
 impl MemoryStore {
@@ -76,6 +76,10 @@ impl Inbox for MemoryStore {
         Ok(self.inbox().gaps(limit))
     }
 
+    async fn conflicts(&self, limit: usize) -> Result<Conflicts, PortError> {
+        Ok(self.inbox().conflicts(limit))
+    }
+
     async fn statistics(
         &self,
         filter: &StatisticsFilter,
@@ -106,6 +110,8 @@ pub(super) struct InboxState {
     /// By source and consumer, the instant at which the registration expires.
     consumers: HashMap<String, HashMap<String, i64>>,
     events: BTreeMap<(OrderId, i64), Event>,
+    /// By order, sequence and id.
+    conflicts: BTreeMap<(OrderId, i64, EventId), Conflict>,
     orders: BTreeMap<OrderId, OrderProgress>,
     days: BTreeMap<(PickupPointId, Reverse<Day>, String), DayStatistics>,
     /// By source, partition and offset.
@@ -119,6 +125,7 @@ impl Default for InboxState {
             partitions: HashMap::new(),
             consumers: HashMap::new(),
             events: BTreeMap::new(),
+            conflicts: BTreeMap::new(),
             orders: BTreeMap::new(),
             days: BTreeMap::new(),
             unknown: BTreeMap::new(),
@@ -191,13 +198,22 @@ impl InboxState {
         partition.position = batch.next.or(partition.position);
         let key = |event: &Event| (event.order.order_id.clone(), event.sequence);
         let ids: BTreeSet<&OrderId> = batch.events.iter().map(|event| &event.order.order_id).collect();
+        let known = |key: (OrderId, i64)| {
+            let event_id = self.events.get(&key)?.event_id;
+            Some((key, event_id))
+        };
         let before = ReceivedBefore {
-            events: batch.events.iter().map(key).filter(|key| self.events.contains_key(key)).collect(),
+            events: batch.events.iter().map(key).filter_map(known).collect(),
             orders: ids.into_iter().filter_map(|order_id| self.orders.get(order_id)).cloned().collect(),
         };
         let received = rule(&batch.events, &before);
-        let first = batch.events.iter().zip(&received.is_first).filter(|(_, is_first)| **is_first);
-        self.events.extend(first.map(|(event, _)| (key(event), event.clone())));
+        self.events.extend(received.first(&batch.events).map(|event| (key(event), event.clone())));
+        for (event, applied) in received.conflicts(&batch.events) {
+            let (order_id, sequence) = key(event);
+            let conflict =
+                Conflict { order_id: order_id.clone(), sequence, applied, event_id: event.event_id };
+            self.conflicts.insert((order_id, sequence, event.event_id), conflict);
+        }
         self.orders.extend(received.orders.into_iter().map(|order| (order.order_id.clone(), order)));
         for statistics in received.statistics {
             self.add(statistics);
@@ -208,7 +224,7 @@ impl InboxState {
         }
         self.unknown.extend(batch.unknown.iter().map(|record| (unknown_key(record.offset), record.clone())));
         Applied::Done {
-            is_first: received.is_first,
+            receptions: received.receptions,
             gaps_opened: received.gaps_opened,
             gaps_closed: received.gaps_closed,
         }
@@ -262,6 +278,13 @@ impl InboxState {
             Some(Gap { order_id: order.order_id.clone(), missing, highest: order.highest })
         };
         Gaps { orders: with_gap().count() as u64, first: with_gap().take(limit).filter_map(gap).collect() }
+    }
+
+    fn conflicts(&self, limit: usize) -> Conflicts {
+        Conflicts {
+            events: self.conflicts.len() as u64,
+            first: self.conflicts.values().take(limit).cloned().collect(),
+        }
     }
 
     fn statistics(&self, filter: &StatisticsFilter, page: &StatisticsPage) -> Vec<DayStatistics> {

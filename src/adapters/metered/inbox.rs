@@ -6,17 +6,18 @@ use async_trait::async_trait;
 use metrics::{Counter, counter, gauge};
 
 use super::names;
-use crate::domain::DayStatistics;
+use crate::domain::{DayStatistics, Reception};
 use crate::ports::{
-    Applied, Assignment, AssignmentRule, Gaps, Inbox, InboxBatch, Offset, PortError, Progress, ReceptionRule,
-    StatisticsFilter, StatisticsPage, UndecodedRecord,
+    Applied, Assignment, AssignmentRule, Conflicts, Gaps, Inbox, InboxBatch, Offset, PortError, Progress,
+    ReceptionRule, StatisticsFilter, StatisticsPage, UndecodedRecord,
 };
 
-/// An [`Inbox`] that counts applied events and gaps.
+/// An [`Inbox`] that counts applied events, gaps and conflicts.
 pub struct MeteredInbox {
     inbox: Arc<dyn Inbox>,
     applied: Counter,
     duplicates: Counter,
+    conflicts: Counter,
     unknown: Counter,
     gaps_opened: Counter,
     gaps_closed: Counter,
@@ -30,6 +31,7 @@ impl MeteredInbox {
             inbox,
             applied: counter!(names::EVENTS_APPLIED),
             duplicates: counter!(names::EVENTS_DUPLICATE),
+            conflicts: counter!(names::EVENTS_CONFLICTING),
             unknown: counter!(names::EVENTS_UNKNOWN),
             gaps_opened: counter!(names::GAPS_OPENED),
             gaps_closed: counter!(names::GAPS_FILLED),
@@ -67,10 +69,14 @@ impl Inbox for MeteredInbox {
         let applied = self.inbox.apply(assignment, batch, rule).await?;
         match &applied {
             Applied::Fenced => self.fenced.increment(1),
-            Applied::Done { is_first, gaps_opened, gaps_closed } => {
-                let first = is_first.iter().filter(|is_first| **is_first).count() as u64;
-                self.applied.increment(first);
-                self.duplicates.increment(is_first.len() as u64 - first);
+            Applied::Done { receptions, gaps_opened, gaps_closed } => {
+                for reception in receptions {
+                    match reception {
+                        Reception::First => self.applied.increment(1),
+                        Reception::Repeated => self.duplicates.increment(1),
+                        Reception::Conflict { .. } => self.conflicts.increment(1),
+                    }
+                }
                 self.unknown.increment(batch.unknown.len() as u64);
                 self.gaps_opened.increment(*gaps_opened);
                 self.gaps_closed.increment(*gaps_closed);
@@ -99,6 +105,10 @@ impl Inbox for MeteredInbox {
 
     async fn gaps(&self, limit: usize) -> Result<Gaps, PortError> {
         self.inbox.gaps(limit).await
+    }
+
+    async fn conflicts(&self, limit: usize) -> Result<Conflicts, PortError> {
+        self.inbox.conflicts(limit).await
     }
 
     async fn statistics(

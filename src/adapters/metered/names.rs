@@ -70,6 +70,8 @@ metrics! {
         "Events applied by the consumer, each counted once.";
     EVENTS_DUPLICATE = Counter "pvz_consumer_events_duplicate_total", Count,
         "Events that the consumer skipped because they were already applied.";
+    EVENTS_CONFLICTING = Counter "pvz_consumer_conflicts_total", Count,
+        "Events that the consumer put aside because another event with their order and sequence was applied.";
     EVENTS_UNKNOWN = Counter "pvz_consumer_events_unknown_total", Count,
         "Records that only a later release can read, kept for it.";
     RECORDS_SET_ASIDE = Counter "pvz_consumer_records_set_aside_total", Count,

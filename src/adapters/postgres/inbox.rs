@@ -11,20 +11,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
+use uuid::Uuid;
 
 use super::error::Failure;
 use super::inbox_sql as statements;
-use super::inbox_write::{InsertEvents, InsertUnknown};
+use super::inbox_write::{InsertConflicts, InsertEvents, InsertUnknown};
 use super::pool::on_connection;
 use super::sql::Sql;
 use super::store::PostgresStore;
 use crate::adapters::rows::{OrderProgressRow, PartitionRow, StatisticsRow, UnknownEventRow};
 use crate::domain::{
-    DayStatistics, Event, OrderId, OrderProgress, PartitionClaim, PartitionLease, ReceivedBefore,
+    DayStatistics, Event, EventId, OrderId, OrderProgress, PartitionClaim, PartitionLease, ReceivedBefore,
 };
 use crate::ports::{
-    Applied, Assignment, AssignmentRule, Gap, Gaps, Inbox, InboxBatch, Offset, PortError, Progress,
-    ReceptionRule, StatisticsFilter, StatisticsPage, UndecodedRecord,
+    Applied, Assignment, AssignmentRule, Conflict, Conflicts, Gap, Gaps, Inbox, InboxBatch, Offset,
+    PortError, Progress, ReceptionRule, StatisticsFilter, StatisticsPage, UndecodedRecord,
 };
 
 #[async_trait]
@@ -99,6 +100,10 @@ impl Inbox for PostgresStore {
 
     async fn gaps(&self, limit: usize) -> Result<Gaps, PortError> {
         on_connection!(self.readers.lists, |connection| gaps(&mut connection, limit))
+    }
+
+    async fn conflicts(&self, limit: usize) -> Result<Conflicts, PortError> {
+        on_connection!(self.readers.lists, |connection| conflicts(&mut connection, limit))
     }
 
     async fn statistics(
@@ -183,6 +188,10 @@ async fn apply(
     }
     let before = insert_events(connection, &batch.events).await?;
     let received = rule(&batch.events, &before);
+    let conflicts: Vec<(&Event, EventId)> = received.conflicts(&batch.events).collect();
+    if !conflicts.is_empty() {
+        InsertConflicts::new(assignment, &conflicts)?.execute(connection).await?;
+    }
     statements::write_order_progress(&received.orders).execute(connection).await?;
     for statistics in &received.statistics {
         statements::add_statistics(statistics).execute(connection).await?;
@@ -194,7 +203,7 @@ async fn apply(
         InsertUnknown::new(assignment, &batch.unknown).execute(connection).await?;
     }
     Ok(Applied::Done {
-        is_first: received.is_first,
+        receptions: received.receptions,
         gaps_opened: received.gaps_opened,
         gaps_closed: received.gaps_closed,
     })
@@ -208,10 +217,9 @@ async fn insert_events(
 ) -> Result<ReceivedBefore, Failure> {
     let inserted: Vec<(String, i64)> = InsertEvents::new(events).load(connection).await?;
     let inserted: HashSet<(String, i64)> = inserted.into_iter().collect();
-    let key = |event: &Event| (event.order.order_id.clone(), event.sequence);
-    let is_known =
-        |(order_id, sequence): &(OrderId, i64)| !inserted.contains(&(order_id.to_string(), *sequence));
-    let known = events.iter().map(key).filter(is_known).collect();
+    let is_known = |event: &&Event| !inserted.contains(&(event.order.order_id.to_string(), event.sequence));
+    let known: Vec<&Event> = events.iter().filter(is_known).collect();
+    let known = if known.is_empty() { HashMap::new() } else { received_events(connection, &known).await? };
     let ids: BTreeSet<&OrderId> = events.iter().map(|event| &event.order.order_id).collect();
     let rows: Vec<OrderProgressRow> = statements::order_progress(&ids).load(connection).await?;
     let progress = |row: OrderProgressRow| {
@@ -220,6 +228,25 @@ async fn insert_events(
     };
     let orders = rows.into_iter().map(progress).collect::<Result<_, Failure>>()?;
     Ok(ReceivedBefore { events: known, orders })
+}
+
+/// Returns the ids of events that are in the inbox, by order and sequence.
+async fn received_events(
+    connection: &mut AsyncPgConnection,
+    events: &[&Event],
+) -> Result<HashMap<(OrderId, i64), EventId>, Failure> {
+    let rows: Vec<(String, i64, Uuid)> = statements::received_events(events).load(connection).await?;
+    let ids: HashMap<(String, i64), Uuid> =
+        rows.into_iter().map(|(order_id, sequence, event_id)| ((order_id, sequence), event_id)).collect();
+    let received = |event: &&Event| {
+        let (order_id, sequence) = (event.order.order_id.clone(), event.sequence);
+        match ids.get(&(order_id.to_string(), sequence)) {
+            Some(event_id) => Ok(((order_id, sequence), EventId(event_id.as_u128()))),
+            // Deleted since the insert found it.
+            None => Err(Failure::Inconsistent(format!("inbox_events {order_id} {sequence}: was deleted"))),
+        }
+    };
+    events.iter().map(received).collect()
 }
 
 async fn unknown_events(
@@ -264,6 +291,20 @@ async fn gaps(connection: &mut AsyncPgConnection, limit: usize) -> Result<Gaps, 
     };
     let first = rows.into_iter().map(gap).collect::<Result<_, Failure>>()?;
     Ok(Gaps { orders: u64::try_from(orders).unwrap_or_default(), first })
+}
+
+async fn conflicts(connection: &mut AsyncPgConnection, limit: usize) -> Result<Conflicts, Failure> {
+    let events: i64 = statements::count_conflicts().get_result(connection).await?;
+    let rows: Vec<(String, i64, Uuid, Uuid)> = statements::conflicts(limit).load(connection).await?;
+    let conflict = |(order_id, sequence, event_id, applied): (String, i64, Uuid, Uuid)| {
+        let ids = (EventId(event_id.as_u128()), EventId(applied.as_u128()));
+        match OrderId::parse(&order_id) {
+            Ok(order_id) => Ok(Conflict { order_id, sequence, event_id: ids.0, applied: ids.1 }),
+            Err(why) => Err(Failure::Inconsistent(format!("inbox_conflicts {order_id:?}: order_id {why}"))),
+        }
+    };
+    let first = rows.into_iter().map(conflict).collect::<Result<_, Failure>>()?;
+    Ok(Conflicts { events: u64::try_from(events).unwrap_or_default(), first })
 }
 
 async fn load_statistics(

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable, Text, Uuid};
 
 use super::sql::Sql;
-use crate::domain::{DayStatistics, OrderId, OrderProgress, PartitionLease};
+use crate::domain::{DayStatistics, Event, OrderId, OrderProgress, PartitionLease};
 use crate::ports::{Assignment, Offset, StatisticsFilter, StatisticsPage};
 
 type PartitionColumns = (Integer, Nullable<BigInt>, Nullable<Text>, BigInt, BigInt);
@@ -123,6 +123,15 @@ pub(super) fn rewind(source: &str, partition: u32, to: Offset) -> Sql<()> {
     statement.sql(" AND partition = ").integer(partition.into())
 }
 
+/// Returns the ids of events in the inbox, by order and sequence.
+pub(super) fn received_events(events: &[&Event]) -> Sql<(Text, BigInt, Uuid)> {
+    Sql::new("SELECT order_id, sequence, event_id FROM inbox_events WHERE (order_id, sequence) IN (SELECT * FROM unnest(")
+        .texts(events.iter().map(|event| event.order.order_id.to_string()).collect())
+        .sql(", ")
+        .integers(events.iter().map(|event| event.sequence).collect())
+        .sql("))")
+}
+
 pub(super) fn order_progress(ids: &BTreeSet<&OrderId>) -> Sql<(Text, BigInt, BigInt)> {
     Sql::new("SELECT order_id, seen, highest FROM inbox_orders WHERE order_id = ANY(")
         .texts(ids.iter().map(ToString::to_string).collect())
@@ -211,6 +220,15 @@ pub(super) fn gaps(limit: usize) -> Sql<(Text, BigInt, BigInt)> {
          ORDER BY order_id LIMIT ",
     )
     .limit(limit)
+}
+
+pub(super) fn count_conflicts() -> Sql<BigInt> {
+    Sql::new("SELECT count(*) FROM inbox_conflicts")
+}
+
+pub(super) fn conflicts(limit: usize) -> Sql<(Text, BigInt, Uuid, Uuid)> {
+    let query = Sql::new("SELECT order_id, sequence, event_id, applied_event_id FROM inbox_conflicts");
+    query.sql(" ORDER BY order_id, sequence, event_id LIMIT ").limit(limit)
 }
 
 pub(super) fn statistics(filter: &StatisticsFilter, page: &StatisticsPage) -> Sql<StatisticsColumns> {

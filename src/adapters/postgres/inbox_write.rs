@@ -8,8 +8,9 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use super::columns::{Columns as _, columns};
-use crate::adapters::rows::{EventRow, UnknownEventRow};
-use crate::domain::Event;
+use super::error::Failure;
+use crate::adapters::rows::{EventRow, UnknownEventRow, event_json};
+use crate::domain::{Event, EventId};
 use crate::ports::{Assignment, UndecodedRecord};
 
 columns! {
@@ -57,15 +58,18 @@ impl QueryFragment<Pg> for InsertEvents {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO inbox_events (event_id, order_id, sequence, type, actor_kind, actor_id, request_id, \
-             occurred_at, body, traceparent) SELECT * FROM unnest(",
+             occurred_at, body, traceparent) SELECT event_id, order_id, sequence, type, actor_kind, actor_id, \
+             request_id, occurred_at, body, traceparent FROM unnest(",
         );
         self.0.bind(&mut out)?;
         // Rows are locked in the same order in every batch. This prevents
         // deadlocks if a repartitioned topic has events of an order in two
-        // partitions.
+        // partitions. Of two events with an order and sequence, the first of the
+        // batch is inserted.
         out.push_sql(
-            ") AS new (event_id, order_id, sequence) ORDER BY new.order_id COLLATE \"C\", new.sequence \
-             ON CONFLICT DO NOTHING RETURNING order_id, sequence",
+            ") WITH ORDINALITY AS new (event_id, order_id, sequence, type, actor_kind, actor_id, request_id, \
+             occurred_at, body, traceparent, number) ORDER BY new.order_id COLLATE \"C\", new.sequence, \
+             new.number ON CONFLICT DO NOTHING RETURNING order_id, sequence",
         );
         Ok(())
     }
@@ -77,6 +81,63 @@ impl QueryId for InsertEvents {
 
 impl Query for InsertEvents {
     type SqlType = (Text, BigInt);
+}
+
+columns! {
+    /// Events that were put aside because of a conflict.
+    Conflicts {
+        order_id: Text = String,
+        sequence: BigInt = i64,
+        event_id: SqlUuid = Uuid,
+        applied_event_id: SqlUuid = Uuid,
+        source: Text = String,
+        partition: BigInt = i64,
+        event: Text = String,
+    }
+}
+
+/// Inserts events that were put aside because of a conflict.
+#[derive(Debug)]
+pub(super) struct InsertConflicts(Conflicts);
+
+impl InsertConflicts {
+    /// Returns the insert of events of an assigned partition, each with the id of the
+    /// event that was applied.
+    pub(super) fn new(assignment: &Assignment, events: &[(&Event, EventId)]) -> Result<Self, Failure> {
+        let mut conflicts = Conflicts::with_capacity(events.len());
+        for (event, applied) in events {
+            let order_id = String::from(&event.order.order_id);
+            let json =
+                event_json(event).map_err(|fault| Failure::row("inbox_conflicts", &order_id, &fault))?;
+            conflicts.order_id.push(order_id);
+            conflicts.sequence.push(event.sequence);
+            conflicts.event_id.push(Uuid::from_u128(event.event_id.0));
+            conflicts.applied_event_id.push(Uuid::from_u128(applied.0));
+            conflicts.source.push(assignment.source.clone());
+            conflicts.partition.push(assignment.partition.into());
+            conflicts.event.push(json);
+        }
+        Ok(Self(conflicts))
+    }
+}
+
+impl QueryFragment<Pg> for InsertConflicts {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO inbox_conflicts (order_id, sequence, event_id, applied_event_id, source, partition, \
+             event) SELECT * FROM unnest(",
+        );
+        self.0.bind(&mut out)?;
+        out.push_sql(
+            ") AS new (order_id, sequence, event_id) ORDER BY new.order_id COLLATE \"C\", new.sequence, \
+             new.event_id ON CONFLICT DO NOTHING",
+        );
+        Ok(())
+    }
+}
+
+impl QueryId for InsertConflicts {
+    type QueryId = Self;
 }
 
 columns! {

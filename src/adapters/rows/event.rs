@@ -74,6 +74,15 @@ pub fn event_body(event: &Event) -> Vec<u8> {
     proto_mapping::event_order(&event.order, event.occurred_at).encode_to_vec()
 }
 
+/// Returns the id of an event in a column.
+///
+/// # Errors
+/// The column, if it does not have 16 bytes.
+pub fn event_id_of(column: &str, bytes: &[u8]) -> Result<EventId, Fault> {
+    let bytes = <[u8; 16]>::try_from(bytes).map_err(|_| Fault::new(column, "must be 16 bytes"))?;
+    Ok(EventId(u128::from_be_bytes(bytes)))
+}
+
 impl EventRow {
     /// Returns the event, at that position of the log.
     ///
@@ -100,8 +109,7 @@ impl TryFrom<EventRow> for Event {
             body,
             traceparent,
         } = row;
-        let event_id = <[u8; 16]>::try_from(event_id.as_slice())
-            .map_err(|_| Fault::new("event_id", "must be 16 bytes"))?;
+        let event_id = event_id_of("event_id", &event_id)?;
         let event_type = EVENT_TYPES
             .into_iter()
             .find(|known| type_text(*known) == event_type)
@@ -122,7 +130,7 @@ impl TryFrom<EventRow> for Event {
             return Err(Fault::new("body.order_id", "differs from the column order_id"));
         }
         Ok(Self {
-            event_id: EventId(u128::from_be_bytes(event_id)),
+            event_id,
             event_type,
             sequence,
             occurred_at: instant("occurred_at", occurred_at)?,

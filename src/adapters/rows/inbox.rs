@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use diesel::Queryable;
 
 use super::{Fault, instant};
-use crate::domain::{Day, DayStatistics, OrderId, OrderProgress, PartitionLease, PickupPointId};
+use crate::adapters::proto_mapping;
+use crate::domain::{Day, DayStatistics, Event, OrderId, OrderProgress, PartitionLease, PickupPointId};
 use crate::ports::{Assignment, Offset, Progress, UndecodedRecord};
 
 /// The columns of a row of `inbox_partitions`, in this order.
@@ -87,6 +88,15 @@ impl TryFrom<OrderProgressRow> for OrderProgress {
         let order_id = OrderId::parse(&row.order_id).map_err(|why| Fault::new("order_id", why))?;
         Ok(Self { order_id, received: row.seen, highest: row.highest })
     }
+}
+
+/// Encodes an event that is put aside as a `pvz.v1.Event` in JSON.
+///
+/// # Errors
+/// The event cannot be written as JSON. No valid event causes this.
+pub fn event_json(event: &Event) -> Result<String, Fault> {
+    serde_json::to_string(&proto_mapping::event(event))
+        .map_err(|error| Fault::new("event", format!("cannot be written as JSON: {error}")))
 }
 
 /// The columns of a row of `inbox_statistics`, in this order.

@@ -14,9 +14,9 @@ use std::fmt;
 
 use crate::domain::Timestamp;
 
-pub use event::{EventRow, event_body, type_text};
+pub use event::{EventRow, event_body, event_id_of, type_text};
 pub use idempotency_record::{IdempotencyRow, answer_bytes, later_hash_bytes};
-pub use inbox::{OrderProgressRow, PartitionRow, StatisticsRow, UnknownEventRow};
+pub use inbox::{OrderProgressRow, PartitionRow, StatisticsRow, UnknownEventRow, event_json};
 pub use message::{Format, Unread, read_event};
 pub use order::OrderRow;
 pub use outbox::{CursorRow, DeadLetterRow};

@@ -1,7 +1,7 @@
 //! The inbox of a consumer. One process at a time opens the file for writing, so
 //! there are no races; leases and fencing tokens are kept as on any other store.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,16 +10,18 @@ use diesel::{RunQueryDsl as _, SqliteConnection};
 use super::SqliteStore;
 use super::error::Failure;
 use super::inbox_sql as statements;
-use super::inbox_tables::{InboxEventRow, UnknownRow};
+use super::inbox_tables::{ConflictRow, InboxEventRow, UnknownRow};
 use super::sql::{Sql, insert};
 use super::write::{immediate, json};
-use crate::adapters::rows::{EventRow, OrderProgressRow, PartitionRow, StatisticsRow, UnknownEventRow};
+use crate::adapters::rows::{
+    EventRow, OrderProgressRow, PartitionRow, StatisticsRow, UnknownEventRow, event_id_of,
+};
 use crate::domain::{
-    DayStatistics, Event, OrderId, OrderProgress, PartitionClaim, PartitionLease, ReceivedBefore,
+    DayStatistics, Event, EventId, OrderId, OrderProgress, PartitionClaim, PartitionLease, ReceivedBefore,
 };
 use crate::ports::{
-    Applied, Assignment, AssignmentRule, Gap, Gaps, Inbox, InboxBatch, Offset, PortError, Progress,
-    ReceptionRule, StatisticsFilter, StatisticsPage, UndecodedRecord,
+    Applied, Assignment, AssignmentRule, Conflict, Conflicts, Gap, Gaps, Inbox, InboxBatch, Offset,
+    PortError, Progress, ReceptionRule, StatisticsFilter, StatisticsPage, UndecodedRecord,
 };
 
 #[async_trait]
@@ -107,6 +109,10 @@ impl Inbox for SqliteStore {
         self.readers.lists.run(move |connection| gaps(connection, limit)).await
     }
 
+    async fn conflicts(&self, limit: usize) -> Result<Conflicts, PortError> {
+        self.readers.lists.run(move |connection| conflicts(connection, limit)).await
+    }
+
     async fn statistics(
         &self,
         filter: &StatisticsFilter,
@@ -173,9 +179,14 @@ fn apply(
         return Ok(Applied::Fenced);
     }
     let received = rule(&batch.events, &received_before(connection, &batch.events)?);
-    let first = batch.events.iter().zip(&received.is_first).filter(|(_, is_first)| **is_first);
-    let events: Vec<InboxEventRow> = first.map(|(event, _)| InboxEventRow(EventRow::from(event))).collect();
+    let first = received.first(&batch.events);
+    let events: Vec<InboxEventRow> = first.map(|event| InboxEventRow(EventRow::from(event))).collect();
     insert(connection, &events)?;
+    let conflicts = received.conflicts(&batch.events);
+    let conflicts: Vec<ConflictRow> = conflicts
+        .map(|(event, applied)| ConflictRow::new(assignment, event, applied))
+        .collect::<Result<_, Failure>>()?;
+    insert(connection, &conflicts)?;
     let orders: Vec<OrderProgressRow> = received.orders.iter().map(OrderProgressRow::from).collect();
     insert(connection, &orders)?;
     for statistics in &received.statistics {
@@ -189,7 +200,7 @@ fn apply(
         batch.unknown.iter().map(|record| UnknownRow::new(assignment, record)).collect();
     insert(connection, &unknown)?;
     Ok(Applied::Done {
-        is_first: received.is_first,
+        receptions: received.receptions,
         gaps_opened: received.gaps_opened,
         gaps_closed: received.gaps_closed,
     })
@@ -198,9 +209,12 @@ fn apply(
 fn received_before(connection: &mut SqliteConnection, events: &[Event]) -> Result<ReceivedBefore, Failure> {
     let keys: Vec<(&str, i64)> =
         events.iter().map(|event| (event.order.order_id.as_str(), event.sequence)).collect();
-    let rows: Vec<(String, i64)> = statements::received_events(json(&keys)?).load(connection)?;
-    let key = |(order_id, sequence): (String, i64)| Ok((parse("inbox_events", &order_id)?, sequence));
-    let known = rows.into_iter().map(key).collect::<Result<HashSet<_>, Failure>>()?;
+    let rows: Vec<(String, i64, Vec<u8>)> = statements::received_events(json(&keys)?).load(connection)?;
+    let received = |(order_id, sequence, event_id): (String, i64, Vec<u8>)| {
+        let event_id = parse_event_id("inbox_events", &order_id, "event_id", &event_id)?;
+        Ok(((parse("inbox_events", &order_id)?, sequence), event_id))
+    };
+    let known = rows.into_iter().map(received).collect::<Result<HashMap<_, _>, Failure>>()?;
     let ids: BTreeSet<&str> = events.iter().map(|event| event.order.order_id.as_str()).collect();
     let rows: Vec<OrderProgressRow> = statements::order_progress(json(&ids)?).load(connection)?;
     let progress = |row: OrderProgressRow| {
@@ -216,6 +230,10 @@ fn parse(table: &str, order_id: &str) -> Result<OrderId, Failure> {
     OrderId::parse(order_id).map_err(invalid)
 }
 
+fn parse_event_id(table: &str, order_id: &str, column: &str, bytes: &[u8]) -> Result<EventId, Failure> {
+    event_id_of(column, bytes).map_err(|fault| Failure::row(table, order_id, &fault))
+}
+
 fn gaps(connection: &mut SqliteConnection, limit: usize) -> Result<Gaps, Failure> {
     let orders: i64 = statements::count_gaps().get_result(connection)?;
     let rows: Vec<(String, i64, i64)> = statements::gaps(limit).load(connection)?;
@@ -224,4 +242,20 @@ fn gaps(connection: &mut SqliteConnection, limit: usize) -> Result<Gaps, Failure
     };
     let first = rows.into_iter().map(gap).collect::<Result<_, Failure>>()?;
     Ok(Gaps { orders: u64::try_from(orders).unwrap_or_default(), first })
+}
+
+fn conflicts(connection: &mut SqliteConnection, limit: usize) -> Result<Conflicts, Failure> {
+    let events: i64 = statements::count_conflicts().get_result(connection)?;
+    let rows: Vec<(String, i64, Vec<u8>, Vec<u8>)> = statements::conflicts(limit).load(connection)?;
+    let conflict = |(order_id, sequence, event_id, applied): (String, i64, Vec<u8>, Vec<u8>)| {
+        let id = |column, bytes: &[u8]| parse_event_id("inbox_conflicts", &order_id, column, bytes);
+        Ok(Conflict {
+            order_id: parse("inbox_conflicts", &order_id)?,
+            sequence,
+            applied: id("applied_event_id", &applied)?,
+            event_id: id("event_id", &event_id)?,
+        })
+    };
+    let first = rows.into_iter().map(conflict).collect::<Result<_, Failure>>()?;
+    Ok(Conflicts { events: u64::try_from(events).unwrap_or_default(), first })
 }

@@ -96,10 +96,10 @@ pub(super) fn rewind(source: &str, partition: u32, to: Offset) -> Sql<()> {
 }
 
 /// Returns those of the events, a JSON array of order id and sequence, that are in
-/// the inbox. CROSS JOIN makes the array the outer loop, so that each event is one
-/// index lookup.
-pub(super) fn received_events(keys: String) -> Sql<(Text, BigInt)> {
-    Sql::new("SELECT order_id, sequence FROM json_each(").text(keys).sql(
+/// the inbox, with their ids. CROSS JOIN makes the array the outer loop, so that
+/// each event is one index lookup.
+pub(super) fn received_events(keys: String) -> Sql<(Text, BigInt, Binary)> {
+    Sql::new("SELECT order_id, sequence, event_id FROM json_each(").text(keys).sql(
         ") AS named CROSS JOIN inbox_events ON order_id = named.value ->> 0 AND sequence = named.value ->> 1",
     )
 }
@@ -181,6 +181,15 @@ pub(super) fn gaps(limit: usize) -> Sql<(Text, BigInt, BigInt)> {
          FROM inbox_orders AS orders WHERE seen < highest ORDER BY order_id LIMIT ",
     )
     .limit(limit)
+}
+
+pub(super) fn count_conflicts() -> Sql<BigInt> {
+    Sql::new("SELECT count(*) FROM inbox_conflicts")
+}
+
+pub(super) fn conflicts(limit: usize) -> Sql<(Text, BigInt, Binary, Binary)> {
+    let query = Sql::new("SELECT order_id, sequence, event_id, applied_event_id FROM inbox_conflicts");
+    query.sql(" ORDER BY order_id, sequence, event_id LIMIT ").limit(limit)
 }
 
 pub(super) fn statistics(filter: &StatisticsFilter, page: &StatisticsPage) -> Sql<StatisticsColumns> {

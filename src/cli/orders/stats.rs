@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use super::{fields, page_size};
 use crate::cli::client::{Client, client_command};
 use crate::cli::failure::{Fields, Outcome};
@@ -41,7 +43,7 @@ impl Stats {
         let given = fields.read("page_size", self.page_size.as_deref(), fields::count);
         fields.finish()?;
         let client = Client::connect(common).await?;
-        let found = std::cell::Cell::new(false);
+        let (found, conflicts) = (Cell::new(false), Cell::new(0));
         print_pages(client.format, self.all, self.page_token.unwrap_or_default(), async |page_token| {
             let request = GetStatisticsRequest {
                 pickup_point_id: self.pickup_point.clone(),
@@ -53,11 +55,19 @@ impl Stats {
             let response =
                 client.call(request, async |mut grpc, request| grpc.get_statistics(request).await).await?;
             found.set(found.get() || !response.days.is_empty());
+            conflicts.set(response.conflicts);
             Ok(response)
         })
         .await?;
         if !found.get() {
             anstream::eprintln!("no statistics found; `pvz consume` collects them from the events");
+        }
+        let conflicts = conflicts.get();
+        if conflicts > 0 {
+            anstream::eprintln!(
+                "warning: {conflicts} events were put aside and are not counted: the consumer had applied other \
+                 events with their order and sequence, see \"Conflicts\" in docs/consistency.md"
+            );
         }
         Ok(0)
     }

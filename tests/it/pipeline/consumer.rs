@@ -1,6 +1,7 @@
 //! `pvz consume` processes.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -9,7 +10,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::process::pvz;
 
 /// A running consumer. Dropped, it is killed.
-pub struct Consumer(Child);
+pub struct Consumer {
+    child: Child,
+    /// The address of its admin server.
+    admin: String,
+}
 
 /// Returns the command, with its data directory.
 pub fn consume(dir: &Path, events: &str, inbox: &str) -> Command {
@@ -37,33 +42,43 @@ impl Consumer {
         let mut log = child.stderr.take().unwrap();
         let mut banner = BufReader::new(child.stdout.take().unwrap()).lines();
         let last = banner.find(|line| line.as_ref().is_ok_and(|line| line.contains("admin")));
-        if last.is_none() {
+        let Some(Ok(last)) = last else {
             let mut text = String::new();
-            std::io::Read::read_to_string(&mut log, &mut text).unwrap();
+            log.read_to_string(&mut text).unwrap();
             panic!("no banner: {text}");
-        }
+        };
+        let admin = last.split_once("http://").and_then(|(_, url)| url.split_once('/')).unwrap().0.to_owned();
         // Full pipes would block the consumer.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         std::thread::spawn(move || banner.count());
-        Self(child)
+        Self { child, admin }
+    }
+
+    /// Returns the answer of `/readyz`, with its status line.
+    pub fn readyz(&self) -> String {
+        let mut stream = TcpStream::connect(&self.admin).unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: pvz\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// Kills the consumer.
     pub fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Sends SIGTERM, and expects exit code 0.
     pub fn stop(mut self) {
-        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
-        assert_eq!(self.0.wait().unwrap().code(), Some(0));
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
     }
 }
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -6,6 +6,7 @@
 
 mod consumer;
 mod consuming;
+mod forks;
 mod scenario;
 mod unknown_events;
 

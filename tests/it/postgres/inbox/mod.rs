@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pvz::adapters::postgres::PostgresStore;
 use pvz::domain::{
-    Day, DayStatistics, Event, EventType, Order, PickupPointId, assign_partitions, receive_events,
+    Day, DayStatistics, Event, EventType, Order, PickupPointId, Reception, assign_partitions, receive_events,
 };
 use pvz::ports::{Applied, Assignment, Inbox, InboxBatch, Offset, StatisticsFilter, StatisticsPage};
 
@@ -56,7 +56,10 @@ pub fn inbox_batch(events: &[Event], next: i64) -> InboxBatch {
 /// Applies a batch. Returns the first deliveries, and the numbers of gaps opened and closed.
 pub async fn apply(inbox: &dyn Inbox, assignment: &Assignment, batch: &InboxBatch) -> (Vec<bool>, u64, u64) {
     match inbox.apply(assignment, batch, receive_events).await.unwrap() {
-        Applied::Done { is_first, gaps_opened, gaps_closed } => (is_first, gaps_opened, gaps_closed),
+        Applied::Done { receptions, gaps_opened, gaps_closed } => {
+            let is_first = receptions.iter().map(|reception| *reception == Reception::First);
+            (is_first.collect(), gaps_opened, gaps_closed)
+        }
         Applied::Fenced => panic!("{assignment:?} has expired"),
     }
 }

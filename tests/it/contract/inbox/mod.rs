@@ -1,11 +1,13 @@
 //! The contract of [`Inbox`].
 
+mod conflicts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pvz::adapters::metered::MeteredInbox;
-use pvz::domain::{Currency, Day, DayStatistics, Event, assign_partitions, receive_events};
+use pvz::domain::{Currency, Day, DayStatistics, Event, Reception, assign_partitions, receive_events};
 use pvz::ports::{
     Applied, Assignment, Gap, Gaps, Inbox, InboxBatch, Offset, StatisticsFilter, StatisticsPage,
     UndecodedRecord,
@@ -60,7 +62,10 @@ async fn apply(
     next: i64,
 ) -> (Vec<bool>, u64, u64) {
     match inbox.apply(assignment, &inbox_batch(events, next), receive_events).await.unwrap() {
-        Applied::Done { is_first, gaps_opened, gaps_closed } => (is_first, gaps_opened, gaps_closed),
+        Applied::Done { receptions, gaps_opened, gaps_closed } => {
+            let is_first = receptions.iter().map(|reception| *reception == Reception::First);
+            (is_first.collect(), gaps_opened, gaps_closed)
+        }
         Applied::Fenced => panic!("the lease is valid"),
     }
 }
@@ -292,9 +297,9 @@ async fn resolved_events_are_deleted_and_the_position_stays(store: StoreFixture)
         resolved: vec![Offset(3), Offset(5), Offset(7)],
         ..InboxBatch::default()
     };
-    for is_first in [true, false] {
+    for reception in [Reception::First, Reception::Repeated] {
         let applied = inbox.apply(&assignment, &batch, receive_events).await.unwrap();
-        let expected = Applied::Done { is_first: vec![is_first], gaps_opened: 0, gaps_closed: 0 };
+        let expected = Applied::Done { receptions: vec![reception], gaps_opened: 0, gaps_closed: 0 };
         assert_eq!(applied, expected);
         assert_eq!(kept(&*inbox).await, [unknown(4)]);
     }
@@ -309,12 +314,15 @@ async fn gap_closes_when_a_kept_event_is_applied(store: StoreFixture) {
     let mut batch = inbox_batch(&[events[0].clone(), events[2].clone()], 3);
     batch.unknown = vec![unknown(1)];
     let applied = inbox.apply(&assignment, &batch, receive_events).await.unwrap();
-    assert_eq!(applied, Applied::Done { is_first: vec![true; 2], gaps_opened: 1, gaps_closed: 0 });
+    assert_eq!(
+        applied,
+        Applied::Done { receptions: vec![Reception::First; 2], gaps_opened: 1, gaps_closed: 0 }
+    );
     assert_eq!(inbox.gaps(10).await.unwrap().first, [Gap { order_id: id("one"), missing: 2, highest: 3 }]);
     let batch =
         InboxBatch { events: vec![events[1].clone()], resolved: vec![Offset(1)], ..InboxBatch::default() };
     let applied = inbox.apply(&assignment, &batch, receive_events).await.unwrap();
-    assert_eq!(applied, Applied::Done { is_first: vec![true], gaps_opened: 0, gaps_closed: 1 });
+    assert_eq!(applied, Applied::Done { receptions: vec![Reception::First], gaps_opened: 0, gaps_closed: 1 });
     assert_eq!(inbox.gaps(10).await.unwrap(), Gaps::default());
     assert_eq!(kept(&*inbox).await, []);
     let days = statistics(&*inbox, &StatisticsFilter::default(), 10).await;
@@ -336,7 +344,7 @@ async fn fenced_consumer_resolves_no_events(store: StoreFixture) {
     assert_eq!(kept(&*inbox).await, [unknown(3)]);
     assert_eq!(statistics(&*inbox, &StatisticsFilter::default(), 10).await, []);
     let applied = inbox.apply(&assignment, &batch, receive_events).await.unwrap();
-    assert_eq!(applied, Applied::Done { is_first: vec![true], gaps_opened: 0, gaps_closed: 0 });
+    assert_eq!(applied, Applied::Done { receptions: vec![Reception::First], gaps_opened: 0, gaps_closed: 0 });
     assert_eq!(kept(&*inbox).await, []);
 }
 
