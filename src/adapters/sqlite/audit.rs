@@ -28,9 +28,9 @@ pub(super) fn page(
 pub(super) fn ids(after: Option<&OrderId>, limit: usize) -> Sql<Text> {
     // No id is empty, so every id is greater than the empty string.
     let after = after.map(OrderId::as_str).unwrap_or_default();
-    Sql::new("SELECT order_id FROM orders WHERE order_id > ")
+    Sql::new("SELECT order_id FROM orders WHERE is_awaited() AND order_id > ")
         .text(after)
-        .sql(" UNION SELECT order_id FROM order_events WHERE order_id > ")
+        .sql(" UNION SELECT order_id FROM order_events WHERE is_awaited() AND order_id > ")
         .text(after)
         .sql(" ORDER BY order_id LIMIT ")
         .limit(limit)

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::error::Failure;
+use super::interrupt::{Caller, CallerRef, CurrentCaller};
 use super::store_files::StoreFiles;
 use crate::adapters::lock_file::LockFile;
 use crate::ports::{ErrorKind, PortError};
@@ -48,11 +49,26 @@ impl ConnectOptions {
     }
 }
 
+/// A connection of a pool.
+struct Pooled {
+    connection: SqliteConnection,
+    /// The caller of the operation that uses it.
+    caller: CurrentCaller,
+}
+
+impl Pooled {
+    fn new(mut connection: SqliteConnection) -> Result<Self, PortError> {
+        let caller = CurrentCaller::install(&mut connection)
+            .map_err(|error| PortError::unavailable("the SQLite connection cannot be set up", error))?;
+        Ok(Self { connection, caller })
+    }
+}
+
 /// A bounded pool of connections. A connection on which SQLite failed is closed,
 /// and with it whatever state it was in; another is opened when needed.
 pub(super) struct Connections {
     permits: Arc<Semaphore>,
-    idle: Mutex<Vec<SqliteConnection>>,
+    idle: Mutex<Vec<Pooled>>,
     options: ConnectOptions,
     /// The store's files, locked until the last connection is closed: fields are
     /// dropped in this order. `None` if the store is only read.
@@ -69,18 +85,37 @@ impl Connections {
         Arc::new(Self { permits, idle: Mutex::default(), options, files })
     }
 
-    /// Runs an operation on a connection. Operations beyond the size of the pool
-    /// wait in order of arrival and hold no thread while they wait. A started
-    /// operation runs to its end even if the caller is dropped.
-    pub(super) async fn run<T: Send + 'static>(
+    /// Runs a write. A started one runs to its end even if the caller is dropped.
+    pub(super) async fn write<T: Send + 'static>(
         self: &Arc<Self>,
+        operation: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, PortError> {
+        self.run(CallerRef::default(), operation).await
+    }
+
+    /// Runs a read. If the caller is dropped, for example at its deadline, a statement with
+    /// [`is_awaited()`](super::interrupt) fails at the next row that it visits, and the connection is
+    /// free for the next operation.
+    pub(super) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        operation: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let caller = Caller::default();
+        self.run(caller.downgrade(), operation).await
+    }
+
+    /// Runs an operation on a connection. Operations beyond the size of the pool
+    /// wait in order of arrival and hold no thread while they wait.
+    async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        caller: CallerRef,
         operation: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, PortError> {
         let closed = |error| PortError::unavailable("the SQLite connections are closed", error);
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|e| closed(Box::new(e)))?;
         let this = Arc::clone(self);
         let running = spawn_blocking(move || {
-            let result = this.operate(operation);
+            let result = this.operate(caller, operation);
             drop(permit);
             result
         });
@@ -93,36 +128,41 @@ impl Connections {
 
     fn operate<T>(
         &self,
+        caller: CallerRef,
         operation: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure>,
     ) -> Result<T, PortError> {
         let lengths = self.files.as_ref().map(|files| files.in_place()).transpose()?;
-        let mut connection = self.take()?;
+        let mut pooled = self.take()?;
         if let Some((files, lengths)) = self.files.as_ref().zip(lengths)
-            && let Err(error) = files.whole(&lengths, &mut connection)
+            && let Err(error) = files.whole(&lengths, &mut pooled.connection)
         {
             // Kept: opening another one would write to the damaged files.
-            self.add(connection);
+            self.idle().push(pooled);
             return Err(error);
         }
         // A panic drops the connection and its transaction.
-        let result = operation(&mut connection).map_err(PortError::from);
-        if !is_unavailable(&result) {
-            self.add(connection);
+        pooled.caller.set(caller);
+        let result = operation(&mut pooled.connection);
+        let is_interrupted = result.as_ref().is_err_and(Failure::is_interruption);
+        let result = result.map_err(PortError::from);
+        if is_interrupted || !is_unavailable(&result) {
+            self.idle().push(pooled);
         }
         result
     }
 
     /// Adds an idle connection to the pool.
-    pub(super) fn add(&self, connection: SqliteConnection) {
-        self.idle().push(connection);
+    pub(super) fn add(&self, connection: SqliteConnection) -> Result<(), PortError> {
+        self.idle().push(Pooled::new(connection)?);
+        Ok(())
     }
 
-    fn take(&self) -> Result<SqliteConnection, PortError> {
+    fn take(&self) -> Result<Pooled, PortError> {
         let idle = self.idle().pop();
-        idle.map_or_else(|| self.options.connect(), Ok)
+        idle.map_or_else(|| Pooled::new(self.options.connect()?), Ok)
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<SqliteConnection>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Pooled>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,6 +2,7 @@
 
 use diesel::result::{DatabaseErrorKind, Error};
 
+use super::interrupt;
 use crate::adapters::rows::Fault;
 use crate::ports::PortError;
 
@@ -23,6 +24,11 @@ impl Failure {
     /// Returns true if a row with the same key exists.
     pub(super) fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Driver(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
+    }
+
+    /// Returns true if a read was interrupted because its caller no longer waits.
+    pub(super) fn is_interruption(&self) -> bool {
+        matches!(self, Self::Driver(error) if interrupt::is_interruption(error))
     }
 
     /// Converts the errors of a query of that table. For text that is not UTF-8,

@@ -40,7 +40,7 @@ impl Inbox for SqliteStore {
                 assign(connection, &source, &partitions, &consumer, time_to_live, rule)
             })
         };
-        self.writers.run(assign).await
+        self.writers.write(assign).await
     }
 
     async fn release(&self, source: &str, consumer: &str) -> Result<(), PortError> {
@@ -52,7 +52,7 @@ impl Inbox for SqliteStore {
                 Ok(())
             })
         };
-        self.writers.run(release).await
+        self.writers.write(release).await
     }
 
     async fn apply(
@@ -65,7 +65,7 @@ impl Inbox for SqliteStore {
         let apply = move |connection: &mut SqliteConnection| {
             immediate(connection, |connection| apply(connection, &assignment, &batch, rule))
         };
-        self.writers.run(apply).await
+        self.writers.write(apply).await
     }
 
     async fn unknown_events(
@@ -80,7 +80,7 @@ impl Inbox for SqliteStore {
             let rows: Vec<UnknownEventRow> = query.load(connection)?;
             rows.into_iter().map(unknown_event).collect()
         };
-        self.readers.points.run(load).await
+        self.readers.points.read(load).await
     }
 
     async fn rewind(&self, source: &str, partition: u32, to: Offset) -> Result<(), PortError> {
@@ -92,7 +92,7 @@ impl Inbox for SqliteStore {
                 Ok(())
             })
         };
-        self.writers.run(rewind).await
+        self.writers.write(rewind).await
     }
 
     async fn progress(&self, source: &str) -> Result<Vec<Progress>, PortError> {
@@ -102,11 +102,11 @@ impl Inbox for SqliteStore {
             let rows: Vec<PartitionRow> = statements::partitions(&source).load(connection)?;
             Ok(rows.iter().map(|row| row.progress(now)).collect())
         };
-        self.readers.points.run(progress).await
+        self.readers.points.read(progress).await
     }
 
     async fn gaps(&self, limit: usize) -> Result<Gaps, PortError> {
-        self.readers.lists.run(move |connection| gaps(connection, limit)).await
+        self.readers.lists.read(move |connection| gaps(connection, limit)).await
     }
 
     async fn conflicts(&self, limit: usize) -> Result<Conflicts, PortError> {
@@ -123,7 +123,7 @@ impl Inbox for SqliteStore {
             let rows: Vec<StatisticsRow> = query.load(connection)?;
             rows.into_iter().map(day_statistics).collect()
         };
-        self.readers.lists.run(load).await
+        self.readers.lists.read(load).await
     }
 }
 

@@ -158,7 +158,7 @@ pub(super) fn unknown_events(
 ) -> Sql<UnknownColumns> {
     let query = Sql::new("SELECT \"offset\", cause, key, value, headers FROM inbox_unknown WHERE source = ")
         .text(source);
-    let query = query.sql(" AND partition = ").integer(partition.into());
+    let query = query.sql(" AND is_awaited() AND partition = ").integer(partition.into());
     let query = match after {
         Some(after) => query.sql(" AND \"offset\" > ").integer(after.0),
         None => query,
@@ -167,7 +167,7 @@ pub(super) fn unknown_events(
 }
 
 pub(super) fn count_gaps() -> Sql<BigInt> {
-    Sql::new("SELECT count(*) FROM inbox_orders WHERE seen < highest")
+    Sql::new("SELECT count(*) FROM inbox_orders WHERE is_awaited() AND seen < highest")
 }
 
 /// Returns orders with a gap. The lowest missing sequence is the successor of the
@@ -178,7 +178,7 @@ pub(super) fn gaps(limit: usize) -> Sql<(Text, BigInt, BigInt)> {
          WHERE one.order_id = orders.order_id AND sequence >= 1 AND EXISTS (SELECT 1 FROM inbox_events \
          WHERE order_id = orders.order_id AND sequence = 1) AND NOT EXISTS (SELECT 1 FROM inbox_events \
          AS next WHERE next.order_id = orders.order_id AND next.sequence = one.sequence + 1)), highest \
-         FROM inbox_orders AS orders WHERE seen < highest ORDER BY order_id LIMIT ",
+         FROM inbox_orders AS orders WHERE is_awaited() AND seen < highest ORDER BY order_id LIMIT ",
     )
     .limit(limit)
 }
@@ -195,7 +195,7 @@ pub(super) fn conflicts(limit: usize) -> Sql<(Text, BigInt, Binary, Binary)> {
 pub(super) fn statistics(filter: &StatisticsFilter, page: &StatisticsPage) -> Sql<StatisticsColumns> {
     let mut query = Sql::new(
         "SELECT pickup_point_id, day, currency, accepted, issued, returned, handed_to_courier, \
-         surcharge_minor, accepted_minor, issued_minor, returned_minor FROM inbox_statistics WHERE TRUE",
+         surcharge_minor, accepted_minor, issued_minor, returned_minor FROM inbox_statistics WHERE is_awaited()",
     );
     if let Some(point) = &filter.pickup_point_id {
         query = query.sql(" AND pickup_point_id = ").text(point.as_str());

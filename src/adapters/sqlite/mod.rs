@@ -10,6 +10,9 @@ mod error;
 mod inbox;
 mod inbox_sql;
 mod inbox_tables;
+mod interrupt;
+#[cfg(test)]
+mod interrupt_tests;
 mod open;
 mod open_error;
 mod outbox;
@@ -157,37 +160,37 @@ impl OrderStore for SqliteStore {
     async fn transact(&self, batch: Batch, decide: Arc<dyn Decide>) -> Result<Vec<Outcome>, PortError> {
         let optimistic = Arc::clone(&self.optimistic);
         let transact = move |connection: &mut _| write::transact(connection, &optimistic, &batch, &*decide);
-        let written = self.writers.run(transact).await;
+        let written = self.writers.write(transact).await;
         self.record_write(&written, written.as_ref().is_ok_and(|(_, has_rows)| *has_rows));
         written.map(|(outcomes, _)| outcomes)
     }
 
     async fn order(&self, order_id: &OrderId) -> Result<Option<Order>, PortError> {
         let query = read::order(order_id);
-        let found = self.readers.points.run(|connection| read::load_orders(connection, query)).await?;
+        let found = self.readers.points.read(|connection| read::load_orders(connection, query)).await?;
         Ok(found.into_iter().next())
     }
 
     async fn orders(&self, filter: &OrderFilter, page: &Page) -> Result<Vec<Order>, PortError> {
         match read::orders(filter, page) {
-            Some(query) => self.readers.lists.run(|connection| read::load_orders(connection, query)).await,
+            Some(query) => self.readers.lists.read(|connection| read::load_orders(connection, query)).await,
             None => Ok(Vec::new()),
         }
     }
 
     async fn returns(&self, point: Option<&PickupPointId>, page: &Page) -> Result<Vec<Order>, PortError> {
         let query = read::returns(point, page);
-        self.readers.lists.run(|connection| read::load_orders(connection, query)).await
+        self.readers.lists.read(|connection| read::load_orders(connection, query)).await
     }
 
     async fn expire_idempotency_records(&self, before: Timestamp, limit: usize) -> Result<usize, PortError> {
         let statement = write::expire_idempotency_records(before, limit);
-        self.writers.run(|connection| Ok(statement.execute(connection)?)).await
+        self.writers.write(|connection| Ok(statement.execute(connection)?)).await
     }
 
     async fn audit(&self, after: Option<&OrderId>, limit: usize) -> Result<Vec<AuditedOrder>, PortError> {
         let after = after.cloned();
-        self.readers.lists.run(move |connection| audit::page(connection, after.as_ref(), limit)).await
+        self.readers.lists.read(move |connection| audit::page(connection, after.as_ref(), limit)).await
     }
 
     async fn secret(&self) -> Result<[u8; 32], PortError> {
@@ -197,7 +200,7 @@ impl OrderStore for SqliteStore {
     async fn ping(&self) -> Result<(), PortError> {
         // Taking the lock proves little: it succeeds on a full disk.
         let commit = !self.committed_lately();
-        let pinged = self.writers.run(move |connection| write::ping(connection, commit)).await;
+        let pinged = self.writers.write(move |connection| write::ping(connection, commit)).await;
         self.record_write(&pinged, commit);
         pinged
     }
@@ -212,19 +215,19 @@ impl EventLog for SqliteStore {
         limit: usize,
     ) -> Result<Vec<LoggedEvent>, PortError> {
         let query = read::history(order_id, after, limit);
-        self.readers.points.run(|connection| read::load_events(connection, query)).await
+        self.readers.points.read(|connection| read::load_events(connection, query)).await
     }
 
     async fn feed(&self, after: Position, limit: usize) -> Result<Vec<LoggedEvent>, PortError> {
         let query = read::feed(after, limit);
-        self.readers.feed.run(|connection| read::load_events(connection, query)).await
+        self.readers.feed.read(|connection| read::load_events(connection, query)).await
     }
 
     async fn head(&self) -> Result<Position, PortError> {
-        self.readers.feed.run(|connection| read::load_position(connection, read::head())).await
+        self.readers.feed.read(|connection| read::load_position(connection, read::head())).await
     }
 
     async fn oldest(&self) -> Result<Position, PortError> {
-        self.readers.feed.run(|connection| read::load_position(connection, read::oldest())).await
+        self.readers.feed.read(|connection| read::load_position(connection, read::oldest())).await
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, 
     files.in_place().map_err(|error| failure(path)(error.into()))?;
     let files = Arc::new(files);
     let writers = Connections::new(writer, NonZeroUsize::MIN, Some(Arc::clone(&files)));
-    writers.add(connection);
+    writers.add(connection).map_err(|error| failure(path)(error.into()))?;
     let readers =
         Readers::open(&reader, options.readers, Some(&files)).map_err(|error| failure(path)(error.into()))?;
     Ok(SqliteStore::new(writers, readers, secret))

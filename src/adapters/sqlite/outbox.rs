@@ -31,7 +31,7 @@ impl Outbox for SqliteStore {
     async fn acquire_lease(&self, sink: &str) -> Result<Option<Lease>, PortError> {
         let Ok(hold) = Arc::clone(&self.leader_lock).try_lock_owned() else { return Ok(None) };
         let sink = sink.to_owned();
-        let (token, cursor) = self.writers.run(move |connection| lead(connection, &sink)).await?;
+        let (token, cursor) = self.writers.write(move |connection| lead(connection, &sink)).await?;
         Ok(Some(Lease::new(token, cursor, hold)))
     }
 
@@ -42,7 +42,7 @@ impl Outbox for SqliteStore {
         letters: &[DeadLetter],
     ) -> Result<LeaseWrite, PortError> {
         let (token, letters) = (token.clone(), letters.to_vec());
-        self.writers.run(move |connection| advance(connection, &token, cursor, &letters)).await
+        self.writers.write(move |connection| advance(connection, &token, cursor, &letters)).await
     }
 
     async fn held_back(
@@ -51,7 +51,7 @@ impl Outbox for SqliteStore {
         orders: &BTreeSet<OrderId>,
     ) -> Result<BTreeMap<OrderId, i64>, PortError> {
         let (sink, orders) = (sink.to_owned(), orders.clone());
-        self.readers.points.run(move |connection| held_back(connection, &sink, &orders)).await
+        self.readers.points.read(move |connection| held_back(connection, &sink, &orders)).await
     }
 
     async fn dead_letters(
@@ -61,12 +61,12 @@ impl Outbox for SqliteStore {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, PortError> {
         let query = letters(sink, after, limit);
-        self.readers.lists.run(|connection| load_letters(connection, query)).await
+        self.readers.lists.read(|connection| load_letters(connection, query)).await
     }
 
     async fn cursor(&self, sink: &str) -> Result<Option<Position>, PortError> {
         let query = cursor(sink);
-        let found = self.readers.points.run(|connection| Ok(query.load::<i64>(connection)?)).await?;
+        let found = self.readers.points.read(|connection| Ok(query.load::<i64>(connection)?)).await?;
         Ok(found.into_iter().next().map(Position))
     }
 
@@ -77,12 +77,12 @@ impl Outbox for SqliteStore {
         resolution: Resolution,
     ) -> Result<bool, PortError> {
         let statement = resolve(sink, order_id, resolution);
-        Ok(self.writers.run(|connection| Ok(statement.execute(connection)?)).await? > 0)
+        Ok(self.writers.write(|connection| Ok(statement.execute(connection)?)).await? > 0)
     }
 
     async fn resolved_dead_letters(&self, sink: &str, limit: usize) -> Result<Vec<DeadLetter>, PortError> {
         let query = resolved_dead_letters(sink, limit);
-        self.readers.points.run(|connection| load_letters(connection, query)).await
+        self.readers.points.read(|connection| load_letters(connection, query)).await
     }
 
     async fn remove_dead_letter(
@@ -97,7 +97,7 @@ impl Outbox for SqliteStore {
                 Ok(())
             })
         };
-        self.writers.run(remove).await
+        self.writers.write(remove).await
     }
 
     async fn record_leader_status(
@@ -106,13 +106,13 @@ impl Outbox for SqliteStore {
         status: &LeaderStatus,
     ) -> Result<LeaseWrite, PortError> {
         let statement = self::record_leader_status(token, status);
-        let noted = self.writers.run(|connection| Ok(statement.execute(connection)?)).await?;
+        let noted = self.writers.write(|connection| Ok(statement.execute(connection)?)).await?;
         Ok(if noted > 0 { LeaseWrite::Done } else { LeaseWrite::Fenced })
     }
 
     async fn status(&self, sink: &str) -> Result<Option<OutboxStatus>, PortError> {
         let (query, led) = (status(sink), self.leader_lock.try_lock().is_err());
-        let rows = self.readers.points.run(|connection| Ok(query.load::<CursorRow>(connection)?)).await?;
+        let rows = self.readers.points.read(|connection| Ok(query.load::<CursorRow>(connection)?)).await?;
         let status = rows.into_iter().next().map(|row| row.status(led)).transpose();
         status.map_err(|fault| Failure::row("outbox_cursors", sink, &fault).into())
     }
@@ -182,7 +182,7 @@ pub(super) fn record_leader_status(token: &LeaseToken, status: &LeaderStatus) ->
 pub(super) fn status(sink: &str) -> Sql<CursorColumns> {
     Sql::new(
         "SELECT position, leader, led_since, failure, failed_at, \
-         (SELECT count(*) FROM dead_letters WHERE dead_letters.sink = outbox_cursors.sink) \
+         (SELECT count(*) FROM dead_letters WHERE is_awaited() AND dead_letters.sink = outbox_cursors.sink) \
          FROM outbox_cursors WHERE sink = ",
     )
     .text(sink)
@@ -295,7 +295,7 @@ pub(super) fn letters(sink: &str, after: Option<&OrderId>, limit: usize) -> Sql<
     let after = after.map(OrderId::as_str).unwrap_or_default();
     Sql::new("SELECT ")
         .sql(DEAD_LETTER)
-        .sql(" FROM dead_letters WHERE sink = ")
+        .sql(" FROM dead_letters WHERE is_awaited() AND sink = ")
         .text(sink)
         .sql(" AND order_id > ")
         .text(after)

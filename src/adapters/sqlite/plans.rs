@@ -20,6 +20,9 @@ use crate::adapters::rows::IdempotencyRow;
 use crate::domain::{CustomerId, OrderId, PickupPointId, StateName, Timestamp};
 use crate::ports::{Batch, BatchDecision, Decide, LeaseToken, Loaded, OrderFilter, Page, Position};
 
+const STATES: [StateName; 4] =
+    [StateName::Stored, StateName::Issued, StateName::Returned, StateName::HandedToCourier];
+
 struct Explain<T>(Sql<T>);
 
 impl<T> QueryFragment<Sqlite> for Explain<T> {
@@ -53,6 +56,23 @@ fn filter(customer: bool, at_point: bool, states: &[StateName], expired: Option<
         states: states.iter().copied().collect(),
         expired: expired.map(|expired| (expired, now)),
     }
+}
+
+/// Returns every combination of filters, of an order of `anna` at `main`.
+pub(super) fn every_filter() -> Vec<OrderFilter> {
+    let mut filters = Vec::new();
+    for customer in [false, true] {
+        for at_point in [false, true] {
+            for expired in [None, Some(false), Some(true)] {
+                for set in 0..1 << STATES.len() {
+                    let states = STATES.into_iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1);
+                    let states: Vec<_> = states.map(|(_, state)| state).collect();
+                    filters.push(filter(customer, at_point, &states, expired));
+                }
+            }
+        }
+    }
+    filters
 }
 
 fn pages() -> [(&'static str, Page); 2] {
@@ -111,7 +131,7 @@ fn every_statement_uses_an_index() {
     let path = folder.path().join("orders.db");
     let store = SqliteStore::open(&path, &SqliteOptions::default()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let plans = runtime.block_on(store.writers.run(|connection| Ok(every_plan(connection)))).unwrap();
+    let plans = runtime.block_on(store.writers.write(|connection| Ok(every_plan(connection)))).unwrap();
     insta::assert_snapshot!(plans);
     for line in plans.lines() {
         for step in line.split(": ").skip(1).flat_map(|steps| steps.split("; ")) {
@@ -148,13 +168,13 @@ async fn connections_are_set_up_for_durability() {
         assert_eq!(mode.get_result::<String>(connection)?, "wal");
         Ok(())
     };
-    store.writers.run(check).await.unwrap();
+    store.writers.write(check).await.unwrap();
     // The connection that opened the store, then one opened after a failure.
     let failed: Result<(), _> =
-        store.writers.run(|_| Err(diesel::result::Error::NotInTransaction.into())).await;
+        store.writers.write(|_| Err(diesel::result::Error::NotInTransaction.into())).await;
     assert!(failed.unwrap_err().retryable());
-    store.writers.run(check).await.unwrap();
-    let query_only = store.readers.lists.run(|connection| Ok(pragma(connection, "PRAGMA query_only"))).await;
+    store.writers.write(check).await.unwrap();
+    let query_only = store.readers.lists.read(|connection| Ok(pragma(connection, "PRAGMA query_only"))).await;
     assert_eq!(query_only.unwrap(), 1);
 }
 
@@ -174,7 +194,7 @@ async fn a_statement_is_prepared_once_for_all_values() {
     let count = Arc::clone(&prepared);
     store
         .writers
-        .run(move |connection| {
+        .write(move |connection| {
             connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
                 if matches!(event, InstrumentationEvent::CacheQuery { .. }) {
                     count.fetch_add(1, Ordering::Relaxed);

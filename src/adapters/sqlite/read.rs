@@ -1,5 +1,6 @@
 //! The reads. Each list names its index, so that statistics of the planner
-//! cannot change the choice.
+//! cannot change the choice. Reads of more than one row are [interrupted](super::interrupt) when
+//! their caller no longer waits.
 
 use diesel::sql_types::BigInt;
 use diesel::{RunQueryDsl as _, SqliteConnection};
@@ -51,7 +52,7 @@ pub(super) fn orders(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColum
         return None;
     }
     let mut query = select_orders().sql(" FROM orders INDEXED BY ").sql(index(filter));
-    query = query.sql(" WHERE TRUE");
+    query = query.sql(" WHERE is_awaited()");
     if let Some(customer_id) = &filter.customer_id {
         query = query.sql(" AND customer_id = ").text(customer_id.as_str());
     }
@@ -113,9 +114,9 @@ pub(super) fn returns(point: Option<&PickupPointId>, page: &Page) -> Sql<OrderCo
     let query = select_orders().sql(" FROM orders INDEXED BY ");
     let query = match point {
         Some(point) => query
-            .sql("orders_returned_by_point WHERE state = 'RETURNED' AND pickup_point_id = ")
+            .sql("orders_returned_by_point WHERE is_awaited() AND state = 'RETURNED' AND pickup_point_id = ")
             .text(point.as_str()),
-        None => query.sql("orders_returned WHERE state = 'RETURNED'"),
+        None => query.sql("orders_returned WHERE is_awaited() AND state = 'RETURNED'"),
     };
     newest(query, "returned_at", page)
 }
@@ -130,7 +131,7 @@ fn newest(mut query: Sql<OrderColumns>, instant: &'static str, page: &Page) -> S
 }
 
 pub(super) fn history(order_id: &OrderId, after: i64, limit: usize) -> Sql<EventColumns> {
-    let query = select_events().sql(" WHERE order_id = ");
+    let query = select_events().sql(" WHERE is_awaited() AND order_id = ");
     let query = query.text(order_id.as_str()).sql(" AND sequence > ").integer(after);
     query.sql(" ORDER BY sequence LIMIT ").limit(limit)
 }
@@ -138,7 +139,7 @@ pub(super) fn history(order_id: &OrderId, after: i64, limit: usize) -> Sql<Event
 /// Selects a page of the feed. One connection writes, and positions are given
 /// inside its transaction, so they become visible in order.
 pub(super) fn feed(after: Position, limit: usize) -> Sql<EventColumns> {
-    let query = select_events().sql(" WHERE position > ");
+    let query = select_events().sql(" WHERE is_awaited() AND position > ");
     query.integer(after.0).sql(" ORDER BY position LIMIT ").limit(limit)
 }
 

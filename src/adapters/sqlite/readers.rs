@@ -34,7 +34,7 @@ impl Readers {
     ) -> Result<Self, PortError> {
         let connections = |size| {
             let connections = Connections::new(options.clone(), size, files.cloned());
-            connections.add(options.connect()?);
+            connections.add(options.connect()?)?;
             Ok::<_, PortError>(connections)
         };
         let lists = NonZeroUsize::new(size.get() / 2).unwrap_or(NonZeroUsize::MIN);
