@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod http;
 pub mod journal;
 pub mod kafka;
+pub mod last_commit;
 pub mod lock_file;
 pub mod memory;
 pub mod metered;

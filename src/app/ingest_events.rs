@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ingest_options::IngestOptions;
 use super::ingest_partition::{IngestPartition, Ingested, PartitionEnd};
+use super::ingest_progress::{Activity, IngestProgress};
 use crate::domain::assign_partitions;
 use crate::ports::{Assignment, EventSource, Inbox, PortError, chain};
 
@@ -23,6 +24,7 @@ pub struct IngestEvents {
     source: Arc<dyn EventSource>,
     inbox: Arc<dyn Inbox>,
     options: Arc<IngestOptions>,
+    progress: IngestProgress,
 }
 
 /// The partitions that this consumer reads.
@@ -39,7 +41,12 @@ struct OpenPartitions {
 impl IngestEvents {
     /// Creates a consumer.
     pub fn new(source: Arc<dyn EventSource>, inbox: Arc<dyn Inbox>, options: IngestOptions) -> Self {
-        Self { source, inbox, options: Arc::new(options) }
+        Self { source, inbox, options: Arc::new(options), progress: IngestProgress::default() }
+    }
+
+    /// Returns the progress, which can be read while the consumer runs.
+    pub fn progress(&self) -> IngestProgress {
+        self.progress.clone()
     }
 
     /// Runs until `stop` is cancelled or, with `once`, until every partition has
@@ -52,9 +59,11 @@ impl IngestEvents {
             finished: BTreeSet::new(),
             total: Ingested::default(),
         };
+        self.progress.record(Activity::Assign);
         if self.options.rewind {
             let mut pause = self.options.first_backoff;
             while let Some(Err(error)) = stop.run_until_cancelled(self.rewind()).await {
+                self.progress.record_failure(Activity::Assign, &error);
                 self.back_off("rewind", &error, &mut pause, &stop).await;
             }
         }
@@ -65,11 +74,13 @@ impl IngestEvents {
             let (assignments, count) = match assigned {
                 Ok(assigned) => assigned,
                 Err(error) => {
+                    self.progress.record_failure(Activity::Assign, &error);
                     self.back_off("assign partitions", &error, &mut pause, &stop).await;
                     continue;
                 }
             };
             pause = self.options.first_backoff;
+            self.progress.record(Activity::Assign);
             self.adopt(&mut partitions, assignments, &stop);
             if self.options.once && partitions.finished.len() >= count {
                 break;
@@ -133,6 +144,7 @@ impl IngestEvents {
                 Arc::clone(&self.inbox),
                 Arc::clone(&self.options),
                 assignment,
+                self.progress.clone(),
             );
             partitions.tasks.spawn(reader.run(stop_reading));
         }

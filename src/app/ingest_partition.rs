@@ -7,6 +7,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::ingest_options::IngestOptions;
+use super::ingest_progress::{Activity, IngestProgress};
 use crate::domain::{Event, Reception, receive_events};
 use crate::ports::{
     Applied, Assignment, EventSource, Fetched, Inbox, InboxBatch, Offset, PortError, RecordContent,
@@ -79,6 +80,7 @@ pub(super) struct IngestPartition {
     inbox: Arc<dyn Inbox>,
     options: Arc<IngestOptions>,
     assignment: Assignment,
+    progress: IngestProgress,
     ingested: Ingested,
     /// The end of the partition at the first fetch.
     goal: Option<Offset>,
@@ -102,12 +104,14 @@ impl IngestPartition {
         inbox: Arc<dyn Inbox>,
         options: Arc<IngestOptions>,
         assignment: Assignment,
+        progress: IngestProgress,
     ) -> Self {
         Self {
             source,
             inbox,
             options,
             assignment,
+            progress,
             ingested: Ingested::default(),
             goal: None,
             unknown_retried: false,
@@ -116,10 +120,13 @@ impl IngestPartition {
 
     pub(super) async fn run(mut self, stop: CancellationToken) -> (Assignment, PartitionEnd, Ingested) {
         let mut pause = self.options.first_backoff;
+        let activity = Activity::Read(self.assignment.partition);
+        self.progress.record(activity);
         let end = loop {
             match self.read(&stop).await {
                 Ok(end) => break end,
                 Err(error) => {
+                    self.progress.record_failure(activity, &error);
                     let partition = self.assignment.partition;
                     tracing::warn!(partition, cause = chain(&error), "partition failed, backing off");
                 }
@@ -129,6 +136,7 @@ impl IngestPartition {
             }
             pause = (pause * 2).min(self.options.last_backoff);
         };
+        self.progress.end(activity);
         (self.assignment, end, self.ingested)
     }
 
@@ -159,6 +167,7 @@ impl IngestPartition {
                 }
                 next = self.assignment.position.unwrap_or(next);
             }
+            self.progress.record(Activity::Read(partition));
             if self.options.once && next >= goal {
                 return Ok(PartitionEnd::Reached);
             }

@@ -1,5 +1,5 @@
-//! Readiness of the service: a command would succeed, the published events are in their place, and
-//! the service is not draining.
+//! Readiness of a process: a command would succeed, the published events are in their place, the
+//! consumer makes progress, and the process is not draining.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::ingest_progress::IngestProgress;
 use crate::ports::{EventSink, OrderStore, PortError, chain};
 
 /// Interval of the checks, and their timeout.
@@ -29,6 +30,8 @@ pub struct NotReady {
 pub struct Readiness {
     store: Arc<dyn OrderStore>,
     sink: Arc<dyn EventSink>,
+    /// The progress of the consumer, if the process is one.
+    consumer: Option<IngestProgress>,
     ready: watch::Sender<Result<(), NotReady>>,
 }
 
@@ -36,7 +39,14 @@ impl Readiness {
     /// Returns the readiness of a service with this store and event sink. It is not ready until both
     /// have passed a check.
     pub fn new(store: Arc<dyn OrderStore>, sink: Arc<dyn EventSink>) -> Self {
-        Self { store, sink, ready: watch::Sender::new(not_ready("start", "nothing was checked yet")) }
+        let ready = watch::Sender::new(not_ready("start", "nothing was checked yet"));
+        Self { store, sink, consumer: None, ready }
+    }
+
+    /// Adds a consumer, which also needs progress.
+    #[must_use]
+    pub fn with_consumer(self, progress: IngestProgress) -> Self {
+        Self { consumer: Some(progress), ..self }
     }
 
     /// Returns a receiver of the readiness state.
@@ -54,6 +64,9 @@ impl Readiness {
         let mut state = answered("store", self.store.ping()).await;
         if state.is_ok() {
             state = answered("events", self.sink.ping()).await;
+        }
+        if let (Ok(()), Some(stalled)) = (&state, self.consumer.as_ref().and_then(IngestProgress::stalled)) {
+            state = not_ready("consumer", stalled);
         }
         let before = self.ready.send_replace(state.clone());
         match &state {

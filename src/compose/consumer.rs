@@ -140,14 +140,14 @@ pub async fn consume(
         key: "consumer.admin_addr",
         cause,
     })?;
-    let readiness = Readiness::new(Arc::clone(&store.orders), Arc::new(NullSink));
+    let ingest = ingest(config, source, Arc::clone(&store.inbox), options);
+    let readiness = Readiness::new(store.orders, Arc::new(NullSink)).with_consumer(ingest.progress());
     let done = CancellationToken::new();
     let connections = connection_options(config, raise_open_files());
     let warning = warn_of_conflicts(&store.inbox, life);
     let state = admin::State { ready: readiness.subscribe(), warning };
     spawn_admin(connections, listener, state, metrics, life, &done);
     life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
-    let ingest = ingest(config, source, store.inbox, options);
     let (soft, hard) = (life.soft().clone(), life.hard().clone());
     let (finished, consumed) = tokio::sync::oneshot::channel();
     life.spawn_until_done("consumer", async move {

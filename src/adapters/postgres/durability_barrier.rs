@@ -19,7 +19,7 @@ use super::connect::{ConnectOptions, with_cause};
 
 /// Writes a WAL record under a transaction id. COMMIT waits for a standby only if
 /// the transaction has both.
-const WRITE_WAL: &str = "SELECT pg_logical_emit_message(true, 'pvz', '')";
+pub(super) const WRITE_WAL: &str = "SELECT pg_logical_emit_message(true, 'pvz', '')";
 /// Pause after a failed attempt.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 

@@ -87,7 +87,10 @@ impl InDoubt {
         let give_up = Instant::now() + connections.timeout();
         match self.ending(connections.connect_options(), give_up).await {
             Ok(Ending::Committed) => match connections.barrier().pass(give_up).await {
-                Ok(()) => Ok(Attempt::Committed(outcomes)),
+                Ok(()) => {
+                    connections.last_commit().record_commit();
+                    Ok(Attempt::Committed(outcomes))
+                }
                 Err(cause) => Err(PortError::in_doubt("the commit is not known to be durable", cause)),
             },
             // A batch that wrote only idempotency records is safe to run again:

@@ -65,6 +65,7 @@ impl Inbox for PostgresStore {
         match self.writers.with_timeout(apply).await {
             Ok(applied) => {
                 connection.release();
+                self.writers.last_commit().record_commit();
                 Ok(applied)
             }
             Err(failure) => {

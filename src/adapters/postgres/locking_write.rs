@@ -80,6 +80,9 @@ pub(super) async fn write(
     let failure = match committed {
         Ok(Ok(())) => {
             connection.release();
+            if written.is_some() {
+                connections.last_commit().record_commit();
+            }
             return Ok(Attempt::Committed(outcomes));
         }
         Ok(Err(error)) => Failure::from(error).into(),

@@ -1,7 +1,7 @@
 //! Periodic maintenance in bounded steps. An advisory lock lets one replica at a
 //! time do each step; the others skip it.
 
-use diesel::sql_types::{BigInt, Bool, Nullable};
+use diesel::sql_types::{BigInt, Nullable};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::error::Failure;
@@ -74,17 +74,6 @@ async fn drop_empty_partition(connection: &mut AsyncPgConnection) -> Result<(), 
     let dropped: i64 = query.get_result(connection).await?;
     if dropped > 0 {
         tracing::info!("maintenance dropped an empty partition of the event log");
-    }
-    Ok(())
-}
-
-/// Fails unless the database accepts writes.
-pub(super) async fn ping(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
-    let query = Sql::<Bool>::new("SELECT current_setting('transaction_read_only')::boolean");
-    let read_only: bool = query.get_result(connection).await?;
-    if read_only {
-        let cause = diesel::result::Error::QueryBuilderError("the database is read-only".into());
-        return Err(Failure::Driver(cause));
     }
     Ok(())
 }

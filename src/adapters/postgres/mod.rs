@@ -7,6 +7,7 @@
 
 mod audit;
 mod columns;
+mod command_check;
 mod connect;
 mod durability_barrier;
 mod error;

@@ -67,6 +67,7 @@ async fn insert(
     match timeout(limit, statement.execute(&mut connection)).await {
         Ok(Ok(_)) => {
             slot.release();
+            connections.last_commit().record_commit();
             return Ok(Attempt::Committed(outcomes));
         }
         // If the session still answers, the server has rejected the statement.

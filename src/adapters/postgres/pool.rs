@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::Runtime;
@@ -15,6 +16,7 @@ use super::connect::ConnectOptions;
 use super::durability_barrier::DurabilityBarrier;
 use super::error::Failure;
 use super::session::{Backend, Session, SessionManager};
+use crate::adapters::last_commit::LastCommit;
 use crate::ports::PortError;
 
 /// The longest time of an operation on a connection, as a multiple of the
@@ -28,6 +30,7 @@ pub(super) struct Connections {
     pool: Pool<SessionManager>,
     connect_options: ConnectOptions,
     barrier: DurabilityBarrier,
+    last_commit: Arc<LastCommit>,
     timeout: Duration,
 }
 
@@ -49,7 +52,7 @@ impl Connections {
             .build()
             .map_err(|error| PortError::unavailable("the connection pool cannot be created", error))?;
         let barrier = DurabilityBarrier::new(connect_options.clone());
-        Ok(Self { pool, connect_options, barrier, timeout })
+        Ok(Self { pool, connect_options, barrier, last_commit: Arc::default(), timeout })
     }
 
     /// Returns the options for opening a connection outside the pool.
@@ -60,6 +63,11 @@ impl Connections {
     /// Returns the barrier that makes what is visible durable.
     pub(super) fn barrier(&self) -> &DurabilityBarrier {
         &self.barrier
+    }
+
+    /// Returns the last commit on these connections.
+    pub(super) fn last_commit(&self) -> &LastCommit {
+        &self.last_commit
     }
 
     /// Returns the limit of every wait for the database.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
+use super::command_check::CommandCheck;
 use super::connect::{ConnectOptions, Purpose};
 use super::open_error::OpenError;
 use super::options::PostgresOptions;
@@ -32,6 +33,7 @@ pub struct PostgresStore {
     /// The options for the session that holds the leader lock.
     pub(super) leaders: ConnectOptions,
     secret: [u8; 32],
+    pub(super) check: CommandCheck,
 }
 
 impl PostgresStore {
@@ -59,6 +61,7 @@ impl PostgresStore {
             standby,
             leaders: ConnectOptions::new(&options.server, Purpose::Lead, timeout),
             secret,
+            check: CommandCheck::default(),
         })
     }
 
@@ -143,7 +146,7 @@ impl OrderStore for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), PortError> {
-        on_connection!(self.writers, |connection| maintenance::ping(&mut connection))
+        self.check.run(&self.writers).await
     }
 
     async fn maintenance(&self) -> Result<(), PortError> {

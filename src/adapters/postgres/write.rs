@@ -14,9 +14,22 @@ use crate::ports::{Batch, Decide, Outcome, PortError};
 /// retryable. More than three were never needed in tests with racing batches.
 const MAX_ATTEMPTS: usize = 8;
 
+/// Loads, decides and writes a batch. Records a failure, after which readiness needs a commit.
+pub(super) async fn transact(
+    connections: &Connections,
+    pipelined: &PipelinedConnections,
+    optimistic: &OptimisticInsert,
+    batch: &Batch,
+    decide: &dyn Decide,
+) -> Result<Vec<Outcome>, PortError> {
+    let written = write(connections, pipelined, optimistic, batch, decide).await;
+    connections.last_commit().record(&written, false);
+    written
+}
+
 /// Loads, decides and writes a batch; retries while it loses races against
 /// other batches.
-pub(super) async fn transact(
+async fn write(
     connections: &Connections,
     pipelined: &PipelinedConnections,
     optimistic: &OptimisticInsert,

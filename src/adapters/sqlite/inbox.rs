@@ -110,7 +110,7 @@ impl Inbox for SqliteStore {
     }
 
     async fn conflicts(&self, limit: usize) -> Result<Conflicts, PortError> {
-        self.readers.lists.run(move |connection| conflicts(connection, limit)).await
+        self.readers.lists.read(move |connection| conflicts(connection, limit)).await
     }
 
     async fn statistics(

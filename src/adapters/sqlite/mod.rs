@@ -28,8 +28,8 @@ mod write;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::RunQueryDsl as _;
@@ -37,15 +37,13 @@ use diesel::RunQueryDsl as _;
 use self::connections::Connections;
 pub use self::open_error::OpenError;
 use self::readers::Readers;
+use crate::adapters::last_commit::LastCommit;
 use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
 use crate::ports::{
-    AuditedOrder, Batch, Decide, ErrorKind, EventLog, LoggedEvent, OrderFilter, OrderStore, Outcome, Page,
-    PortError, Position,
+    AuditedOrder, Batch, Decide, EventLog, LoggedEvent, OrderFilter, OrderStore, Outcome, Page, PortError,
+    Position,
 };
-
-/// Age of the last commit from which a ping commits a row of its own.
-const COMMIT_AGE: Duration = Duration::from_secs(5);
 
 /// Options of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +77,7 @@ pub struct SqliteStore {
     leader_lock: Arc<tokio::sync::Mutex<()>>,
     secret: [u8; 32],
     optimistic: Arc<OptimisticInsert>,
-    /// The last commit that reached the disk; `None` if a write failed since.
-    last_commit: Arc<Mutex<Option<Instant>>>,
+    last_commit: Arc<LastCommit>,
 }
 
 impl SqliteStore {
@@ -98,21 +95,6 @@ impl SqliteStore {
     /// Returns the store with a read connection that only the relay uses.
     pub fn for_relay(&self) -> Self {
         Self { readers: self.readers.for_relay(), ..self.clone() }
-    }
-
-    /// Records a write that committed rows or failed.
-    fn record_write<T>(&self, written: &Result<T, PortError>, has_rows: bool) {
-        let mut last = self.last_commit.lock().unwrap_or_else(PoisonError::into_inner);
-        match written {
-            Ok(_) if has_rows => *last = Some(Instant::now()),
-            Err(error) if error.kind() == ErrorKind::Unavailable => *last = None,
-            _ => {}
-        }
-    }
-
-    fn committed_lately(&self) -> bool {
-        let last = *self.last_commit.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|commit| commit.elapsed() < COMMIT_AGE)
     }
 
     /// Opens or creates the file, locks it against other servers and migrates its
@@ -161,7 +143,7 @@ impl OrderStore for SqliteStore {
         let optimistic = Arc::clone(&self.optimistic);
         let transact = move |connection: &mut _| write::transact(connection, &optimistic, &batch, &*decide);
         let written = self.writers.write(transact).await;
-        self.record_write(&written, written.as_ref().is_ok_and(|(_, has_rows)| *has_rows));
+        self.last_commit.record(&written, written.as_ref().is_ok_and(|(_, has_rows)| *has_rows));
         written.map(|(outcomes, _)| outcomes)
     }
 
@@ -199,9 +181,9 @@ impl OrderStore for SqliteStore {
 
     async fn ping(&self) -> Result<(), PortError> {
         // Taking the lock proves little: it succeeds on a full disk.
-        let commit = !self.committed_lately();
+        let commit = !self.last_commit.is_recent();
         let pinged = self.writers.write(move |connection| write::ping(connection, commit)).await;
-        self.record_write(&pinged, commit);
+        self.last_commit.record(&pinged, commit);
         pinged
     }
 }

@@ -7,6 +7,7 @@
 mod consumer;
 mod consuming;
 mod forks;
+mod progress;
 mod scenario;
 mod unknown_events;
 

@@ -15,6 +15,7 @@ mod plans;
 mod process;
 mod proxy;
 mod races;
+mod readiness;
 mod removed_guards;
 mod replicas;
 mod schema;

@@ -195,3 +195,23 @@ async fn answers_from_existing_rows_wait_for_the_standby() {
     }
     fixture.server.crash();
 }
+
+/// A ping that is not answered keeps its connection, and no further ping takes another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pings_fail_on_one_connection_while_commits_wait() {
+    let fixture = Fixture::new(SHORT).await;
+    fixture.require_standby().await;
+    let mut options = fixture.database.options();
+    options.timeout = SHORT;
+    let store = PostgresStore::open(&options).await.unwrap();
+    for _ in 0..3 {
+        // Readiness may stop waiting before the store does.
+        let abandoned = tokio::time::timeout(Duration::from_millis(1), store.ping()).await;
+        assert!(!matches!(abandoned, Ok(Ok(()))));
+        store.ping().await.unwrap_err();
+    }
+    assert_eq!(fixture.waiting("%").await, 1);
+    fixture.standby_returns().await;
+    wait_until("a ping succeeds", async || store.ping().await.is_ok()).await;
+    fixture.server.crash();
+}

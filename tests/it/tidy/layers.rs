@@ -15,12 +15,13 @@ const fn layer(at: &'static str, may_name: &'static [&'static str]) -> Layer {
 }
 
 /// Modules that every adapter may name.
-const SHARED: [&str; 10] = [
+const SHARED: [&str; 11] = [
     "proto",
     "adapters::api",
     "adapters::connections",
     "adapters::write_coalescing",
     "adapters::optimistic_insert",
+    "adapters::last_commit",
     "adapters::lock_file",
     "adapters::file_identity",
     "adapters::status",
