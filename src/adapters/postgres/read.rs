@@ -4,10 +4,12 @@
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::error::Failure;
-use super::rows::{self, EventColumns, OrderColumns, PositionedRow, select_events, select_orders};
+use super::rows::{
+    self, EventColumns, OrderColumns, PositionedRow, select_events, select_order_columns, select_orders,
+};
 use super::sql::Sql;
 use crate::adapters::rows::OrderRow;
-use crate::domain::{Order, OrderId, PickupPointId, StateName};
+use crate::domain::{Order, OrderId, PickupPointId, StateName, Timestamp};
 use crate::ports::{LoggedEvent, OrderFilter, Page, Position};
 
 /// Loads orders.
@@ -35,68 +37,93 @@ pub(super) fn order(order_id: &OrderId) -> Sql<OrderColumns> {
 
 /// Reads a page of the orders that match; `None` if no order can match.
 ///
-/// A customer has few orders. Orders at a pickup point, stored or returned, are
-/// few as well, because they do not stay: if a list shows only those, they are
-/// looked up by their own index and sorted. Every other list is a scan of an
-/// index, newest first.
+/// A customer has few orders, and expired orders are few because they do not stay: those are looked
+/// up by an index of their own and sorted. Every other list merges the lists of its states, each of
+/// which is a scan of an index, newest first. So it visits no order in a state that it does not show.
 pub(super) fn orders(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColumns>> {
-    let only_expired = matches!(filter.expired, Some((true, _)));
-    if only_expired && !filter.states.is_empty() && !filter.states.contains(&StateName::Stored) {
-        return None;
+    if filter.customer_id.is_some() {
+        return orders_of_customer(filter, page);
     }
-    let only = |state| filter.states.iter().eq([&state]);
-    let by_customer = filter.customer_id.is_some();
-    // The orders at one pickup point are few, the orders at all points are not:
-    // those are left to the index by acceptance.
-    let at_point = !by_customer
-        && (only_expired
-            || only(StateName::Returned)
-            || only(StateName::Stored) && filter.pickup_point_id.is_some());
+    if let Some((true, now)) = filter.expired {
+        let shows_stored = filter.states.is_empty() || filter.states.contains(&StateName::Stored);
+        return shows_stored.then(|| expired_orders(filter, now, page));
+    }
+    let all = [StateName::Stored, StateName::Issued, StateName::Returned, StateName::HandedToCourier];
+    let shown = |state: &StateName| filter.states.is_empty() || filter.states.contains(state);
+    let lists = all.into_iter().filter(shown).map(|state| orders_in_state(state, filter, page));
+    let merged = lists.reduce(|lists, list| lists.sql(") UNION ALL (").then(list))?;
+    let columns = select_order_columns().sql(" FROM ((").then(merged).sql(")) AS orders");
+    Some(ordered(columns, "accepted_at", page))
+}
+
+/// Reads the expired orders. The index by state and acceptance cannot serve the expressions.
+fn expired_orders(filter: &OrderFilter, now: Timestamp, page: &Page) -> Sql<OrderColumns> {
+    let mut query = select_orders().sql(" WHERE state = 'STORED'");
+    if let Some(point) = &filter.pickup_point_id {
+        query = query.sql(" AND pickup_point_id = ").text(point.as_str());
+    }
+    let query = query.sql(" AND storage_until <= ").integer(now.micros());
+    ordered(below(query, "accepted_at", page), "accepted_at + 0", page)
+}
+
+/// Reads the orders of a customer. No index but that of the customer can serve the expressions.
+fn orders_of_customer(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColumns>> {
     let mut query = select_orders().sql(" WHERE TRUE");
     if let Some(customer_id) = &filter.customer_id {
         query = query.sql(" AND customer_id = ").text(customer_id.as_str());
     }
     if let Some(point) = &filter.pickup_point_id {
-        query =
-            query.sql(if by_customer { " AND pickup_point_id || '' = " } else { " AND pickup_point_id = " });
-        query = query.text(point.as_str());
+        query = query.sql(" AND pickup_point_id || '' = ").text(point.as_str());
     }
-    query = states(query, filter, at_point);
+    let only_expired = matches!(filter.expired, Some((true, _)));
+    if only_expired && !filter.states.is_empty() && !filter.states.contains(&StateName::Stored) {
+        return None;
+    }
+    if !only_expired {
+        query = states(query, filter);
+    }
     query = match filter.expired {
-        Some((true, now)) if at_point => query.sql(" AND storage_until <= ").integer(now.micros()),
-        Some((true, now)) => query.sql(" AND storage_until + 0 <= ").integer(now.micros()),
+        Some((true, now)) => {
+            query.sql(" AND '' || state = 'STORED' AND storage_until + 0 <= ").integer(now.micros())
+        }
         Some((false, now)) => {
-            query.sql(" AND (state || '' <> 'STORED' OR storage_until > ").integer(now.micros()).sql(")")
+            query.sql(" AND ('' || state <> 'STORED' OR storage_until > ").integer(now.micros()).sql(")")
         }
         None => query,
     };
-    // The index by acceptance cannot serve an expression, so orders at a pickup
-    // point are looked up by their own index and then sorted.
-    let key = if at_point { "accepted_at + 0" } else { "accepted_at" };
-    Some(newest_first(query, "accepted_at", key, page))
+    Some(newest_first(query, "accepted_at", page))
 }
 
-/// Adds the filter by states as literals, because a partial index is used only
-/// for a literal. There are 15 sets of states, so there are few texts.
-fn states(mut query: Sql<OrderColumns>, filter: &OrderFilter, at_point: bool) -> Sql<OrderColumns> {
-    if matches!(filter.expired, Some((true, _))) {
-        return query.sql(if at_point { " AND state = 'STORED'" } else { " AND state || '' = 'STORED'" });
-    }
-    if at_point {
-        let stored = filter.states.contains(&StateName::Stored);
-        return query.sql(if stored { " AND state = 'STORED'" } else { " AND state = 'RETURNED'" });
-    }
-    let mut separator = " AND state || '' IN (";
+/// Adds the filter by states as literals. There are 15 sets of states, so there are few texts.
+fn states(mut query: Sql<OrderColumns>, filter: &OrderFilter) -> Sql<OrderColumns> {
+    let mut separator = " AND '' || state IN (";
     for state in &filter.states {
-        query = query.sql(separator).sql(match state {
-            StateName::Stored => "'STORED'",
-            StateName::Issued => "'ISSUED'",
-            StateName::Returned => "'RETURNED'",
-            StateName::HandedToCourier => "'HANDED_TO_COURIER'",
-        });
+        query = query.sql(separator).sql(literal(*state));
         separator = ", ";
     }
     if filter.states.is_empty() { query } else { query.sql(")") }
+}
+
+/// Reads a page of the orders in one state. The limit keeps the planner from sorting all of them.
+fn orders_in_state(state: StateName, filter: &OrderFilter, page: &Page) -> Sql<OrderColumns> {
+    let mut query = select_orders().sql(" WHERE state || '' = ").sql(literal(state));
+    if let Some(point) = &filter.pickup_point_id {
+        query = query.sql(" AND pickup_point_id = ").text(point.as_str());
+    }
+    if let (Some((false, now)), StateName::Stored) = (filter.expired, state) {
+        query = query.sql(" AND storage_until > ").integer(now.micros());
+    }
+    newest_first(query, "accepted_at", page)
+}
+
+/// Returns a state as a literal, because a generic plan does not know a parameter.
+fn literal(state: StateName) -> &'static str {
+    match state {
+        StateName::Stored => "'STORED'",
+        StateName::Issued => "'ISSUED'",
+        StateName::Returned => "'RETURNED'",
+        StateName::HandedToCourier => "'HANDED_TO_COURIER'",
+    }
 }
 
 /// Reads a page of the orders in state RETURNED. For all pickup points, the state
@@ -108,20 +135,23 @@ pub(super) fn returns(point: Option<&PickupPointId>, page: &Page) -> Sql<OrderCo
         Some(point) => query.sql(" WHERE state = 'RETURNED' AND pickup_point_id = ").text(point.as_str()),
         None => query.sql(" WHERE returned_at IS NOT NULL AND handed_to_courier_at IS NULL"),
     };
-    newest_first(query, "returned_at", "returned_at", page)
+    newest_first(query, "returned_at", page)
 }
 
 /// Adds the limits of the page and the order `(instant, order_id)`, descending.
-fn newest_first(
-    mut query: Sql<OrderColumns>,
-    instant: &'static str,
-    key: &'static str,
-    page: &Page,
-) -> Sql<OrderColumns> {
-    if let Some((at, order_id)) = &page.below {
-        query = query.sql(" AND (").sql(instant).sql(", order_id) < (");
-        query = query.integer(at.micros()).sql(", ").text(order_id.as_str()).sql(")");
-    }
+fn newest_first(query: Sql<OrderColumns>, instant: &'static str, page: &Page) -> Sql<OrderColumns> {
+    ordered(below(query, instant, page), instant, page)
+}
+
+/// Adds the condition that keeps what follows the previous page.
+fn below(query: Sql<OrderColumns>, instant: &'static str, page: &Page) -> Sql<OrderColumns> {
+    let Some((at, order_id)) = &page.below else { return query };
+    let query = query.sql(" AND (").sql(instant).sql(", order_id) < (").integer(at.micros());
+    query.sql(", ").text(order_id.as_str()).sql(")")
+}
+
+/// Adds the order `(key, order_id)`, descending, and the size of the page.
+fn ordered(query: Sql<OrderColumns>, key: &'static str, page: &Page) -> Sql<OrderColumns> {
     query.sql(" ORDER BY ").sql(key).sql(" DESC, order_id DESC LIMIT ").limit(page.limit)
 }
 

@@ -23,7 +23,12 @@ pub(super) type PositionedRow = (i64, EventRow);
 
 /// Begins a statement that reads orders.
 pub(super) fn select_orders() -> Sql<OrderColumns> {
-    Sql::new("SELECT ").sql(OrderRow::COLUMNS).sql(" FROM orders")
+    select_order_columns().sql(" FROM orders")
+}
+
+/// Begins a statement that reads orders: `FROM` and the rest follow.
+pub(super) fn select_order_columns() -> Sql<OrderColumns> {
+    Sql::new("SELECT ").sql(OrderRow::COLUMNS)
 }
 
 /// Begins a statement that reads idempotency records.

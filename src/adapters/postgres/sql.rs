@@ -36,6 +36,12 @@ impl<T> Sql<T> {
         self
     }
 
+    /// Adds another statement.
+    pub(super) fn then(mut self, other: Self) -> Self {
+        self.parts.extend(other.parts);
+        self
+    }
+
     /// Binds a string.
     pub(super) fn text(mut self, value: impl Into<String>) -> Self {
         self.parts.push(Fragment::Text(value.into()));

@@ -80,3 +80,15 @@ impl ToSql<Bool, Sqlite> for Awaited {
 pub(super) fn is_interruption(error: &Error) -> bool {
     matches!(error, Error::DatabaseError(_, cause) if cause.message() == INTERRUPTED)
 }
+
+/// Makes `is_awaited()` return true and call `visit`, which is once for each row that a read visits.
+#[cfg(test)]
+pub(super) fn on_each_row(
+    connection: &mut SqliteConnection,
+    mut visit: impl FnMut() + Send + std::panic::UnwindSafe + 'static,
+) -> QueryResult<()> {
+    is_awaited_utils::register_nondeterministic_impl(connection, move || {
+        visit();
+        true
+    })
+}

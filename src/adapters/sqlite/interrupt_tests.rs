@@ -50,11 +50,13 @@ async fn a_read_ends_with_its_caller_and_its_connection_serves_the_next() {
     }
 }
 
-/// Fills each table that is read with a row that every read visits.
+/// Adds rows, of which every read visits one.
 const ROWS: &str = "
     INSERT INTO orders VALUES
         ('1', 'anna', 'main', 'STORED', 0, 0, NULL, NULL, NULL, NULL, 100, 0, 'RUB', '', 1),
-        ('2', 'anna', 'main', 'RETURNED', 0, 0, 0, 0, NULL, NULL, 100, 0, 'RUB', '', 3);
+        ('2', 'anna', 'main', 'ISSUED', 0, 0, 0, NULL, NULL, NULL, 100, 0, 'RUB', '', 2),
+        ('3', 'anna', 'main', 'RETURNED', 0, 0, 0, 0, NULL, NULL, 100, 0, 'RUB', '', 3),
+        ('4', 'anna', 'main', 'HANDED_TO_COURIER', 0, 0, NULL, NULL, 0, NULL, 100, 0, 'RUB', '', 2);
     INSERT INTO order_events (event_id, order_id, sequence, type, actor_kind, actor_id, occurred_at, body)
         VALUES (randomblob(16), '1', 1, 'ORDER_ACCEPTED', 'courier', 'c', 0, x'');
     INSERT INTO outbox_cursors (sink, fence, position) VALUES ('journal', 1, 0);

@@ -24,6 +24,8 @@ mod sql;
 mod store_files;
 mod store_lock;
 mod tables;
+#[cfg(test)]
+mod visited_rows;
 mod write;
 
 use std::num::NonZeroUsize;

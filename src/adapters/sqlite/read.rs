@@ -10,7 +10,7 @@ use super::sql::Sql;
 use super::tables::{EventColumns, OrderColumns, select_events, select_orders};
 use super::write;
 use crate::adapters::rows::{EventRow, OrderRow};
-use crate::domain::{Order, OrderId, PickupPointId, StateName};
+use crate::domain::{Order, OrderId, PickupPointId, StateName, Timestamp};
 use crate::ports::{LoggedEvent, OrderFilter, Page, Position};
 
 pub(super) fn load_orders(
@@ -46,87 +46,110 @@ pub(super) fn order(order_id: &OrderId) -> Sql<OrderColumns> {
 }
 
 /// Selects a page of the orders that match; `None` if none can match.
+///
+/// A customer has few orders, and expired orders are few because they do not stay: those are looked
+/// up by an index of their own, and expired ones are sorted. Every other list merges the lists of its
+/// states, each of which is a scan of an index, newest first. So it visits no order in a state that
+/// it does not show.
 pub(super) fn orders(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColumns>> {
-    let only_expired = matches!(filter.expired, Some((true, _)));
-    if only_expired && !filter.states.is_empty() && !filter.states.contains(&StateName::Stored) {
-        return None;
+    if let Some((true, now)) = filter.expired {
+        let shows_stored = filter.states.is_empty() || filter.states.contains(&StateName::Stored);
+        return shows_stored.then(|| expired_orders(filter, now, page));
     }
-    let mut query = select_orders().sql(" FROM orders INDEXED BY ").sql(index(filter));
-    query = query.sql(" WHERE is_awaited()");
+    if filter.customer_id.is_some() {
+        return Some(orders_of_customer(filter, page));
+    }
+    let all = [StateName::Stored, StateName::Issued, StateName::Returned, StateName::HandedToCourier];
+    let shown = |state: &StateName| filter.states.is_empty() || filter.states.contains(state);
+    let lists = all.into_iter().filter(shown).map(|state| orders_in_state(state, filter, page));
+    let merged = lists.reduce(|lists, list| lists.sql(" UNION ALL ").then(list))?;
+    Some(newest_first(merged, "accepted_at", page))
+}
+
+fn expired_orders(filter: &OrderFilter, now: Timestamp, page: &Page) -> Sql<OrderColumns> {
+    let index = if filter.customer_id.is_some() { "orders_by_customer" } else { "orders_by_deadline" };
+    let query = at(filter, select_from(index)).sql(" AND state = 'STORED' AND storage_until <= ");
+    newest(query.integer(now.micros()), "accepted_at", page)
+}
+
+fn orders_of_customer(filter: &OrderFilter, page: &Page) -> Sql<OrderColumns> {
+    let mut query = at(filter, select_from("orders_by_customer"));
+    let mut before = " AND state IN (";
+    for state in &filter.states {
+        query = query.sql(before).sql(literal(*state));
+        before = ", ";
+    }
+    if !filter.states.is_empty() {
+        query = query.sql(")");
+    }
+    if let Some((false, now)) = filter.expired {
+        query = query.sql(" AND (state <> 'STORED' OR storage_until > ").integer(now.micros()).sql(")");
+    }
+    newest(query, "accepted_at", page)
+}
+
+/// Selects the orders in one state, below the page's limit and without an order.
+fn orders_in_state(state: StateName, filter: &OrderFilter, page: &Page) -> Sql<OrderColumns> {
+    let at_point = filter.pickup_point_id.is_some();
+    let index = if at_point { "orders_by_point_and_state" } else { "orders_by_state" };
+    let mut query = at(filter, select_from(index)).sql(" AND state = ").sql(literal(state));
+    if let (Some((false, now)), StateName::Stored) = (filter.expired, state) {
+        query = query.sql(" AND storage_until > ").integer(now.micros());
+    }
+    below(query, "accepted_at", page)
+}
+
+fn select_from(index: &'static str) -> Sql<OrderColumns> {
+    select_orders().sql(" FROM orders INDEXED BY ").sql(index).sql(" WHERE is_awaited()")
+}
+
+/// Adds the conditions on customer and pickup point.
+fn at(filter: &OrderFilter, mut query: Sql<OrderColumns>) -> Sql<OrderColumns> {
     if let Some(customer_id) = &filter.customer_id {
         query = query.sql(" AND customer_id = ").text(customer_id.as_str());
     }
     if let Some(point) = &filter.pickup_point_id {
         query = query.sql(" AND pickup_point_id = ").text(point.as_str());
     }
-    query = match filter.expired {
-        Some((true, now)) => query.sql(" AND state = 'STORED' AND storage_until <= ").integer(now.micros()),
-        Some((false, now)) => {
-            let query = states(query, filter);
-            query.sql(" AND (state <> 'STORED' OR storage_until > ").integer(now.micros()).sql(")")
-        }
-        None => states(query, filter),
-    };
-    Some(newest(query, "accepted_at", page))
+    query
 }
 
-/// Returns the index for a filter. A customer has few orders. Expired and
-/// returned orders are few and do not stay, so they are sorted; every other list
-/// is a scan of an index, newest first.
-fn index(filter: &OrderFilter) -> &'static str {
-    let only_returned = filter.states.iter().eq([&StateName::Returned]);
-    if filter.customer_id.is_some() {
-        "orders_by_customer"
-    } else if matches!(filter.expired, Some((true, _))) {
-        "orders_by_deadline"
-    } else if only_returned && filter.pickup_point_id.is_some() {
-        "orders_returned_by_point"
-    } else if only_returned {
-        "orders_returned"
-    } else if filter.pickup_point_id.is_some() {
-        "orders_by_point"
-    } else {
-        "orders_by_acceptance"
+/// Returns a state as a literal: SQLite uses partial indexes only for literals, and there are only
+/// 15 sets of states.
+fn literal(state: StateName) -> &'static str {
+    match state {
+        StateName::Stored => "'STORED'",
+        StateName::Issued => "'ISSUED'",
+        StateName::Returned => "'RETURNED'",
+        StateName::HandedToCourier => "'HANDED_TO_COURIER'",
     }
-}
-
-/// Adds the condition on states. States are literals: there are only 15 sets of
-/// them, and SQLite uses partial indexes only for literals.
-fn states(mut query: Sql<OrderColumns>, filter: &OrderFilter) -> Sql<OrderColumns> {
-    let mut before = " AND state IN (";
-    if filter.states.iter().eq([&StateName::Returned]) {
-        return query.sql(" AND state = 'RETURNED'");
-    }
-    for state in &filter.states {
-        query = query.sql(before).sql(match state {
-            StateName::Stored => "'STORED'",
-            StateName::Issued => "'ISSUED'",
-            StateName::Returned => "'RETURNED'",
-            StateName::HandedToCourier => "'HANDED_TO_COURIER'",
-        });
-        before = ", ";
-    }
-    if filter.states.is_empty() { query } else { query.sql(")") }
 }
 
 /// Selects a page of the orders in state RETURNED.
 pub(super) fn returns(point: Option<&PickupPointId>, page: &Page) -> Sql<OrderColumns> {
-    let query = select_orders().sql(" FROM orders INDEXED BY ");
     let query = match point {
-        Some(point) => query
-            .sql("orders_returned_by_point WHERE is_awaited() AND state = 'RETURNED' AND pickup_point_id = ")
-            .text(point.as_str()),
-        None => query.sql("orders_returned WHERE is_awaited() AND state = 'RETURNED'"),
+        Some(point) => {
+            select_from("orders_returned_by_point").sql(" AND pickup_point_id = ").text(point.as_str())
+        }
+        None => select_from("orders_returned"),
     };
-    newest(query, "returned_at", page)
+    newest(query.sql(" AND state = 'RETURNED'"), "returned_at", page)
 }
 
 /// Adds the page: by `(instant, order_id)` descending.
-fn newest(mut query: Sql<OrderColumns>, instant: &'static str, page: &Page) -> Sql<OrderColumns> {
-    if let Some((at, order_id)) = &page.below {
-        query = query.sql(" AND (").sql(instant).sql(", order_id) < (");
-        query = query.integer(at.micros()).sql(", ").text(order_id.as_str()).sql(")");
-    }
+fn newest(query: Sql<OrderColumns>, instant: &'static str, page: &Page) -> Sql<OrderColumns> {
+    newest_first(below(query, instant, page), instant, page)
+}
+
+/// Adds the condition that keeps what follows the previous page.
+fn below(query: Sql<OrderColumns>, instant: &'static str, page: &Page) -> Sql<OrderColumns> {
+    let Some((at, order_id)) = &page.below else { return query };
+    let query = query.sql(" AND (").sql(instant).sql(", order_id) < (").integer(at.micros());
+    query.sql(", ").text(order_id.as_str()).sql(")")
+}
+
+/// Adds order and size of the page.
+fn newest_first(query: Sql<OrderColumns>, instant: &'static str, page: &Page) -> Sql<OrderColumns> {
     query.sql(" ORDER BY ").sql(instant).sql(" DESC, order_id DESC LIMIT ").limit(page.limit)
 }
 

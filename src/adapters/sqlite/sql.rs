@@ -35,6 +35,12 @@ impl<T> Sql<T> {
         self
     }
 
+    /// Adds another statement.
+    pub(super) fn then(mut self, other: Self) -> Self {
+        self.parts.extend(other.parts);
+        self
+    }
+
     /// Adds a `?` bound to a string.
     pub(super) fn text(mut self, value: impl Into<String>) -> Self {
         self.parts.push(Fragment::Text(value.into()));

@@ -3,12 +3,13 @@
 //! ones.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
-use pvz::adapters::postgres::migrate;
+use pvz::adapters::postgres::{PostgresStore, migrate};
 use serde_json::Value;
 
 use super::cluster::Cluster;
-use super::plans::{FILL, run_every_statement};
+use super::plans::{FILL, fill_one_point, run_every_list, run_every_statement};
 
 const ORDERS: &str = "1000000";
 /// The maximum number of rows in a plan node: a list page and a batch, with a margin.
@@ -58,8 +59,13 @@ fn statement(plan: &Value) -> String {
     plan["Query Text"].as_str().unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statements_do_not_scan_or_sort_a_million_orders() {
+/// Runs statements `rounds` times, adds orders by `fill`, and runs them again, on the same store and
+/// on a new one. Returns the plans of the runs after the fill.
+async fn plans_after_growth(
+    rounds: Range<usize>,
+    fill: &str,
+    run: impl AsyncFn(&PostgresStore, usize),
+) -> Vec<Value> {
     let cluster = Cluster::start();
     let database = cluster.database(false).await;
     migrate(&database.options()).await.unwrap();
@@ -77,33 +83,58 @@ async fn statements_do_not_scan_or_sort_a_million_orders() {
     let early = database.open().await;
     // Often enough that the server caches a generic plan for each statement.
     for round in 0..8 {
-        run_every_statement(&early, round).await;
+        run(&early, round).await;
     }
     let before = cluster.log().len();
     // This session began before the settings, so it logs no plans.
-    shell.batch_execute(&FILL.replace("60000", ORDERS)).await.unwrap();
+    shell.batch_execute(fill).await.unwrap();
     let late = database.open().await;
-    for round in 8..11 {
-        run_every_statement(&early, round).await;
-        run_every_statement(&late, round + 100).await;
+    for round in rounds {
+        run(&early, round).await;
+        run(&late, round + 100).await;
     }
     drop((early, late));
+    let plans = plans(&cluster.log()[before..]);
+    cluster.crash();
+    plans
+}
 
-    let log = cluster.log();
-    let plans = plans(&log[before..]);
-    let mut statements = BTreeSet::new();
+/// Returns the problems of each statement that has any.
+fn problems_by_statement(plans: &[Value]) -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for plan in &plans {
-        statements.insert(statement(plan));
+    for plan in plans {
         found.entry(statement(plan)).or_default().extend(problems(plan));
     }
     found.retain(|_, problems| !problems.is_empty());
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_do_not_scan_or_sort_a_million_orders() {
+    let run = async |store: &PostgresStore, round: usize| {
+        run_every_statement(store, round).await;
+    };
+    let fill = FILL.replace("60000", ORDERS);
+    let plans = Box::pin(plans_after_growth(8..11, &fill, run)).await;
+    let found = problems_by_statement(&plans);
     assert!(found.is_empty(), "{found:#?}");
     // The reads, the locking write and the optimistic insert.
     assert!(plans.len() > 300, "{} plans", plans.len());
+    let statements: BTreeSet<String> = plans.iter().map(statement).collect();
     let statements: Vec<String> = statements.into_iter().collect();
     insta::assert_snapshot!("statements", statements.join("\n\n"));
-    cluster.crash();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_read_hardly_more_than_their_page() {
+    for majority in ["STORED", "ISSUED", "RETURNED", "HANDED_TO_COURIER"] {
+        let run = async |store: &PostgresStore, _: usize| run_every_list(store).await;
+        let fill = fill_one_point(majority);
+        let plans = Box::pin(plans_after_growth(8..9, &fill, run)).await;
+        assert!(plans.len() > 600, "{} plans", plans.len());
+        let found = problems_by_statement(&plans);
+        assert!(found.is_empty(), "most orders are {majority}: {found:#?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Tests that the store's statements use indexes on large tables, by the server's scan
 //! counters.
 
+use std::collections::BTreeSet;
+
 use pvz::adapters::postgres::PostgresStore;
 use pvz::domain::{BatchMode, StateName};
 use pvz::ports::{EventLog as _, OrderFilter, OrderStore as _, Page, Position};
@@ -28,6 +30,55 @@ pub const FILL: &str = "
     INSERT INTO idempotency
     SELECT '', 'old-' || n, 'AcceptOrder', '', '', n FROM generate_series(1, 60000) n;
     ANALYZE";
+
+/// Returns SQL that adds 80,000 past orders at one pickup point, of 2,000 customers: 1 % in each state but
+/// `majority`, the first 100 past their deadline at [`START`].
+pub fn fill_one_point(majority: &str) -> String {
+    format!(
+        "INSERT INTO orders
+         SELECT 'old-' || n, 'customer-' || n % 2000, 'point-7', state,
+                {START} + CASE WHEN n <= 100 THEN -1 ELSE 1 END, 1790000000000000 + n,
+                CASE WHEN state IN ('ISSUED', 'RETURNED') THEN 1791000000000000 + n END,
+                CASE WHEN state = 'RETURNED' THEN 1792000000000000 + n END,
+                CASE WHEN state = 'HANDED_TO_COURIER' THEN 1792000000000000 + n END,
+                1000, 100, 0, 'RUB', '', 1
+         FROM (SELECT n, CASE n % 100 WHEN 1 THEN 'STORED' WHEN 2 THEN 'ISSUED' WHEN 3 THEN 'RETURNED'
+                             WHEN 4 THEN 'HANDED_TO_COURIER' ELSE '{majority}' END AS state
+               FROM generate_series(1, 80000) n) AS numbered;
+         ANALYZE"
+    )
+}
+
+/// Runs the lists with every combination of filters, the first page and one in the middle.
+pub async fn run_every_list(store: &PostgresStore) {
+    let all = [StateName::Stored, StateName::Issued, StateName::Returned, StateName::HandedToCourier];
+    let below = Some((at(1_790_000_000_000_000 + 40_000), order("old-40000")));
+    for page in [Page { below: None, limit: 5 }, Page { below, limit: 5 }] {
+        for (customer_id, pickup_point_id) in [
+            (None, None),
+            (None, Some(point("point-7"))),
+            (Some(customer("customer-7")), None),
+            (Some(customer("customer-7")), Some(point("point-7"))),
+        ] {
+            for set in 0..1 << all.len() {
+                let states: BTreeSet<_> =
+                    (0..all.len()).filter(|bit| set >> bit & 1 == 1).map(|bit| all[bit]).collect();
+                for expired in [None, Some((false, at(START))), Some((true, at(START)))] {
+                    let filter = OrderFilter {
+                        customer_id: customer_id.clone(),
+                        pickup_point_id: pickup_point_id.clone(),
+                        states: states.clone(),
+                        expired,
+                    };
+                    store.orders(&filter, &page).await.unwrap();
+                }
+            }
+            if customer_id.is_none() {
+                store.returns(pickup_point_id.as_ref(), &page).await.unwrap();
+            }
+        }
+    }
+}
 
 /// Returns the numbers of sequential scans and of index entries read. Waits until all
 /// stores are closed, because a session may report its counts only when it ends.
