@@ -60,7 +60,9 @@ pub fn sqlite() -> StoreFixture {
 }
 
 pub async fn postgres() -> StoreFixture {
-    let (store, database): (Arc<PostgresStore>, _) = crate::postgres::cluster::store().await;
+    let database = crate::postgres::cluster::cluster().database(true).await;
+    // So every case also tests the rights of that role.
+    let store = Arc::new(PostgresStore::open(&database.serving_options()).await.unwrap());
     StoreFixture {
         orders: store.clone(),
         events: store.clone(),

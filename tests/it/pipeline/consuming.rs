@@ -17,7 +17,7 @@ use crate::support::runtime::block_on;
 
 /// Starts a server, and runs commands: accepts `orders`, issues half of them, and
 /// accepts the return of a tenth.
-pub(super) fn served_day(dir: &Path, flags: &[&str], orders: usize) -> Server {
+pub fn served_day(dir: &Path, flags: &[&str], orders: usize) -> Server {
     let server = Server::start_with(dir, flags);
     let until = SystemClock.now().plus(Duration::from_hours(240));
     let mut csv = String::from("order_id,customer_id,storage_until,price,weight,packaging\n");
@@ -37,24 +37,24 @@ pub(super) fn served_day(dir: &Path, flags: &[&str], orders: usize) -> Server {
     server
 }
 
-pub(super) fn days(server: &Server) -> Vec<Value> {
+pub fn days(server: &Server) -> Vec<Value> {
     let answer = server.json(&["stats", "--all"]);
     answer["days"].as_array().unwrap().clone()
 }
 
 /// Waits until the sink has every event.
-pub(super) fn wait_until_published(server: &Server) {
+pub fn wait_until_published(server: &Server) {
     eventually("every event is published", || {
         server.json(&["outbox", "status"])["lagEvents"].as_str() == Some("0")
     });
 }
 
-pub(super) fn total(days: &[Value], field: &str) -> i64 {
+pub fn total(days: &[Value], field: &str) -> i64 {
     days.iter().map(|day| day[field].as_str().unwrap().parse::<i64>().unwrap()).sum()
 }
 
 /// Asserts that the statistics are those of [`served_day`].
-pub(super) fn assert_day(server: &Server, orders: i64) {
+pub fn assert_day(server: &Server, orders: i64) {
     let days = days(server);
     let price = |count: i64| (0..count).map(|number| number * 100 + 500).sum::<i64>();
     for (field, expected) in [
@@ -71,7 +71,7 @@ pub(super) fn assert_day(server: &Server, orders: i64) {
     }
 }
 
-pub(super) fn inbox(dir: &Path) -> String {
+pub fn inbox(dir: &Path) -> String {
     format!("sqlite:{}", dir.join("consumer.db").display())
 }
 

@@ -4,8 +4,8 @@
 //!
 //! `PVZ_TEST_PIPELINE_EVENTS` sets the number of events of each scenario.
 
-mod consumer;
-mod consuming;
+pub mod consumer;
+pub mod consuming;
 mod forks;
 mod progress;
 mod scenario;

@@ -1,16 +1,17 @@
 //! PostgreSQL servers for tests, on free loopback ports and in temporary folders.
 //! The first test that needs a database starts the shared server, which the kernel
 //! stops when the test process ends. Each test has its own database, a copy of one
-//! template.
+//! template, which one role has migrated for another to serve.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
-use pvz::adapters::postgres::{PostgresOptions, PostgresStore, ServerAddress, Tls, migrate};
+use pvz::adapters::postgres::{PostgresOptions, PostgresStore, ServerAddress, Tls};
 use tokio_postgres::{Client, NoTls};
 
+use super::roles;
 use crate::process::eventually;
 use crate::support::ports::free_port;
 
@@ -231,7 +232,7 @@ impl Cluster {
         block_on_new_thread(async move {
             let admin = connect(options.server.config.clone().dbname("postgres")).await;
             admin.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
-            migrate(&options).await.unwrap();
+            roles::migrate_as_documented(&options).await;
             admin.batch_execute(&format!("ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false")).await.unwrap();
         });
     }
@@ -263,6 +264,11 @@ impl Database {
         options_of(self.port, &self.name)
     }
 
+    /// Returns the options of the role that serves.
+    pub fn serving_options(&self) -> PostgresOptions {
+        roles::serving(&self.options())
+    }
+
     pub async fn open(&self) -> PostgresStore {
         PostgresStore::open(&self.options()).await.unwrap()
     }
@@ -291,7 +297,7 @@ fn options_of(port: u16, database: &str) -> PostgresOptions {
     }
 }
 
-async fn connect(config: impl std::borrow::Borrow<tokio_postgres::Config>) -> Client {
+pub async fn connect(config: impl std::borrow::Borrow<tokio_postgres::Config>) -> Client {
     let (client, connection) = config.borrow().connect(NoTls).await.unwrap();
     tokio::spawn(connection);
     client

@@ -18,6 +18,7 @@ mod races;
 mod readiness;
 mod removed_guards;
 mod replicas;
+mod roles;
 mod schema;
 mod standby;
 mod synchronous_replication;

@@ -211,7 +211,7 @@ async fn idempotency_records_are_shared_with_the_previous_release() {
 }
 
 /// Returns the names of the partitions of `order_events`, sorted.
-async fn partitions(shell: &Client) -> Vec<String> {
+pub async fn partitions(shell: &Client) -> Vec<String> {
     let query = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'order_events'::regclass";
     let mut names: Vec<String> =
         shell.query(query, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
