@@ -22,6 +22,7 @@ mod relay_dead_letters;
 mod relay_events;
 mod verify;
 mod warn_of_conflicts;
+mod watch_events;
 mod writer;
 
 pub use caller::Caller;

@@ -1,21 +1,15 @@
 //! Reads of the event log: the history of an order, the feed, and the live feed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::Stream;
 use tokio_util::sync::CancellationToken;
 
 use super::page_token::PagePosition;
-use super::refuse::STORE_RETRY;
+use super::watch_events::WatchEvents;
 use super::{Committed, PageTokens, refuse};
 use crate::domain::{OrderId, Reason, Refusal};
 use crate::ports::{Clock, EventLog, LoggedEvent, OrderStore, Position};
-
-/// Maximum number of events that a watcher reads at once.
-const WATCH_BATCH: usize = 256;
-/// Poll interval of watchers, because notifications of other replicas may be lost.
-const POLL: Duration = Duration::from_secs(1);
 
 /// The use cases that read the event log.
 #[derive(Clone)]
@@ -24,9 +18,7 @@ pub struct ReadEvents {
     orders: Arc<dyn OrderStore>,
     clock: Arc<dyn Clock>,
     tokens: PageTokens,
-    committed: Committed,
-    /// Cancelled to end the watchers.
-    drain: CancellationToken,
+    watchers: Arc<WatchEvents>,
 }
 
 /// A page of events.
@@ -49,7 +41,8 @@ impl ReadEvents {
         committed: Committed,
         drain: CancellationToken,
     ) -> Self {
-        Self { log, orders, clock, tokens, committed, drain }
+        let watchers = WatchEvents::new(Arc::clone(&log), committed, drain);
+        Self { log, orders, clock, tokens, watchers }
     }
 
     /// Returns a page of an order's events, oldest first. Events of detached partitions are
@@ -116,68 +109,11 @@ impl ReadEvents {
     pub async fn watch(
         &self,
         after: Option<Position>,
-    ) -> Result<impl Stream<Item = Result<LoggedEvent, Refusal>> + Send + 'static, Refusal> {
-        // Subscribes before the head is read, so that a commit in between wakes the stream.
-        let committed = self.committed.clone();
+    ) -> Result<impl Stream<Item = Result<Arc<LoggedEvent>, Refusal>> + Send + 'static, Refusal> {
         let after = match after {
             None => self.log.head().await.map_err(|error| refuse(&error))?,
             Some(_) => self.begin(after).await?,
         };
-        let watch = Watch {
-            log: Arc::clone(&self.log),
-            committed,
-            drain: self.drain.clone(),
-            after,
-            ready: Vec::new().into_iter(),
-            ended: false,
-        };
-        Ok(futures::stream::unfold(watch, |mut watch| async move {
-            let item = watch.next().await?;
-            watch.ended = item.is_err();
-            Some((item, watch))
-        }))
-    }
-}
-
-struct Watch {
-    log: Arc<dyn EventLog>,
-    committed: Committed,
-    drain: CancellationToken,
-    after: Position,
-    ready: std::vec::IntoIter<LoggedEvent>,
-    ended: bool,
-}
-
-impl Watch {
-    async fn next(&mut self) -> Option<Result<LoggedEvent, Refusal>> {
-        if self.ended {
-            return None;
-        }
-        loop {
-            if self.drain.is_cancelled() {
-                return Some(Err(Refusal::unavailable("the service is stopping", STORE_RETRY)));
-            }
-            if let Some(logged) = self.ready.next() {
-                self.after = logged.position;
-                return Some(Ok(logged));
-            }
-            self.committed.mark_unchanged();
-            match self.log.feed(self.after, WATCH_BATCH).await {
-                Err(error) => return Some(Err(refuse(&error))),
-                Ok(events) if events.is_empty() => self.wait().await,
-                Ok(events) => self.ready = events.into_iter(),
-            }
-        }
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            () = self.drain.cancelled() => {}
-            // A closed channel means that no writer is left. The stream polls then.
-            changed = self.committed.changed() => if changed.is_err() {
-                tokio::time::sleep(POLL).await;
-            },
-            () = tokio::time::sleep(POLL) => {}
-        }
+        Ok(self.watchers.after(after))
     }
 }

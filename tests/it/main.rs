@@ -72,4 +72,6 @@ mod support;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod watch_events;
+#[cfg(test)]
 mod writer;
