@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use diesel::{ConnectionError, ConnectionResult};
-use diesel_async::AsyncPgConnection;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 pub use tokio_postgres::Client;
-use tokio_postgres::{AsyncMessage, Connection, NoTls};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{AsyncMessage, Connection, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::options::{PostgresOptions, ServerAddress};
@@ -29,6 +30,9 @@ pub(super) enum Purpose {
     Notify,
     /// Changes the schema, which may take long.
     Migrate,
+    /// Finds out whether a connection is a session of its own, so it changes no
+    /// settings.
+    Check,
 }
 
 /// Opens a connection of its own, outside the pools, with the settings of a
@@ -45,6 +49,9 @@ pub async fn connect(options: &PostgresOptions) -> Result<Client, tokio_postgres
 pub(super) struct ConnectOptions {
     config: tokio_postgres::Config,
     tls: Tls,
+    /// The statements that make the settings of the session. They are not
+    /// startup options because poolers refuse those.
+    settings: String,
 }
 
 impl ConnectOptions {
@@ -52,9 +59,7 @@ impl ConnectOptions {
     /// time to connect.
     pub(super) fn new(server: &ServerAddress, purpose: Purpose, timeout: Duration) -> Self {
         let mut config = server.config.clone();
-        // Options of the URL come last, so they override these settings.
-        let given = config.get_options().unwrap_or_default().to_owned();
-        config.options(format!("{} {given}", settings(purpose, timeout)));
+        let settings = settings(purpose, timeout, config.get_options().unwrap_or_default());
         if config.get_application_name().is_none() {
             config.application_name("pvz");
         }
@@ -67,31 +72,38 @@ impl ConnectOptions {
         config.keepalives_retries(3);
         config.tcp_user_timeout(timeout.saturating_mul(2));
         config.ssl_mode(server.tls.mode());
-        Self { config, tls: server.tls.clone() }
+        Self { config, tls: server.tls.clone(), settings }
     }
 
     /// Opens a connection for the query builder.
     pub(super) async fn connect(&self) -> ConnectionResult<AsyncPgConnection> {
         let failed = |error| connection_error(&error);
-        if let Some(tls) = self.tls_connector() {
+        let mut opened = if let Some(tls) = self.tls_connector() {
             let (client, connection) = self.config.connect(tls).await.map_err(failed)?;
-            return AsyncPgConnection::try_from_client_and_connection(client, connection).await;
-        }
-        let (client, connection) = self.config.connect(NoTls).await.map_err(failed)?;
-        AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            AsyncPgConnection::try_from_client_and_connection(client, connection).await?
+        } else {
+            let (client, connection) = self.config.connect(NoTls).await.map_err(failed)?;
+            AsyncPgConnection::try_from_client_and_connection(client, connection).await?
+        };
+        let set = opened.batch_execute(&self.settings).await;
+        set.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok(opened)
     }
 
     /// Opens a plain connection, whose errors have their SQLSTATE. It is closed
     /// when the client is dropped.
     pub(super) async fn client(&self) -> Result<Client, tokio_postgres::Error> {
         // The client returns the errors of the connection.
-        if let Some(tls) = self.tls_connector() {
+        let client = if let Some(tls) = self.tls_connector() {
             let (client, connection) = self.config.connect(tls).await?;
             tokio::spawn(connection);
-            return Ok(client);
-        }
-        let (client, connection) = self.config.connect(NoTls).await?;
-        tokio::spawn(connection);
+            client
+        } else {
+            let (client, connection) = self.config.connect(NoTls).await?;
+            tokio::spawn(connection);
+            client
+        };
+        client.batch_execute(&self.settings).await?;
         Ok(client)
     }
 
@@ -110,7 +122,8 @@ impl ConnectOptions {
             tokio::spawn(forward_notifications(connection, sender, own));
             client
         };
-        let process_id: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
+        client.batch_execute(&self.settings).await?;
+        let process_id: i32 = query(&client, "SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
         _ = own_process.set(process_id);
         Ok((client, received))
     }
@@ -118,6 +131,15 @@ impl ConnectOptions {
     fn tls_connector(&self) -> Option<MakeRustlsConnect> {
         self.tls.config().cloned().map(MakeRustlsConnect::new)
     }
+}
+
+/// Runs a query of one row as one message, which is never split among transactions.
+pub(super) async fn query(
+    client: &Client,
+    sql: &str,
+    values: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Row, tokio_postgres::Error> {
+    client.query_typed_one(sql, values).await
 }
 
 /// Drives a connection and forwards the notifications of other sessions.
@@ -153,17 +175,26 @@ pub(super) fn with_cause(error: &tokio_postgres::Error) -> String {
     explain(cause).unwrap_or_else(|| format!("{error}: {cause}"))
 }
 
-/// Returns settings with which a session starts, so that they cost no round
-/// trip.
-fn settings(purpose: Purpose, timeout: Duration) -> String {
+/// Returns the statements that make the settings of a session, except those that the
+/// startup options of the URL make.
+fn settings(purpose: Purpose, timeout: Duration, given: &str) -> String {
     let millis = timeout.as_millis().max(1);
     let mut settings: Vec<String> = Vec::new();
-    let mut set = |setting: &str| settings.push(format!("-c {setting}"));
+    let mut set = |setting: &str| {
+        let (name, _) = setting.split_once('=').unwrap_or((setting, ""));
+        let mut words = given.split(|letter: char| letter != '_' && !letter.is_ascii_alphanumeric());
+        if !words.any(|word| word.eq_ignore_ascii_case(name)) {
+            settings.push(format!("SET {setting}"));
+        }
+    };
+    if purpose == Purpose::Check {
+        return settings.join("; ");
+    }
     if purpose == Purpose::Migrate {
         // A migration may take long, and other sessions must wait for it.
         set("statement_timeout=0");
         set("lock_timeout=0");
-        return settings.join(" ");
+        return settings.join("; ");
     }
     set(&format!("statement_timeout={millis}"));
     // Shorter than the statement timeout, so that the error names the lock.
@@ -193,5 +224,5 @@ fn settings(purpose: Purpose, timeout: Duration) -> String {
         set("enable_mergejoin=off");
         set("enable_material=off");
     }
-    settings.join(" ")
+    settings.join("; ")
 }

@@ -17,6 +17,9 @@ use crate::domain::Timestamp;
 /// - 3: creating partitions;
 /// - 4: leading the relays;
 /// - 5: dropping an empty partition, taken by `order_events_drop_empty`.
+///
+/// The assignment of partitions (`inbox_sql`) and the check of sessions (`session_check`)
+/// have the next two classes.
 pub(super) const LOCK_CLASS: i32 = 0x70_76_7a;
 
 /// Partitions of the log that exist ahead of the last position, of ten million

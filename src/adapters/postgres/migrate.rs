@@ -12,6 +12,7 @@ use super::connect::{ConnectOptions, Purpose};
 use super::maintenance::LOCK_CLASS;
 use super::open_error::OpenError;
 use super::options::PostgresOptions;
+use super::session_check;
 use super::sql::Sql;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -89,7 +90,10 @@ pub async fn migrate(options: &PostgresOptions) -> Result<Vec<String>, OpenError
     Ok(before.steps.into_iter().filter(|step| !step.applied).map(|step| step.name).collect())
 }
 
+/// Opens the first connection to the database.
 async fn connect(options: &PostgresOptions) -> Result<AsyncPgConnection, OpenError> {
+    // Boxed because the future is large and every start awaits it.
+    Box::pin(session_check::check(&options.server, options.timeout)).await?;
     let connect_options = ConnectOptions::new(&options.server, Purpose::Migrate, options.timeout);
     connect_options.connect().await.map_err(|error| OpenError::Connect(error.into()))
 }

@@ -33,6 +33,7 @@ mod read;
 mod readers;
 mod rows;
 mod session;
+mod session_check;
 mod sql;
 mod standby;
 mod store;

@@ -13,7 +13,7 @@ use super::pool::{Connections, on_connection};
 use super::readers::Readers;
 use super::standby::{self, RecordingDecide, Standby};
 use super::unreplicated_writes::ReadScope;
-use super::{audit, feed, maintenance, migrate, read, write};
+use super::{audit, feed, maintenance, migrate, read, session_check, write};
 use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
 use crate::ports::{
@@ -48,6 +48,11 @@ impl PostgresStore {
         let standby = match &options.standby {
             None => None,
             Some(server) => {
+                // A standby that cannot be reached is not read from until it can.
+                match Box::pin(session_check::check(server, timeout)).await {
+                    Ok(()) | Err(OpenError::Connect(_) | OpenError::Database(_)) => {}
+                    Err(error) => return Err(error),
+                }
                 let primary = primary.background.clone();
                 Some(Arc::new(Standby::open(readers(server)?, primary, secret).await?))
             }

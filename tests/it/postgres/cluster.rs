@@ -211,19 +211,9 @@ impl Cluster {
         self.folder.join("data")
     }
 
-    /// Returns a command that runs a PostgreSQL program as a user other than root, and
-    /// interrupts it when this process ends.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "INT"]);
-        if is_root() {
-            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
-        }
-        command
-            .arg(self.programs.join(program))
-            .current_dir("/")
-            .env_remove("PGDATABASE")
-            .env("LC_ALL", "C.UTF-8");
+        let mut command = unprivileged(&self.programs.join(program));
+        command.env_remove("PGDATABASE").env("LC_ALL", "C.UTF-8");
         command
     }
 
@@ -307,6 +297,18 @@ pub async fn connect(config: impl std::borrow::Borrow<tokio_postgres::Config>) -
 fn block_on_new_thread(work: impl Future<Output = ()> + Send + 'static) {
     let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
     std::thread::spawn(run).join().unwrap();
+}
+
+/// Returns a command that runs a program as a user other than root, and interrupts it
+/// when this process ends.
+pub fn unprivileged(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "INT"]);
+    if is_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    }
+    command.arg(program).current_dir("/");
+    command
 }
 
 fn is_root() -> bool {

@@ -12,6 +12,7 @@ pub mod inbox;
 mod notifications;
 mod pipelined_connections;
 mod plans;
+mod pooler;
 mod process;
 mod proxy;
 mod races;
