@@ -3,7 +3,8 @@
 //! Positions, events and statistics change in one atomic step of the inbox.
 //! After a crash the consumer reads again what was not applied, and applies
 //! nothing twice. Consumers that share an inbox divide the partitions by leases.
-//! Failures are retried without limit.
+//! Failures are retried without limit, except that a source which is another log
+//! than before ends the consumer: its positions mean nothing there.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::ingest_options::IngestOptions;
 use super::ingest_partition::{IngestPartition, Ingested, PartitionEnd};
 use super::ingest_progress::{Activity, IngestProgress};
+use super::log_identity::OtherLog;
 use crate::domain::assign_partitions;
 use crate::ports::{Assignment, EventSource, Inbox, PortError, chain};
 
@@ -35,6 +37,7 @@ struct OpenPartitions {
     open: HashMap<u32, (i64, CancellationToken)>,
     /// The partitions that were read to the end at which to stop.
     finished: BTreeSet<u32>,
+    other_log: Option<OtherLog>,
     total: Ingested,
 }
 
@@ -52,11 +55,15 @@ impl IngestEvents {
     /// Runs until `stop` is cancelled or, with `once`, until every partition has
     /// reached its end. Finishes the batches in progress, then releases the
     /// leases.
-    pub async fn run(self, stop: CancellationToken) -> Ingested {
+    ///
+    /// # Errors
+    /// Returns an error if the source is not the log that was read before.
+    pub async fn run(self, stop: CancellationToken) -> Result<Ingested, OtherLog> {
         let mut partitions = OpenPartitions {
             tasks: JoinSet::new(),
             open: HashMap::new(),
             finished: BTreeSet::new(),
+            other_log: None,
             total: Ingested::default(),
         };
         self.progress.record(Activity::Assign);
@@ -86,6 +93,9 @@ impl IngestEvents {
                 break;
             }
             partitions.wait(renew, &stop).await;
+            if partitions.other_log.is_some() {
+                break;
+            }
         }
         for (_, stop_reading) in partitions.open.values() {
             stop_reading.cancel();
@@ -96,7 +106,7 @@ impl IngestEvents {
         if let Err(error) = self.inbox.release(self.source.name(), &self.options.consumer).await {
             tracing::warn!(cause = chain(&error), "leases were not released; they will expire");
         }
-        partitions.total
+        partitions.other_log.map_or(Ok(partitions.total), Err)
     }
 
     /// Renews the leases. Returns the assignments of this consumer and the number
@@ -186,8 +196,10 @@ impl OpenPartitions {
         if open.is_some_and(|(fencing_token, _)| *fencing_token == assignment.fencing_token) {
             self.open.remove(&assignment.partition);
         }
-        if end == PartitionEnd::Reached {
-            self.finished.insert(assignment.partition);
+        match end {
+            PartitionEnd::Stopped => {}
+            PartitionEnd::Reached => _ = self.finished.insert(assignment.partition),
+            PartitionEnd::OtherLog(other) => self.other_log = Some(other),
         }
     }
 }

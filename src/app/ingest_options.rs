@@ -23,6 +23,9 @@ pub struct IngestOptions {
     pub first_backoff: Duration,
     /// The maximum pause.
     pub last_backoff: Duration,
+    /// The time for which the last event may be missing in its partition, before the
+    /// source counts as another log.
+    pub missing_grace: Duration,
 }
 
 impl IngestOptions {
@@ -37,6 +40,7 @@ impl IngestOptions {
             once: false,
             first_backoff: Duration::from_millis(50),
             last_backoff: Duration::from_secs(5),
+            missing_grace: Duration::from_secs(10),
         }
     }
 }

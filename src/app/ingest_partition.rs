@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::ingest_options::IngestOptions;
 use super::ingest_progress::{Activity, IngestProgress};
+use super::log_identity::{LogIdentity, OtherLog, check_log};
 use crate::domain::{Event, Reception, receive_events};
 use crate::ports::{
-    Applied, Assignment, EventSource, Fetched, Inbox, InboxBatch, Offset, PortError, RecordContent,
-    SourceRecord, UndecodedRecord, chain,
+    Applied, Assignment, EventSource, Fetched, Inbox, InboxBatch, LastEvent, Offset, PortError,
+    RecordContent, SourceRecord, UndecodedRecord, chain,
 };
 
 /// The pause between fetches at the end of a partition, for a source that does
@@ -66,12 +67,14 @@ impl Ingested {
 }
 
 /// The reason why reading a partition ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum PartitionEnd {
     /// Stop was requested, or the lease was lost.
     Stopped,
     /// The end that the partition had at the beginning was reached.
     Reached,
+    /// The source is not the log that was read before.
+    OtherLog(OtherLog),
 }
 
 /// Reads a partition.
@@ -86,6 +89,8 @@ pub(super) struct IngestPartition {
     goal: Option<Offset>,
     /// True if the kept unknown events were decoded again.
     unknown_retried: bool,
+    /// The first of the checks that found the last event missing.
+    missing_since: Option<Instant>,
 }
 
 /// A batch, sorted by content.
@@ -115,6 +120,7 @@ impl IngestPartition {
             ingested: Ingested::default(),
             goal: None,
             unknown_retried: false,
+            missing_since: None,
         }
     }
 
@@ -144,6 +150,9 @@ impl IngestPartition {
     /// batch that was fetched and not applied is fetched again.
     async fn read(&mut self, stop: &CancellationToken) -> Result<PartitionEnd, PortError> {
         let partition = self.assignment.partition;
+        if let Some(other) = self.check_log().await? {
+            return Ok(PartitionEnd::OtherLog(other));
+        }
         if !self.unknown_retried && !self.retry_unknown(stop).await? {
             return Ok(PartitionEnd::Stopped);
         }
@@ -157,7 +166,12 @@ impl IngestPartition {
                 return Ok(PartitionEnd::Stopped);
             };
             let fetched = fetched?;
-            self.warn_if_truncated(next, &fetched);
+            if fetched.first != next {
+                if let Some(other) = self.check_log().await? {
+                    return Ok(PartitionEnd::OtherLog(other));
+                }
+                self.warn_of_jump(next, fetched.first);
+            }
             let end = fetched.end;
             let goal = *self.goal.get_or_insert(end);
             let is_idle = fetched.records.is_empty() && fetched.next == next;
@@ -177,18 +191,35 @@ impl IngestPartition {
         }
     }
 
-    /// Logs that records were removed from the source before they were read.
-    fn warn_if_truncated(&self, requested: Offset, fetched: &Fetched) {
-        if fetched.first != requested {
-            let partition = self.assignment.partition;
-            let (requested, first) = (requested.0, fetched.first.0);
-            tracing::warn!(
-                partition,
-                requested,
-                first,
-                "offset is no longer retained, continuing at another"
-            );
+    /// Checks that the source is the log in which the position was saved: when
+    /// reading begins, after each failure, and when the source does not have the
+    /// requested offset. Returns the error if it is another one.
+    async fn check_log(&mut self) -> Result<Option<OtherLog>, PortError> {
+        let Some(last_event) = self.assignment.last_event else { return Ok(None) };
+        let identity = check_log(&*self.source, self.assignment.partition, last_event).await?;
+        let now = Instant::now();
+        match identity {
+            LogIdentity::Same => {
+                self.missing_since = None;
+                Ok(None)
+            }
+            LogIdentity::Other(other) => Ok(Some(other)),
+            LogIdentity::Missing(other)
+                if now - *self.missing_since.get_or_insert(now) >= self.options.missing_grace =>
+            {
+                Ok(Some(other))
+            }
+            LogIdentity::Missing(other) => {
+                Err(PortError::unavailable("the last event is missing, looking again", other))
+            }
         }
+    }
+
+    /// Logs that the source does not have the requested offset.
+    fn warn_of_jump(&self, requested: Offset, first: Offset) {
+        let partition = self.assignment.partition;
+        let (requested, first) = (requested.0, first.0);
+        tracing::warn!(partition, requested, first, "offset is no longer retained, continuing at another");
     }
 
     /// Applies the unknown events that an earlier release kept and this one can
@@ -236,6 +267,11 @@ impl IngestPartition {
         let next = fetched.next;
         let SortedBatch { mut batch, offsets, undecodable, unreadable } = sort(fetched.records);
         batch.next = Some(next);
+        batch.last_event = batch
+            .events
+            .last()
+            .zip(offsets.last())
+            .map(|(event, offset)| LastEvent { offset: *offset, event_id: event.event_id });
         self.write_dead_letters(&undecodable).await?;
         let Some(receptions) = self.apply(&batch).await? else { return Ok(false) };
         for (offset, cause) in &unreadable {
@@ -245,6 +281,7 @@ impl IngestPartition {
             log(event, partition, offset, *reception, lag);
         }
         self.assignment.position = Some(next);
+        self.assignment.last_event = batch.last_event.or(self.assignment.last_event);
         self.ingested += Ingested {
             records: records - unreadable.len() as u64,
             unknown: batch.unknown.len() as u64,
@@ -290,7 +327,7 @@ impl IngestPartition {
     }
 }
 
-/// Sorts records by content. Leaves `resolved` and `next` empty.
+/// Sorts records by content. Leaves `resolved`, `next` and `last_event` empty.
 fn sort(records: impl IntoIterator<Item = SourceRecord>) -> SortedBatch {
     let mut sorted = SortedBatch {
         batch: InboxBatch::default(),

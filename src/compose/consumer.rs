@@ -27,7 +27,7 @@ use crate::app::{
 use crate::config::{Config, EventsUrl};
 use crate::domain::Timestamp;
 use crate::lifecycle::Lifecycle;
-use crate::ports::{EventSource, Inbox, PortError, RecordContent, Start};
+use crate::ports::{EventSource, Inbox, PortError, RecordContent, Start, chain};
 use crate::telemetry::Metrics;
 
 /// The options of `pvz consume` that are not part of the configuration.
@@ -47,7 +47,7 @@ pub fn instant(text: &str) -> Option<Timestamp> {
     Timestamp::from_parts(parsed.seconds, parsed.nanos)
 }
 
-/// Receives the counts of a consumer when it has ended.
+/// Receives the counts of a consumer when it has ended, unless it failed.
 pub type Consumed = tokio::sync::oneshot::Receiver<Ingested>;
 
 /// Opens the source of the consumer's events.
@@ -150,12 +150,12 @@ pub async fn consume(
     life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
     let (soft, hard) = (life.soft().clone(), life.hard().clone());
     let (finished, consumed) = tokio::sync::oneshot::channel();
-    life.spawn_until_done("consumer", async move {
-        let ingested = hard.run_until_cancelled(ingest.run(soft.clone())).await;
-        // The receiver may have been dropped.
-        _ = finished.send(ingested.unwrap_or_default());
+    life.spawn("consumer", async move {
+        let ingested = hard.run_until_cancelled(ingest.run(soft.clone())).await.transpose();
         soft.cancel();
         done.cancel();
+        // The receiver may have been dropped.
+        ingested.map(|ingested| _ = finished.send(ingested.unwrap_or_default()))
     });
     Ok((addr, consumed))
 }
@@ -172,7 +172,11 @@ pub(super) async fn embed(config: &Config, life: &Lifecycle) -> Result<(OpenInbo
     let options = ConsumeOptions { start: Start::Earliest, rewind: false, once: false };
     let ingest = ingest(config, source, Arc::clone(&inbox), options);
     let (soft, hard) = (life.soft().clone(), life.hard().clone());
-    life.spawn_until_done("consumer", async move { _ = hard.run_until_cancelled(ingest.run(soft)).await });
+    life.spawn_until_done("consumer", async move {
+        if let Some(Err(error)) = hard.run_until_cancelled(ingest.run(soft)).await {
+            tracing::error!(error = chain(&error), "consumer stopped, the server continues without it");
+        }
+    });
     let warning = warn_of_conflicts(&inbox, life);
     let open: OpenInbox = Box::new(move || {
         let inbox = Arc::clone(&inbox);

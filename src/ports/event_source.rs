@@ -26,7 +26,8 @@ pub enum Start {
 #[async_trait]
 pub trait EventSource: Send + Sync {
     /// Returns the name under which an inbox stores positions. A different log has a
-    /// different name and is read from its beginning.
+    /// different name and is read from its beginning. A log that takes the place of
+    /// another one has its name; the consumer notices it by the last event.
     fn name(&self) -> &str;
 
     /// Returns the technology and location, for people.
@@ -40,8 +41,8 @@ pub trait EventSource: Send + Sync {
 
     /// Fetches up to `limit` records from an offset on. At the end of the
     /// partition it returns none, and may first wait briefly for new ones. If
-    /// the offset is no longer retained, it continues at the oldest one that
-    /// is, which [`Fetched::first`] shows.
+    /// the offset is no longer retained, or beyond the end, it continues at the
+    /// oldest one that is retained, which [`Fetched::first`] shows.
     ///
     /// The adapter bounds the call in time. Dropping it is safe.
     async fn fetch(&self, partition: u32, from: Offset, limit: usize) -> Result<Fetched, PortError>;
@@ -59,8 +60,8 @@ pub trait EventSource: Send + Sync {
 /// The result of a fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// The offset at which the fetch began: the one requested, or a later one
-    /// if that is no longer retained.
+    /// The offset at which the fetch began: the one requested, a later one if that
+    /// is no longer retained, or an earlier one if that is beyond the end.
     pub first: Offset,
     /// The records, in order.
     pub records: Vec<SourceRecord>,

@@ -64,8 +64,8 @@ pub trait Inbox: Send + Sync {
         limit: usize,
     ) -> Result<Vec<UndecodedRecord>, PortError>;
 
-    /// Moves a partition to an offset, backward or forward, and revokes its lease.
-    /// Events that are read again change nothing.
+    /// Moves a partition to an offset, backward or forward, forgets its last event,
+    /// and revokes its lease. Events that are read again change nothing.
     async fn rewind(&self, source: &str, partition: u32, to: Offset) -> Result<(), PortError>;
 
     /// Returns every partition of the source that was ever assigned or rewound,
@@ -102,6 +102,19 @@ pub struct Assignment {
     pub fencing_token: i64,
     /// The offset to continue at; `None` if the partition was never read.
     pub position: Option<Offset>,
+    /// The last event read before the position; `None` if none was read since the
+    /// partition was rewound.
+    pub last_event: Option<LastEvent>,
+}
+
+/// The last event read from a partition. It identifies the log to which the
+/// position belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastEvent {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its id.
+    pub event_id: EventId,
 }
 
 /// A batch of records of one partition.
@@ -117,6 +130,8 @@ pub struct InboxBatch {
     /// The offset to continue at after the batch; `None` leaves the position as
     /// it is.
     pub next: Option<Offset>,
+    /// The last event of the batch; `None` leaves the last event as it is.
+    pub last_event: Option<LastEvent>,
 }
 
 /// The result of applying a batch.

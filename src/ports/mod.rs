@@ -31,8 +31,8 @@ pub use event_sink::{Delivery, EventSink, Receipt};
 pub use event_source::{EventSource, Fetched, Offset, RecordContent, SourceRecord, Start, UndecodedRecord};
 pub use ids::Ids;
 pub use inbox::{
-    Applied, Assignment, AssignmentRule, Conflict, Conflicts, Gap, Gaps, Inbox, InboxBatch, Progress,
-    ReceptionRule, StatisticsFilter, StatisticsPage,
+    Applied, Assignment, AssignmentRule, Conflict, Conflicts, Gap, Gaps, Inbox, InboxBatch, LastEvent,
+    Progress, ReceptionRule, StatisticsFilter, StatisticsPage,
 };
 pub use order_store::{
     AuditedOrder, Batch, BatchDecision, CommandResult, Decide, IdempotencyKey, IdempotencyRecord, Loaded,

@@ -14,8 +14,8 @@ use crate::domain::{
     PickupPointId, ReceivedBefore,
 };
 use crate::ports::{
-    Applied, Assignment, AssignmentRule, Conflict, Conflicts, Gap, Gaps, Inbox, InboxBatch, Offset,
-    PortError, Progress, ReceptionRule, StatisticsFilter, StatisticsPage, UndecodedRecord,
+    Applied, Assignment, AssignmentRule, Conflict, Conflicts, Gap, Gaps, Inbox, InboxBatch, LastEvent,
+    Offset, PortError, Progress, ReceptionRule, StatisticsFilter, StatisticsPage, UndecodedRecord,
 };
 
 impl MemoryStore {
@@ -94,11 +94,12 @@ impl Inbox for MemoryStore {
 struct Partition {
     lease: PartitionLease,
     position: Option<Offset>,
+    last_event: Option<LastEvent>,
 }
 
 impl Partition {
     fn new(number: u32) -> Self {
-        Self { lease: PartitionLease::unassigned(number), position: None }
+        Self { lease: PartitionLease::unassigned(number), position: None, last_event: None }
     }
 }
 
@@ -174,6 +175,7 @@ impl InboxState {
             consumer: consumer.to_owned(),
             fencing_token: partition.lease.fencing_token,
             position: partition.position,
+            last_event: partition.last_event,
         };
         assigned.map(assignment).collect()
     }
@@ -196,6 +198,7 @@ impl InboxState {
             return Applied::Fenced;
         };
         partition.position = batch.next.or(partition.position);
+        partition.last_event = batch.last_event.or(partition.last_event);
         let key = |event: &Event| (event.order.order_id.clone(), event.sequence);
         let ids: BTreeSet<&OrderId> = batch.events.iter().map(|event| &event.order.order_id).collect();
         let known = |key: (OrderId, i64)| {
@@ -255,6 +258,7 @@ impl InboxState {
         let partitions = self.partitions.entry(source.to_owned()).or_default();
         let partition = partitions.entry(number).or_insert_with(|| Partition::new(number));
         partition.position = Some(to);
+        partition.last_event = None;
         partition.lease.consumer = None;
         partition.lease.fencing_token += 1;
     }

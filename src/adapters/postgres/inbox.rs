@@ -146,17 +146,14 @@ async fn assign(
             for lease in rule(&leases, &claim) {
                 let before = fencing_tokens.get(&lease.partition).copied().unwrap_or_default();
                 // A batch may have moved the position since the row was read.
-                let written: Vec<Option<i64>> =
+                let written: Vec<PartitionRow> =
                     statements::write_lease(source, &lease, before).load(connection).await?;
-                let granted =
-                    written.into_iter().next().filter(|_| lease.consumer.as_deref() == Some(consumer));
-                assignments.extend(granted.map(|position| Assignment {
-                    source: source.to_owned(),
-                    partition: lease.partition,
-                    consumer: consumer.to_owned(),
-                    fencing_token: lease.fencing_token,
-                    position: position.map(Offset),
-                }));
+                for row in written.iter().filter(|row| row.consumer.as_deref() == Some(consumer)) {
+                    let key = format!("{source}/{}", row.partition);
+                    let assignment = row.assignment(source, consumer);
+                    assignments
+                        .push(assignment.map_err(|fault| Failure::row("inbox_partitions", &key, &fault))?);
+                }
             }
             Ok(assignments)
         })
@@ -184,7 +181,7 @@ async fn apply(
     batch: &InboxBatch,
     rule: ReceptionRule,
 ) -> Result<Applied, Failure> {
-    if statements::move_position(assignment, batch.next).execute(connection).await? == 0 {
+    if statements::move_position(assignment, batch).execute(connection).await? == 0 {
         return Ok(Applied::Fenced);
     }
     let before = insert_events(connection, &batch.events).await?;

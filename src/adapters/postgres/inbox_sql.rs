@@ -7,9 +7,10 @@ use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable, Text, Uuid};
 
 use super::sql::Sql;
 use crate::domain::{DayStatistics, Event, OrderId, OrderProgress, PartitionLease};
-use crate::ports::{Assignment, Offset, StatisticsFilter, StatisticsPage};
+use crate::ports::{Assignment, InboxBatch, LastEvent, Offset, StatisticsFilter, StatisticsPage};
 
-type PartitionColumns = (Integer, Nullable<BigInt>, Nullable<Text>, BigInt, BigInt);
+type PartitionColumns =
+    (Integer, Nullable<BigInt>, Nullable<Text>, BigInt, BigInt, Nullable<BigInt>, Nullable<Binary>);
 type UnknownColumns = (BigInt, Text, Nullable<Binary>, Nullable<Binary>, Text);
 pub(super) type StatisticsColumns =
     (Text, Integer, Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt);
@@ -32,7 +33,8 @@ pub(super) fn add_partitions(source: &str, partitions: &BTreeSet<u32>) -> Sql<()
 
 pub(super) fn partitions(source: &str) -> Sql<PartitionColumns> {
     let query = Sql::new(
-        "SELECT partition, position, consumer, fence, expires_at FROM inbox_partitions WHERE source = ",
+        "SELECT partition, position, consumer, fence, expires_at, last_event_offset, uuid_send(last_event_id) \
+         FROM inbox_partitions WHERE source = ",
     );
     query.text(source).sql(" ORDER BY partition")
 }
@@ -63,10 +65,10 @@ pub(super) fn count_consumers(source: &str) -> Sql<BigInt> {
     Sql::new("SELECT count(*) FROM inbox_consumers WHERE source = ").text(source)
 }
 
-/// Writes a lease unless its fencing token has changed, and returns the position. A lease
+/// Writes a lease unless its fencing token has changed, and returns the row. A lease
 /// that is taken from a consumer that is applying a batch is skipped, not waited
 /// for.
-pub(super) fn write_lease(source: &str, lease: &PartitionLease, token_before: i64) -> Sql<Nullable<BigInt>> {
+pub(super) fn write_lease(source: &str, lease: &PartitionLease, token_before: i64) -> Sql<PartitionColumns> {
     let statement = Sql::new("UPDATE inbox_partitions SET consumer = NULLIF(")
         .text(lease.consumer.as_deref().unwrap_or_default())
         .sql(", ''), fence = ")
@@ -84,7 +86,10 @@ pub(super) fn write_lease(source: &str, lease: &PartitionLease, token_before: i6
         .sql(" AND fence = ")
         .integer(token_before);
     let lock = if lease.fencing_token == token_before { " FOR UPDATE" } else { " FOR UPDATE SKIP LOCKED" };
-    statement.sql(lock).sql(")) RETURNING position")
+    statement.sql(lock).sql(
+        ")) RETURNING partition, position, consumer, fence, expires_at, last_event_offset, \
+         uuid_send(last_event_id)",
+    )
 }
 
 pub(super) fn release(source: &str, consumer: &str) -> Sql<()> {
@@ -97,12 +102,21 @@ pub(super) fn unregister(source: &str, consumer: &str) -> Sql<()> {
     statement.sql(" AND consumer = ").text(consumer)
 }
 
-/// Locks the row of the partition, and moves the position unless `next` is
-/// `None`. Changes no row if the lease was lost.
-pub(super) fn move_position(assignment: &Assignment, next: Option<Offset>) -> Sql<()> {
-    let statement = match next {
+/// Locks the row of the partition, moves the position and replaces the last event,
+/// as far as the batch has them. Changes no row if the lease was lost.
+pub(super) fn move_position(assignment: &Assignment, batch: &InboxBatch) -> Sql<()> {
+    let statement = match batch.next {
         Some(next) => Sql::new("UPDATE inbox_partitions SET position = ").integer(next.0),
         None => Sql::new("UPDATE inbox_partitions SET position = position"),
+    };
+    let statement = match batch.last_event {
+        Some(LastEvent { offset, event_id }) => statement
+            .sql(", last_event_offset = ")
+            .integer(offset.0)
+            .sql(", last_event_id = (")
+            .text(event_id.to_string())
+            .sql(")::uuid"),
+        None => statement,
     };
     statement
         .sql(" WHERE source = ")
@@ -115,21 +129,27 @@ pub(super) fn move_position(assignment: &Assignment, next: Option<Offset>) -> Sq
         .text(assignment.consumer.as_str())
 }
 
-/// Moves the position and revokes the lease: writes of the consumer that holds it
-/// have no effect.
+/// Moves the position, forgets the last event and revokes the lease: writes of the
+/// consumer that holds it have no effect.
 pub(super) fn rewind(source: &str, partition: u32, to: Offset) -> Sql<()> {
-    let statement = Sql::new("UPDATE inbox_partitions SET fence = fence + 1, consumer = NULL, position = ");
+    let statement = Sql::new(
+        "UPDATE inbox_partitions SET fence = fence + 1, consumer = NULL, last_event_offset = NULL, \
+         last_event_id = NULL, position = ",
+    );
     let statement = statement.integer(to.0).sql(" WHERE source = ").text(source);
     statement.sql(" AND partition = ").integer(partition.into())
 }
 
 /// Returns the ids of events in the inbox, by order and sequence.
 pub(super) fn received_events(events: &[&Event]) -> Sql<(Text, BigInt, Uuid)> {
-    Sql::new("SELECT order_id, sequence, event_id FROM inbox_events WHERE (order_id, sequence) IN (SELECT * FROM unnest(")
-        .texts(events.iter().map(|event| event.order.order_id.to_string()).collect())
-        .sql(", ")
-        .integers(events.iter().map(|event| event.sequence).collect())
-        .sql("))")
+    Sql::new(
+        "SELECT order_id, sequence, event_id FROM inbox_events WHERE (order_id, sequence) IN \
+         (SELECT * FROM unnest(",
+    )
+    .texts(events.iter().map(|event| event.order.order_id.to_string()).collect())
+    .sql(", ")
+    .integers(events.iter().map(|event| event.sequence).collect())
+    .sql("))")
 }
 
 pub(super) fn order_progress(ids: &BTreeSet<&OrderId>) -> Sql<(Text, BigInt, BigInt)> {

@@ -6,10 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use diesel::Queryable;
 
+use super::event::event_id_of;
 use super::{Fault, instant};
 use crate::adapters::proto_mapping;
 use crate::domain::{Day, DayStatistics, Event, OrderId, OrderProgress, PartitionLease, PickupPointId};
-use crate::ports::{Assignment, Offset, Progress, UndecodedRecord};
+use crate::ports::{Assignment, LastEvent, Offset, Progress, UndecodedRecord};
 
 /// The columns of a row of `inbox_partitions`, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
@@ -24,6 +25,10 @@ pub struct PartitionRow {
     pub fence: i64,
     /// The end of the lease, in microseconds since the epoch.
     pub expires_at: i64,
+    /// The offset of the last event.
+    pub last_event_offset: Option<i64>,
+    /// The id of the last event: the UUID, 16 bytes.
+    pub last_event_id: Option<Vec<u8>>,
 }
 
 impl PartitionRow {
@@ -43,14 +48,24 @@ impl PartitionRow {
     }
 
     /// Returns the assignment to the consumer that holds the lease.
-    pub fn assignment(&self, source: &str, consumer: &str) -> Assignment {
-        Assignment {
+    ///
+    /// # Errors
+    /// The column of the last event that breaks an invariant.
+    pub fn assignment(&self, source: &str, consumer: &str) -> Result<Assignment, Fault> {
+        let last_event = match (self.last_event_offset, &self.last_event_id) {
+            (Some(offset), Some(id)) => {
+                Some(LastEvent { offset: Offset(offset), event_id: event_id_of("last_event_id", id)? })
+            }
+            _ => None,
+        };
+        Ok(Assignment {
             source: source.to_owned(),
             partition: self.number(),
             consumer: consumer.to_owned(),
             fencing_token: self.fence,
             position: self.position.map(Offset),
-        }
+            last_event,
+        })
     }
 
     /// Returns the progress, with the consumer if its lease has not expired.

@@ -166,7 +166,11 @@ fn assign(
     }
     let rows = load(connection)?;
     let assigned = rows.iter().filter(|row| row.consumer.as_deref() == Some(consumer));
-    Ok(assigned.map(|row| row.assignment(source, consumer)).collect())
+    let assignment = |row: &PartitionRow| {
+        let key = format!("{source}/{}", row.partition);
+        row.assignment(source, consumer).map_err(|fault| Failure::row("inbox_partitions", &key, &fault))
+    };
+    assigned.map(assignment).collect()
 }
 
 fn apply(
@@ -175,7 +179,7 @@ fn apply(
     batch: &InboxBatch,
     rule: ReceptionRule,
 ) -> Result<Applied, Failure> {
-    if statements::move_position(assignment, batch.next).execute(connection)? == 0 {
+    if statements::move_position(assignment, batch).execute(connection)? == 0 {
         return Ok(Applied::Fenced);
     }
     let received = rule(&batch.events, &received_before(connection, &batch.events)?);

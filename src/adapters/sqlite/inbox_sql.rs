@@ -4,9 +4,10 @@ use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 
 use super::sql::Sql;
 use crate::domain::{DayStatistics, PartitionLease};
-use crate::ports::{Assignment, Offset, StatisticsFilter, StatisticsPage};
+use crate::ports::{Assignment, InboxBatch, LastEvent, Offset, StatisticsFilter, StatisticsPage};
 
-type PartitionColumns = (Integer, Nullable<BigInt>, Nullable<Text>, BigInt, BigInt);
+type PartitionColumns =
+    (Integer, Nullable<BigInt>, Nullable<Text>, BigInt, BigInt, Nullable<BigInt>, Nullable<Binary>);
 type UnknownColumns = (BigInt, Text, Nullable<Binary>, Nullable<Binary>, Text);
 pub(super) type StatisticsColumns =
     (Text, Integer, Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt);
@@ -49,9 +50,11 @@ pub(super) fn add_partition(source: &str, partition: u32) -> Sql<()> {
 }
 
 pub(super) fn partitions(source: &str) -> Sql<PartitionColumns> {
-    Sql::new("SELECT partition, position, consumer, fence, expires_at FROM inbox_partitions WHERE source = ")
-        .text(source)
-        .sql(" ORDER BY partition")
+    let query = Sql::new(
+        "SELECT partition, position, consumer, fence, expires_at, last_event_offset, last_event_id \
+         FROM inbox_partitions WHERE source = ",
+    );
+    query.text(source).sql(" ORDER BY partition")
 }
 
 pub(super) fn write_lease(source: &str, lease: &PartitionLease) -> Sql<()> {
@@ -69,12 +72,20 @@ pub(super) fn release(source: &str, consumer: &str) -> Sql<()> {
     statement.sql(" AND consumer = ").text(consumer)
 }
 
-/// Moves the position, unless `next` is `None`. Changes no row if the lease was
-/// lost.
-pub(super) fn move_position(assignment: &Assignment, next: Option<Offset>) -> Sql<()> {
-    let statement = match next {
+/// Moves the position and replaces the last event, as far as the batch has them.
+/// Changes no row if the lease was lost.
+pub(super) fn move_position(assignment: &Assignment, batch: &InboxBatch) -> Sql<()> {
+    let statement = match batch.next {
         Some(next) => Sql::new("UPDATE inbox_partitions SET position = ").integer(next.0),
         None => Sql::new("UPDATE inbox_partitions SET position = position"),
+    };
+    let statement = match batch.last_event {
+        Some(LastEvent { offset, event_id }) => statement
+            .sql(", last_event_offset = ")
+            .integer(offset.0)
+            .sql(", last_event_id = ")
+            .bytes(event_id.0.to_be_bytes()),
+        None => statement,
     };
     statement
         .sql(" WHERE source = ")
@@ -87,10 +98,13 @@ pub(super) fn move_position(assignment: &Assignment, next: Option<Offset>) -> Sq
         .text(assignment.consumer.as_str())
 }
 
-/// Moves the position and revokes the lease: writes of the consumer that holds it
-/// have no effect.
+/// Moves the position, forgets the last event and revokes the lease: writes of the
+/// consumer that holds it have no effect.
 pub(super) fn rewind(source: &str, partition: u32, to: Offset) -> Sql<()> {
-    let statement = Sql::new("UPDATE inbox_partitions SET fence = fence + 1, consumer = NULL, position = ");
+    let statement = Sql::new(
+        "UPDATE inbox_partitions SET fence = fence + 1, consumer = NULL, last_event_offset = NULL, \
+         last_event_id = NULL, position = ",
+    );
     let statement = statement.integer(to.0).sql(" WHERE source = ").text(source);
     statement.sql(" AND partition = ").integer(partition.into())
 }

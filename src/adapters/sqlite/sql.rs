@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::query_dsl::RunQueryDsl;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Binary, Text};
 use diesel::sqlite::Sqlite;
 use diesel::{QueryResult, SqliteConnection};
 
@@ -22,6 +22,7 @@ enum Fragment {
     Sql(&'static str),
     Text(String),
     Integer(i64),
+    Bytes(Vec<u8>),
 }
 
 impl<T> Sql<T> {
@@ -53,6 +54,12 @@ impl<T> Sql<T> {
         self
     }
 
+    /// Adds a `?` bound to bytes.
+    pub(super) fn bytes(mut self, value: impl Into<Vec<u8>>) -> Self {
+        self.parts.push(Fragment::Bytes(value.into()));
+        self
+    }
+
     /// Adds a `?` bound to a number of rows.
     pub(super) fn limit(self, rows: usize) -> Self {
         self.integer(i64::try_from(rows).unwrap_or(i64::MAX))
@@ -66,6 +73,7 @@ impl<T> QueryFragment<Sqlite> for Sql<T> {
                 Fragment::Sql(text) => out.push_sql(text),
                 Fragment::Text(value) => out.push_bind_param::<Text, String>(value)?,
                 Fragment::Integer(value) => out.push_bind_param::<BigInt, i64>(value)?,
+                Fragment::Bytes(value) => out.push_bind_param::<Binary, Vec<u8>>(value)?,
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The journal adapter: the format of lines, files, and recovery after a crash.
 
 pub mod crash;
+mod replaced;
 
 use std::fs;
 use std::io::Write as _;

@@ -10,6 +10,7 @@ mod golden;
 pub mod outage;
 mod outsider;
 mod proxy;
+mod recreated;
 mod secured;
 mod settings;
 mod source;

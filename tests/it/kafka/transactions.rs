@@ -29,5 +29,5 @@ async fn commit_markers_are_stepped_over_even_at_the_end_of_a_partition() {
     let ingest = IngestEvents::new(Arc::new(source), Arc::new(MemoryStore::new([7; 32])), once);
     let ingested = tokio::time::timeout(Duration::from_mins(1), ingest.run(CancellationToken::new())).await;
     let expected = Ingested { records: 4, applied: 2, dead_letters: 2, unreadable: 2, ..Ingested::default() };
-    assert_eq!(ingested.expect("the end is reached"), expected);
+    assert_eq!(ingested.expect("the end is reached").unwrap(), expected);
 }

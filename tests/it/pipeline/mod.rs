@@ -8,6 +8,7 @@ pub mod consumer;
 pub mod consuming;
 mod forks;
 mod progress;
+mod replaced;
 mod scenario;
 mod unknown_events;
 

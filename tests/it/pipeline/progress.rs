@@ -73,6 +73,6 @@ async fn consumer_is_not_ready_while_a_partition_makes_no_progress() {
     source.fails.store(false, Ordering::SeqCst);
     ready.wait_for(Result::is_ok).await.unwrap();
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     checking.await.unwrap();
 }

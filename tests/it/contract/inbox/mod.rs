@@ -1,6 +1,7 @@
 //! The contract of [`Inbox`].
 
 mod conflicts;
+mod last_events;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
