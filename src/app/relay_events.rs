@@ -206,7 +206,8 @@ impl RelayEvents {
 
 impl<'r> Lead<'r> {
     fn new(relay: &'r RelayEvents, lease: Lease) -> Self {
-        let status = LeaderStatus { name: relay.leader.clone(), since: relay.clock.now(), failure: None };
+        let (name, since) = (relay.leader.clone(), relay.clock.now());
+        let status = LeaderStatus { name, since, failure: None, stopped: None };
         Self {
             relay,
             settled: lease.cursor,

@@ -1,6 +1,7 @@
 use async_trait::async_trait;
 
 use super::{LoggedEvent, PortError};
+use crate::domain::{Event, EventId, OrderId};
 
 /// The event sink: where events are published, in addition to the log. Delivery is at least
 /// once, in sequence per order.
@@ -28,12 +29,45 @@ pub trait EventSink: Send + Sync {
         Ok(())
     }
 
+    /// Returns the end of the sink, which a relay compares with its log before it publishes.
+    ///
+    /// The adapter limits the duration of the call.
+    async fn tail(&self) -> Result<SinkTail, PortError>;
+
     /// Publishes events, given in the order of the log. After an event that was not
     /// acknowledged, no later event of the same order is published.
     ///
     /// The adapter limits the duration of the call. The call may be dropped: events in flight
     /// may or may not be published.
     async fn publish(&self, events: &[LoggedEvent]) -> Delivery;
+}
+
+/// The end of a sink.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SinkTail {
+    /// The number of partitions.
+    pub partitions: usize,
+    /// The last event of each partition, of those that this release can read. Partitions without
+    /// one are left out.
+    pub events: Vec<PublishedEvent>,
+}
+
+/// The identity of an event in a sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedEvent {
+    /// The id.
+    pub event_id: EventId,
+    /// The order.
+    pub order_id: OrderId,
+    /// The number of the event within its order.
+    pub sequence: i64,
+}
+
+impl From<&Event> for PublishedEvent {
+    fn from(event: &Event) -> Self {
+        let (order_id, sequence) = (event.order.order_id.clone(), event.sequence);
+        Self { event_id: event.event_id, order_id, sequence }
+    }
 }
 
 /// The result of a publish call.

@@ -27,7 +27,7 @@ pub use clock::Clock;
 pub use commit_notifications::{CommitNotifications, CommitNotifier};
 pub use error::{ErrorKind, PortError, chain};
 pub use event_log::{EventLog, LoggedEvent, Position};
-pub use event_sink::{Delivery, EventSink, Receipt};
+pub use event_sink::{Delivery, EventSink, PublishedEvent, Receipt, SinkTail};
 pub use event_source::{EventSource, Fetched, Offset, RecordContent, SourceRecord, Start, UndecodedRecord};
 pub use ids::Ids;
 pub use inbox::{
@@ -38,4 +38,6 @@ pub use order_store::{
     AuditedOrder, Batch, BatchDecision, CommandResult, Decide, IdempotencyKey, IdempotencyRecord, Loaded,
     OrderFilter, OrderStore, Outcome, Page, SortedKeys, Writes,
 };
-pub use outbox::{DeadLetter, LeaderStatus, Lease, LeaseToken, LeaseWrite, Outbox, OutboxStatus, Resolution};
+pub use outbox::{
+    DeadLetter, KnownSink, LeaderStatus, Lease, LeaseToken, LeaseWrite, Outbox, OutboxStatus, Resolution,
+};

@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::{PortError, Position};
-use crate::domain::{OrderId, Timestamp};
+use crate::domain::{EventId, OrderId, Timestamp};
 
 /// The publishing state of each sink: cursor, lease and dead letters. Stored with the log, with
 /// the same durability.
@@ -69,7 +69,18 @@ pub trait Outbox: Send + Sync {
         letter: &DeadLetter,
     ) -> Result<LeaseWrite, PortError>;
 
-    /// Stores the leader's name and last failure, for operators.
+    /// Returns what was recorded about a sink; `None` if nothing was.
+    async fn known_sink(&self, sink: &str) -> Result<Option<KnownSink>, PortError>;
+
+    /// Records the state of a sink that publishing may begin with, durably. Replaces an earlier
+    /// record.
+    async fn record_sink(&self, sink: &str, known: &KnownSink) -> Result<(), PortError>;
+
+    /// Moves the cursor back, so that the events after it are published again, and fences off the
+    /// leader. Returns false, and changes nothing, if the cursor is not after that position.
+    async fn republish(&self, sink: &str, after: Position) -> Result<bool, PortError>;
+
+    /// Stores the leader's name, last failure and reason to stop, for operators.
     async fn record_leader_status(
         &self,
         token: &LeaseToken,
@@ -164,6 +175,15 @@ pub enum Resolution {
     Drop,
 }
 
+/// The state of a sink that a relay found, or that an operator accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KnownSink {
+    /// The number of partitions.
+    pub partitions: usize,
+    /// Events that the sink has and the log has not, which an operator accepted.
+    pub accepted: Vec<EventId>,
+}
+
 /// The leader's status, for operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaderStatus {
@@ -173,6 +193,8 @@ pub struct LeaderStatus {
     pub since: Timestamp,
     /// The last failure, a sentence, and its instant.
     pub failure: Option<(String, Timestamp)>,
+    /// The reason why it publishes nothing until an operator decides.
+    pub stopped: Option<String>,
 }
 
 /// The publishing status of a sink.

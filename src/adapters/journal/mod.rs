@@ -7,6 +7,7 @@
 
 mod files;
 mod source;
+mod tail;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use self::files::Files;
 pub use self::source::JournalSource;
 use crate::adapters::lock_file::LockFile;
 use crate::adapters::proto_mapping;
-use crate::ports::{Delivery, EventSink, LoggedEvent, PortError};
+use crate::ports::{Delivery, EventSink, LoggedEvent, PortError, PublishedEvent, SinkTail};
 
 /// A failure to open a journal.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,7 @@ pub enum JournalError {
 #[derive(Debug)]
 pub struct Journal {
     name: String,
+    folder: PathBuf,
     files: Arc<Mutex<Files>>,
 }
 
@@ -61,7 +63,7 @@ impl Journal {
         let lock = lock.ok_or_else(|| JournalError::InUse(folder.to_owned()))?;
         let files = Files::open(folder, file_size, lock).map_err(failed)?;
         let name = format!("journal:{}", folder.display());
-        Ok(Self { name, files: Arc::new(Mutex::new(files)) })
+        Ok(Self { name, folder: folder.to_owned(), files: Arc::new(Mutex::new(files)) })
     }
 }
 
@@ -82,6 +84,22 @@ impl EventSink for Journal {
             Ok(Err(change)) => Err(PortError::unavailable("the journal is not usable", change)),
             Err(error) => Err(PortError::unavailable("checking the journal was interrupted", error)),
         }
+    }
+
+    async fn tail(&self) -> Result<SinkTail, PortError> {
+        let files = Arc::clone(&self.files).lock_owned().await;
+        let folder = self.folder.clone();
+        let read = spawn_blocking(move || {
+            files.check().map_err(io::Error::other)?;
+            let named = |error| io::Error::other(format!("{}: {error}", folder.display()));
+            tail::last_event(&folder).map_err(named)
+        });
+        let last = match read.await {
+            Ok(Ok(last)) => last,
+            Ok(Err(error)) => return Err(PortError::unavailable("the journal cannot be read", error)),
+            Err(error) => return Err(PortError::unavailable("reading the journal was interrupted", error)),
+        };
+        Ok(SinkTail { partitions: 1, events: last.iter().map(PublishedEvent::from).collect() })
     }
 
     async fn publish(&self, events: &[LoggedEvent]) -> Delivery {

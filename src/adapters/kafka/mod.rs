@@ -15,9 +15,10 @@ mod record;
 mod requests;
 mod security;
 mod source;
+mod tail;
 mod topic_client;
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -36,7 +37,7 @@ pub use self::record::Encoding;
 pub use self::security::{Login, Mechanism, Security, SecurityError, Tls};
 pub use self::source::KafkaSource;
 use self::topic_client::TopicClient;
-use crate::ports::{Delivery, EventSink, LoggedEvent, PortError, Receipt};
+use crate::ports::{Delivery, EventSink, LoggedEvent, PortError, Receipt, SinkTail};
 
 /// The size from which requests are compressed, in bytes, if compression is on.
 /// Smaller ones might be compressed to a size that waits (see `requests`).
@@ -70,8 +71,8 @@ pub struct KafkaSink {
     client: CachedClient<TopicClient>,
     /// The problems with the topic that were logged.
     reported: Mutex<Vec<String>>,
-    /// The number of partitions at the first connection.
-    partitions: OnceLock<usize>,
+    /// The number of partitions that the relay knows.
+    partitions: Mutex<Option<usize>>,
 }
 
 /// A record, and the index of its event in the batch.
@@ -83,14 +84,14 @@ impl KafkaSink {
     pub fn new(options: KafkaOptions) -> Self {
         let name = format!("kafka:{}", options.topic);
         let (client, reported) = (CachedClient::new(), Mutex::default());
-        Self { name, options, client, reported, partitions: OnceLock::new() }
+        Self { name, options, client, reported, partitions: Mutex::default() }
     }
 
     async fn client(&self) -> Result<Arc<TopicClient>, TopicClientError> {
         let open = async {
             let client = Box::pin(TopicClient::open(&self.options)).await?;
             let now = client.partitions.len();
-            let before = *self.partitions.get_or_init(|| now);
+            let before = *lock(&self.partitions).get_or_insert(now);
             if now != before {
                 let topic = self.options.topic.clone();
                 return Err(TopicClientError::Repartitioned { topic, before, now });
@@ -106,7 +107,7 @@ impl KafkaSink {
 
     /// Logs each problem once, also if the client is replaced.
     fn report(&self, problems: &[String]) {
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = lock(&self.reported);
         for problem in problems {
             if !reported.contains(problem) {
                 let topic = self.options.topic.as_str();
@@ -233,6 +234,11 @@ impl KafkaSink {
     }
 }
 
+/// Locks a mutex. Ignores poisoning: no change under these locks can panic halfway.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The result of writing the records of a partition.
 #[derive(Default)]
 struct Written {
@@ -264,6 +270,32 @@ impl EventSink for KafkaSink {
 
     fn describe(&self) -> String {
         format!("kafka://{}/{}", self.options.connection.brokers.join(","), self.options.topic)
+    }
+
+    async fn tail(&self) -> Result<SinkTail, PortError> {
+        // The relay compares the number with the one that it knows before it publishes.
+        *lock(&self.partitions) = None;
+        let read = async {
+            let client = self.client().await?;
+            let read = tail::last_events(&client, self.options.connection.timeout).await;
+            let events = match read {
+                Err(error) if tail::is_forbidden(&error) => {
+                    self.report(&[format!(
+                        "its last events cannot be compared with the store's, because reading is not allowed: {error}"
+                    )]);
+                    Vec::new()
+                }
+                read => {
+                    self.client.record(read.is_err()).await;
+                    read?
+                }
+            };
+            Ok(SinkTail { partitions: client.partitions.len(), events })
+        };
+        let context = |error: TopicClientError| {
+            PortError::unavailable(format!("the last events of {} cannot be read", self.describe()), error)
+        };
+        read.await.map_err(context)
     }
 
     async fn publish(&self, events: &[LoggedEvent]) -> Delivery {

@@ -5,7 +5,7 @@
 //! independently of the others.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ use super::cached_client::CachedClient;
 use super::connection::{TopicClientError, with_timeout};
 use super::dead_letter_topic::DeadLetterTopic;
 use super::decode::{record_content, source_record};
-use super::{KafkaOptions, topic_client};
+use super::{KafkaOptions, lock, topic_client};
 use crate::ports::{
     Clock, EventSource, Fetched, Offset, PortError, RecordContent, SourceRecord, Start, UndecodedRecord,
 };
@@ -28,7 +28,7 @@ use crate::ports::{
 /// its next call.
 const FETCH_BYTES: i32 = 4 * 1024 * 1024;
 /// A limit below any batch of records: the broker returns the first batch alone.
-const ONE_BATCH: i32 = 2;
+pub(super) const ONE_BATCH: i32 = 2;
 /// The time that a fetch at the end of a partition waits for new records.
 const MAX_WAIT: Duration = Duration::from_millis(250);
 
@@ -187,7 +187,7 @@ fn is_out_of_range(error: &TopicClientError) -> bool {
 
 /// Returns true if the client cannot decode the records of a response. It will not
 /// decode them the next time either.
-fn is_undecodable(error: &TopicClientError) -> bool {
+pub(super) fn is_undecodable(error: &TopicClientError) -> bool {
     match error {
         TopicClientError::Client(Error::Request(error)) => matches!(
             error,
@@ -199,11 +199,6 @@ fn is_undecodable(error: &TopicClientError) -> bool {
         TopicClientError::Client(Error::InvalidResponse(cause)) => cause.contains("imestamp"),
         _ => false,
     }
-}
-
-/// Locks a mutex. Ignores poisoning: no change under these locks can panic halfway.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Prefetched {

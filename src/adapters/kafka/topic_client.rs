@@ -124,7 +124,11 @@ async fn connect(
     }
 }
 
-async fn offset(partition: &PartitionClient, at: OffsetAt, limit: Duration) -> Result<i64, TopicClientError> {
+pub(super) async fn offset(
+    partition: &PartitionClient,
+    at: OffsetAt,
+    limit: Duration,
+) -> Result<i64, TopicClientError> {
     with_timeout(limit, partition.get_offset(at)).await
 }
 

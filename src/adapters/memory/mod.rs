@@ -15,9 +15,9 @@ use self::outbox::Progress;
 use self::state::MemoryState;
 use crate::domain::{Order, OrderId, PickupPointId, Timestamp};
 use crate::ports::{
-    AuditedOrder, Batch, DeadLetter, Decide, EventLog, LeaderStatus, Lease, LeaseToken, LeaseWrite,
-    LoggedEvent, OrderFilter, OrderStore, Outbox, OutboxStatus, Outcome, Page, PortError, Position,
-    Resolution,
+    AuditedOrder, Batch, DeadLetter, Decide, EventLog, KnownSink, LeaderStatus, Lease, LeaseToken,
+    LeaseWrite, LoggedEvent, OrderFilter, OrderStore, Outbox, OutboxStatus, Outcome, Page, PortError,
+    Position, Resolution,
 };
 
 /// An [`OrderStore`], [`EventLog`] and [`Outbox`] in memory, and a consumer's
@@ -174,6 +174,19 @@ impl Outbox for MemoryStore {
         letter: &DeadLetter,
     ) -> Result<LeaseWrite, PortError> {
         Ok(self.progress().remove_dead_letter(token, letter))
+    }
+
+    async fn known_sink(&self, sink: &str) -> Result<Option<KnownSink>, PortError> {
+        Ok(self.progress().known_sink(sink))
+    }
+
+    async fn record_sink(&self, sink: &str, known: &KnownSink) -> Result<(), PortError> {
+        self.progress().record_sink(sink, known);
+        Ok(())
+    }
+
+    async fn republish(&self, sink: &str, after: Position) -> Result<bool, PortError> {
+        Ok(self.progress().republish(sink, after))
     }
 
     async fn record_leader_status(

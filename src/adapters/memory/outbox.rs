@@ -5,7 +5,8 @@ use std::ops::Bound;
 
 use crate::domain::OrderId;
 use crate::ports::{
-    DeadLetter, LeaderStatus, LeaseToken, LeaseWrite, OutboxStatus, PortError, Position, Resolution,
+    DeadLetter, KnownSink, LeaderStatus, LeaseToken, LeaseWrite, OutboxStatus, PortError, Position,
+    Resolution,
 };
 
 /// The cursors and dead letters of all sinks.
@@ -18,6 +19,7 @@ struct Sink {
     cursor: Position,
     letters: BTreeMap<OrderId, DeadLetter>,
     leader: Option<LeaderStatus>,
+    known: Option<KnownSink>,
 }
 
 impl Progress {
@@ -67,6 +69,21 @@ impl Progress {
             sink.letters.remove(&letter.order_id);
         }
         LeaseWrite::Done
+    }
+
+    pub(super) fn known_sink(&self, name: &str) -> Option<KnownSink> {
+        self.0.get(name)?.known.clone()
+    }
+
+    pub(super) fn record_sink(&mut self, name: &str, known: &KnownSink) {
+        self.0.entry(name.to_owned()).or_default().known = Some(known.clone());
+    }
+
+    pub(super) fn republish(&mut self, name: &str, after: Position) -> bool {
+        let Some(sink) = self.0.get_mut(name).filter(|sink| sink.cursor > after) else { return false };
+        sink.cursor = after;
+        sink.fencing_token += 1;
+        true
     }
 
     pub(super) fn record_leader_status(&mut self, token: &LeaseToken, status: &LeaderStatus) -> LeaseWrite {

@@ -7,8 +7,8 @@ use metrics::{Gauge, counter, gauge};
 use super::names;
 use crate::domain::OrderId;
 use crate::ports::{
-    DeadLetter, LeaderStatus, Lease, LeaseToken, LeaseWrite, Outbox, OutboxStatus, PortError, Position,
-    Resolution,
+    DeadLetter, KnownSink, LeaderStatus, Lease, LeaseToken, LeaseWrite, Outbox, OutboxStatus, PortError,
+    Position, Resolution,
 };
 
 /// An [`Outbox`] that counts leases and dead letters and exports the cursor.
@@ -97,6 +97,18 @@ impl Outbox for MeteredOutbox {
             counter!(names::DEAD_LETTERS_SETTLED).increment(1);
         }
         Ok(advance)
+    }
+
+    async fn known_sink(&self, sink: &str) -> Result<Option<KnownSink>, PortError> {
+        self.0.known_sink(sink).await
+    }
+
+    async fn record_sink(&self, sink: &str, known: &KnownSink) -> Result<(), PortError> {
+        self.0.record_sink(sink, known).await
+    }
+
+    async fn republish(&self, sink: &str, after: Position) -> Result<bool, PortError> {
+        self.0.republish(sink, after).await
     }
 
     async fn record_leader_status(

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use metrics::{Counter, Histogram, counter, histogram};
 
 use super::names;
-use crate::ports::{Delivery, EventSink, LoggedEvent, PortError, Receipt};
+use crate::ports::{Delivery, EventSink, LoggedEvent, PortError, Receipt, SinkTail};
 
 /// An [`EventSink`] that counts published events.
 pub struct MeteredSink {
@@ -44,6 +44,10 @@ impl EventSink for MeteredSink {
 
     async fn ping(&self) -> Result<(), PortError> {
         self.sink.ping().await
+    }
+
+    async fn tail(&self) -> Result<SinkTail, PortError> {
+        self.sink.tail().await
     }
 
     async fn publish(&self, events: &[LoggedEvent]) -> Delivery {

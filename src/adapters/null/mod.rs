@@ -5,7 +5,9 @@ use std::future::pending;
 
 use async_trait::async_trait;
 
-use crate::ports::{CommitNotifications, CommitNotifier, Delivery, EventSink, LoggedEvent, PortError};
+use crate::ports::{
+    CommitNotifications, CommitNotifier, Delivery, EventSink, LoggedEvent, PortError, SinkTail,
+};
 
 /// The sink of `events.url = "none:"`: discards every event.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,6 +25,10 @@ impl EventSink for NullSink {
 
     fn discards(&self) -> bool {
         true
+    }
+
+    async fn tail(&self) -> Result<SinkTail, PortError> {
+        Ok(SinkTail::default())
     }
 
     async fn publish(&self, events: &[LoggedEvent]) -> Delivery {

@@ -16,6 +16,7 @@ mod in_doubt;
 mod inbox;
 mod inbox_sql;
 mod inbox_write;
+mod known_sink;
 mod leader_lock;
 mod loaded_versions;
 mod locking_statement;

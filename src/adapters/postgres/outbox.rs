@@ -9,15 +9,15 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use tokio::time::timeout;
 
 use super::error::Failure;
-use super::leader_lock;
 use super::pool::on_connection;
 use super::sql::Sql;
 use super::store::PostgresStore;
+use super::{known_sink, leader_lock};
 use crate::adapters::rows::{CursorRow, DeadLetterRow};
 use crate::domain::OrderId;
 use crate::ports::{
-    DeadLetter, LeaderStatus, Lease, LeaseToken, LeaseWrite, Outbox, OutboxStatus, PortError, Position,
-    Resolution,
+    DeadLetter, KnownSink, LeaderStatus, Lease, LeaseToken, LeaseWrite, Outbox, OutboxStatus, PortError,
+    Position, Resolution,
 };
 
 /// The columns of a dead letter.
@@ -26,8 +26,10 @@ const DEAD_LETTER: &str = "order_id, sequence, position, cause, buried_at, resol
 
 /// The columns of a cursor with its number of dead letters, and whether a session
 /// holds the leader lock.
-type CursorColumns =
-    ((BigInt, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, BigInt), Bool);
+type CursorColumns = (
+    (BigInt, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, BigInt),
+    Bool,
+);
 
 #[async_trait]
 impl Outbox for PostgresStore {
@@ -98,6 +100,25 @@ impl Outbox for PostgresStore {
     ) -> Result<LeaseWrite, PortError> {
         let statement = remove_dead_letter(token, dead_letter);
         on_connection!(self.writers, |connection| if_leader(&mut connection, &statement))
+    }
+
+    async fn known_sink(&self, sink: &str) -> Result<Option<KnownSink>, PortError> {
+        let query = known_sink::known_sink(sink);
+        on_connection!(self.readers.points, |connection| known_sink::load(&mut connection, &query, sink))
+    }
+
+    async fn record_sink(&self, sink: &str, known: &KnownSink) -> Result<(), PortError> {
+        let statement = known_sink::record_sink(sink, known);
+        let recorded: Result<usize, PortError> =
+            on_connection!(self.writers, |connection| execute(&mut connection, &statement));
+        recorded.map(|_| ())
+    }
+
+    async fn republish(&self, sink: &str, after: Position) -> Result<bool, PortError> {
+        let statement = known_sink::republish(sink, after);
+        let moved: Result<usize, PortError> =
+            on_connection!(self.writers, |connection| execute(&mut connection, &statement));
+        Ok(moved? > 0)
     }
 
     async fn record_leader_status(
@@ -273,13 +294,17 @@ fn record_leader_status(token: &LeaseToken, status: &LeaderStatus) -> Sql<BigInt
         }
         None => statement,
     };
+    let statement = match &status.stopped {
+        Some(reason) => statement.sql(", stopped = ").text(reason.as_str()),
+        None => statement.sql(", stopped = NULL"),
+    };
     let statement = statement.sql(" WHERE sink = ").text(token.sink.as_str());
     statement.sql(" AND fence = ").integer(token.fencing_token).sql(" RETURNING fence")
 }
 
 fn status(sink: &str) -> Sql<CursorColumns> {
     Sql::new(
-        "SELECT position, leader, led_since, failure, failed_at, \
+        "SELECT position, leader, led_since, failure, failed_at, stopped, \
          (SELECT count(*) FROM dead_letters WHERE dead_letters.sink = outbox_cursors.sink), \
          EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 7370362 AND objid = 4 \
          AND objsubid = 2 AND granted AND database = (SELECT oid FROM pg_database \

@@ -60,7 +60,7 @@ fn event_from_message(message: &v1::Event, traceparent: Option<Traceparent>) -> 
 }
 
 /// Reads a UUID in its hyphenated form.
-fn parse_uuid(text: &str) -> Option<EventId> {
+pub(super) fn parse_uuid(text: &str) -> Option<EventId> {
     let groups: Vec<&str> = text.split('-').collect();
     let lengths = [8, 4, 4, 4, 12];
     let well_formed = groups.len() == lengths.len()

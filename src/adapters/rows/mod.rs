@@ -19,7 +19,7 @@ pub use idempotency_record::{IdempotencyRow, answer_bytes, later_hash_bytes};
 pub use inbox::{OrderProgressRow, PartitionRow, StatisticsRow, UnknownEventRow, event_json};
 pub use message::{Format, Unread, read_event};
 pub use order::OrderRow;
-pub use outbox::{CursorRow, DeadLetterRow};
+pub use outbox::{CursorRow, DeadLetterRow, KnownSinkRow};
 pub use table_row::{BindRow, TableRow};
 
 /// A stored value that breaks an invariant.

@@ -2,9 +2,10 @@
 
 use diesel::Queryable;
 
+use super::message::parse_uuid;
 use super::{Fault, instant};
-use crate::domain::OrderId;
-use crate::ports::{DeadLetter, LeaderStatus, OutboxStatus, Position, Resolution};
+use crate::domain::{EventId, OrderId};
+use crate::ports::{DeadLetter, KnownSink, LeaderStatus, OutboxStatus, Position, Resolution};
 
 /// The columns of a row of `dead_letters`, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
@@ -67,6 +68,8 @@ pub struct CursorRow {
     pub failure: Option<String>,
     /// The instant of the last failure, in microseconds since the epoch.
     pub failed_at: Option<i64>,
+    /// The reason why it publishes nothing.
+    pub stopped: Option<String>,
     /// The number of the sink's dead letters.
     pub dead_letters: i64,
 }
@@ -84,11 +87,43 @@ impl CursorRow {
         };
         let leader = match (self.leader, self.led_since) {
             (Some(leader), Some(since)) => {
-                Some(LeaderStatus { name: leader, since: instant("led_since", since)?, failure })
+                let since = instant("led_since", since)?;
+                Some(LeaderStatus { name: leader, since, failure, stopped: self.stopped })
             }
             _ => None,
         };
         let dead_letters = u64::try_from(self.dead_letters).unwrap_or_default();
         Ok(OutboxStatus { cursor: Position(self.position), has_leader, leader, dead_letters })
+    }
+}
+
+/// The columns of a row of `outbox_cursors` about the sink itself, in this order.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct KnownSinkRow {
+    /// The number of partitions.
+    pub partitions: Option<i64>,
+    /// The ids of the accepted events, separated by spaces.
+    pub accepted_events: Option<String>,
+}
+
+impl KnownSinkRow {
+    /// Returns the column with the accepted events.
+    pub fn accepted_text(accepted: &[EventId]) -> String {
+        accepted.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Returns the state of the sink; `None` if it was not recorded.
+    ///
+    /// # Errors
+    /// Returns the first column that breaks an invariant.
+    pub fn known(self) -> Result<Option<KnownSink>, Fault> {
+        let (Some(partitions), Some(text)) = (self.partitions, self.accepted_events) else { return Ok(None) };
+        let partitions =
+            usize::try_from(partitions).map_err(|_| Fault::new("partitions", "must not be negative"))?;
+        let id = |text| {
+            parse_uuid(text).ok_or_else(|| Fault::new("accepted_events", format!("is not a UUID: {text:?}")))
+        };
+        let accepted = text.split_ascii_whitespace().map(id).collect::<Result<_, _>>()?;
+        Ok(Some(KnownSink { partitions, accepted }))
     }
 }

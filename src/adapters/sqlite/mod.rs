@@ -13,6 +13,7 @@ mod inbox_tables;
 mod interrupt;
 #[cfg(test)]
 mod interrupt_tests;
+mod known_sink;
 mod open;
 mod open_error;
 mod outbox;

@@ -10,13 +10,14 @@ use diesel::{RunQueryDsl as _, SqliteConnection};
 
 use super::SqliteStore;
 use super::error::Failure;
+use super::known_sink;
 use super::sql::Sql;
 use super::write::{immediate, json};
 use crate::adapters::rows::{CursorRow, DeadLetterRow};
 use crate::domain::OrderId;
 use crate::ports::{
-    DeadLetter, LeaderStatus, Lease, LeaseToken, LeaseWrite, Outbox, OutboxStatus, PortError, Position,
-    Resolution,
+    DeadLetter, KnownSink, LeaderStatus, Lease, LeaseToken, LeaseWrite, Outbox, OutboxStatus, PortError,
+    Position, Resolution,
 };
 
 /// The SQL types of a [`DeadLetterRow`].
@@ -24,7 +25,8 @@ type DeadLetterColumns = (Text, BigInt, BigInt, Text, BigInt, Nullable<Text>);
 const DEAD_LETTER: &str = "order_id, sequence, position, cause, buried_at, resolution";
 
 /// The SQL types of a [`CursorRow`].
-type CursorColumns = (BigInt, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, BigInt);
+type CursorColumns =
+    (BigInt, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, BigInt);
 
 #[async_trait]
 impl Outbox for SqliteStore {
@@ -100,6 +102,22 @@ impl Outbox for SqliteStore {
         self.writers.write(remove).await
     }
 
+    async fn known_sink(&self, sink: &str) -> Result<Option<KnownSink>, PortError> {
+        let (query, sink) = (known_sink::known_sink(sink), sink.to_owned());
+        self.readers.points.read(move |connection| known_sink::load(connection, query, &sink)).await
+    }
+
+    async fn record_sink(&self, sink: &str, known: &KnownSink) -> Result<(), PortError> {
+        let statement = known_sink::record_sink(sink, known);
+        self.writers.write(|connection| Ok(statement.execute(connection)?)).await?;
+        Ok(())
+    }
+
+    async fn republish(&self, sink: &str, after: Position) -> Result<bool, PortError> {
+        let statement = known_sink::republish(sink, after);
+        Ok(self.writers.write(|connection| Ok(statement.execute(connection)?)).await? > 0)
+    }
+
     async fn record_leader_status(
         &self,
         token: &LeaseToken,
@@ -172,6 +190,10 @@ pub(super) fn record_leader_status(token: &LeaseToken, status: &LeaderStatus) ->
         }
         None => statement,
     };
+    let statement = match &status.stopped {
+        Some(reason) => statement.sql(", stopped = ").text(reason.as_str()),
+        None => statement.sql(", stopped = NULL"),
+    };
     statement
         .sql(" WHERE sink = ")
         .text(token.sink.as_str())
@@ -181,7 +203,7 @@ pub(super) fn record_leader_status(token: &LeaseToken, status: &LeaderStatus) ->
 
 pub(super) fn status(sink: &str) -> Sql<CursorColumns> {
     Sql::new(
-        "SELECT position, leader, led_since, failure, failed_at, \
+        "SELECT position, leader, led_since, failure, failed_at, stopped, \
          (SELECT count(*) FROM dead_letters WHERE is_awaited() AND dead_letters.sink = outbox_cursors.sink) \
          FROM outbox_cursors WHERE sink = ",
     )

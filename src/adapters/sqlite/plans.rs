@@ -14,7 +14,7 @@ use diesel::{QueryResult, RunQueryDsl, SqliteConnection};
 
 use super::error::Failure;
 use super::sql::{Sql, insert};
-use super::{SqliteOptions, SqliteStore, audit, outbox, read, write};
+use super::{SqliteOptions, SqliteStore, audit, known_sink, outbox, read, write};
 use crate::adapters::optimistic_insert::OptimisticInsert;
 use crate::adapters::rows::IdempotencyRow;
 use crate::domain::{CustomerId, OrderId, PickupPointId, StateName, Timestamp};
@@ -123,6 +123,8 @@ fn every_plan(connection: &mut SqliteConnection) -> String {
     note("held back", plan(connection, outbox::held("journal", "[]")));
     note("dead letters", plan(connection, outbox::letters("journal", Some(&order_id), 50)));
     note("cursor", plan(connection, outbox::cursor("journal")));
+    note("known sink", plan(connection, known_sink::known_sink("journal")));
+    note("republish", plan(connection, known_sink::republish("journal", Position(1))));
     plans
 }
 

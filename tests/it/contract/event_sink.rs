@@ -11,7 +11,7 @@ use pvz::adapters::kafka::KafkaSink;
 use pvz::adapters::metered::MeteredSink;
 use pvz::adapters::null::NullSink;
 use pvz::domain::OrderId;
-use pvz::ports::{EventSink, LoggedEvent, Position, Receipt};
+use pvz::ports::{EventSink, LoggedEvent, Position, PublishedEvent, Receipt};
 
 use super::fixtures::{accepted, event, handed_over, id, issued, returned};
 use crate::kafka::topic;
@@ -95,6 +95,7 @@ on_every_sink! {
     keeps_the_events_of_an_order_in_sequence,
     accepts_an_event_again,
     continues_after_a_cancelled_call,
+    has_the_last_event_of_each_partition_at_its_end,
 }
 
 /// Returns four events of each order, interleaved as in a log.
@@ -180,6 +181,26 @@ async fn continues_after_a_cancelled_call(fixture: SinkFixture) {
     assert!(orders.values().all(|sequences| *sequences == [1, 2, 3, 4]), "{orders:?}");
 }
 
+async fn has_the_last_event_of_each_partition_at_its_end(fixture: SinkFixture) {
+    let tail = fixture.sink.tail().await.unwrap();
+    assert!(tail.partitions >= 1 && tail.events.is_empty(), "{tail:?}");
+    let events = events(25);
+    let mut published: Vec<PublishedEvent> = Vec::new();
+    for batch in events.chunks(7) {
+        publish(&fixture, batch).await;
+        published.extend(batch.iter().map(|logged| PublishedEvent::from(&logged.event)));
+        let tail = fixture.sink.tail().await.unwrap();
+        assert!((1..=tail.partitions).contains(&tail.events.len()), "{tail:?}");
+        assert_eq!(published.iter().filter(|event| tail.events.contains(event)).count(), tail.events.len());
+        assert!(tail.events.contains(published.last().unwrap()), "{tail:?}");
+        for last in &tail.events {
+            let later =
+                |event: &&PublishedEvent| event.order_id == last.order_id && event.sequence > last.sequence;
+            assert_eq!(published.iter().find(later), None, "an order is in one partition");
+        }
+    }
+}
+
 #[tokio::test]
 async fn null_sink_acknowledges_and_discards_every_event() {
     let metered = MeteredSink::new(Arc::new(NullSink));
@@ -187,6 +208,7 @@ async fn null_sink_acknowledges_and_discards_every_event() {
         assert!(sink.discards());
         assert_eq!(sink.name(), "none:");
         assert!(!sink.describe().is_empty());
+        assert_eq!(sink.tail().await.unwrap().events, []);
         let events = events(2);
         let delivery = sink.publish(&events).await;
         assert!(delivery.failure.is_none());

@@ -1,7 +1,10 @@
 //! The contract suite of `Outbox`.
 
 use pvz::adapters::metered::MeteredOutbox;
-use pvz::ports::{DeadLetter, ErrorKind, LeaderStatus, Lease, LeaseWrite, Outbox, Position, Resolution};
+use pvz::domain::EventId;
+use pvz::ports::{
+    DeadLetter, ErrorKind, KnownSink, LeaderStatus, Lease, LeaseWrite, Outbox, Position, Resolution,
+};
 
 use super::fixtures::{StoreFixture, at, id, on_every_store};
 use crate::process::TIMEOUT;
@@ -18,6 +21,8 @@ on_every_store! {
     keeps_the_decision_of_an_operator,
     removes_a_resolved_dead_letter,
     reports_the_status_of_a_sink,
+    remembers_a_sink,
+    moves_the_cursor_back_under_a_new_fencing_token,
     metered_outbox_behaves_like_the_inner_one,
 }
 
@@ -203,9 +208,15 @@ async fn reports_the_status_of_a_sink(fixture: StoreFixture) {
         (status.cursor, status.has_leader, status.leader, status.dead_letters),
         (Position(0), true, None, 0)
     );
-    let mut leader = LeaderStatus { name: "host:1".to_owned(), since: at(1), failure: None };
+    let mut leader = LeaderStatus { name: "host:1".to_owned(), since: at(1), failure: None, stopped: None };
     assert_eq!(outbox.record_leader_status(&lease.token, &leader).await.unwrap(), LeaseWrite::Done);
     leader.failure = Some(("the broker is unavailable".to_owned(), at(2)));
+    for stopped in [Some("the sink is ahead: \"ü\"".to_owned()), None, Some("again".to_owned())] {
+        leader.stopped = stopped;
+        assert_eq!(outbox.record_leader_status(&lease.token, &leader).await.unwrap(), LeaseWrite::Done);
+        let status = outbox.status("sink").await.unwrap().unwrap();
+        assert_eq!(status.leader.as_ref(), Some(&leader));
+    }
     assert_eq!(outbox.record_leader_status(&lease.token, &leader).await.unwrap(), LeaseWrite::Done);
     let _ = outbox.advance(&lease.token, Position(7), &[dead_letter("a", 2)]).await.unwrap();
     let status = outbox.status("sink").await.unwrap().unwrap();
@@ -217,6 +228,41 @@ async fn reports_the_status_of_a_sink(fixture: StoreFixture) {
     drop(lease);
     let free = async { while outbox.status("sink").await.unwrap().unwrap().has_leader {} };
     tokio::time::timeout(TIMEOUT, free).await.expect("the lease becomes free");
+}
+
+async fn remembers_a_sink(fixture: StoreFixture) {
+    let outbox = fixture.outbox();
+    assert_eq!(outbox.known_sink("sink").await.unwrap(), None);
+    let first = KnownSink { partitions: 4, accepted: vec![EventId(1), EventId(u128::MAX)] };
+    outbox.record_sink("sink", &first).await.unwrap();
+    assert_eq!(outbox.known_sink("sink").await.unwrap(), Some(first));
+    // Whether a relay led it already or not.
+    let lease = acquire(&*outbox).await;
+    assert_eq!(lease.cursor, Position(0));
+    let second = KnownSink { partitions: 6, accepted: Vec::new() };
+    outbox.record_sink("sink", &second).await.unwrap();
+    assert_eq!(outbox.known_sink("sink").await.unwrap(), Some(second));
+    assert_eq!(outbox.known_sink("other").await.unwrap(), None);
+    let advanced = outbox.advance(&lease.token, Position(3), &[]).await.unwrap();
+    assert_eq!(advanced, LeaseWrite::Done, "the leader is not fenced off");
+}
+
+async fn moves_the_cursor_back_under_a_new_fencing_token(fixture: StoreFixture) {
+    let outbox = fixture.outbox();
+    assert!(!outbox.republish("sink", Position(0)).await.unwrap(), "nothing was published");
+    let lease = acquire(&*outbox).await;
+    let _ = outbox.advance(&lease.token, Position(5), &[]).await.unwrap();
+    for not_published in [5, 6] {
+        assert!(!outbox.republish("sink", Position(not_published)).await.unwrap());
+    }
+    assert_eq!(outbox.advance(&lease.token, Position(6), &[]).await.unwrap(), LeaseWrite::Done);
+    assert!(outbox.republish("sink", Position(2)).await.unwrap());
+    assert_eq!(outbox.cursor("sink").await.unwrap(), Some(Position(2)));
+    assert_eq!(outbox.advance(&lease.token, Position(7), &[]).await.unwrap(), LeaseWrite::Fenced);
+    drop(lease);
+    let lease = acquire_again(&*outbox).await;
+    assert_eq!(lease.cursor, Position(2));
+    assert_eq!(outbox.advance(&lease.token, Position(7), &[]).await.unwrap(), LeaseWrite::Done);
 }
 
 async fn metered_outbox_behaves_like_the_inner_one(fixture: StoreFixture) {

@@ -2,6 +2,7 @@
 
 pub mod crash;
 mod replaced;
+mod tail;
 
 use std::fs;
 use std::io::Write as _;

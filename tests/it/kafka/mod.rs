@@ -14,6 +14,7 @@ mod recreated;
 mod secured;
 mod settings;
 mod source;
+mod tail;
 pub mod topic;
 mod topic_changes;
 mod traces;

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use pvz::domain::OrderId;
 use pvz::ports::{
-    DeadLetter, Delivery, EventLog, EventSink, LeaderStatus, Lease, LeaseToken, LeaseWrite, LoggedEvent,
-    Outbox, OutboxStatus, PortError, Position, Receipt, Resolution,
+    DeadLetter, Delivery, EventLog, EventSink, KnownSink, LeaderStatus, Lease, LeaseToken, LeaseWrite,
+    LoggedEvent, Outbox, OutboxStatus, PortError, Position, PublishedEvent, Receipt, Resolution, SinkTail,
 };
 use tokio::sync::{Notify, watch};
 
@@ -38,6 +39,10 @@ pub struct ScriptedSink {
     poison: Mutex<BTreeSet<(OrderId, i64)>>,
     written: Mutex<Vec<(OrderId, i64)>>,
     acknowledged: Mutex<BTreeSet<Position>>,
+    /// The event at the end.
+    pub last: Mutex<Option<PublishedEvent>>,
+    /// The number of calls for the end that fail.
+    pub tail_failures: AtomicUsize,
     pub crash: Notify,
     /// Notified at every call.
     pub begun: Notify,
@@ -79,6 +84,7 @@ impl ScriptedSink {
                 return Receipt::Pending;
             }
             self.written.lock().unwrap().push(id);
+            *self.last.lock().unwrap() = Some(PublishedEvent::from(event));
             self.acknowledged.lock().unwrap().insert(*position);
             Receipt::Acknowledged
         });
@@ -105,6 +111,14 @@ impl EventSink for ScriptedSink {
 
     fn describe(&self) -> String {
         "a script".to_owned()
+    }
+
+    async fn tail(&self) -> Result<SinkTail, PortError> {
+        let fails = |left: usize| left.checked_sub(1);
+        if self.tail_failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails).is_ok() {
+            return Err(failure());
+        }
+        Ok(SinkTail { partitions: 1, events: self.last.lock().unwrap().iter().cloned().collect() })
     }
 
     async fn publish(&self, events: &[LoggedEvent]) -> Delivery {
@@ -243,6 +257,18 @@ impl Outbox for CheckedOutbox {
         self.inner.remove_dead_letter(token, letter).await
     }
 
+    async fn known_sink(&self, sink: &str) -> Result<Option<KnownSink>, PortError> {
+        self.inner.known_sink(sink).await
+    }
+
+    async fn record_sink(&self, sink: &str, known: &KnownSink) -> Result<(), PortError> {
+        self.inner.record_sink(sink, known).await
+    }
+
+    async fn republish(&self, sink: &str, after: Position) -> Result<bool, PortError> {
+        self.inner.republish(sink, after).await
+    }
+
     async fn record_leader_status(
         &self,
         token: &LeaseToken,
@@ -279,7 +305,9 @@ impl EditedLog {
 #[async_trait]
 impl EventLog for EditedLog {
     async fn history(&self, id: &OrderId, after: i64, limit: usize) -> Result<Vec<LoggedEvent>, PortError> {
-        self.inner.history(id, after, limit).await
+        let oldest = *self.oldest.lock().unwrap();
+        let history = self.inner.history(id, after, limit).await?;
+        Ok(history.into_iter().filter(|logged| logged.position > oldest).collect())
     }
 
     async fn feed(&self, after: Position, limit: usize) -> Result<Vec<LoggedEvent>, PortError> {

@@ -1,0 +1,54 @@
+//! The end of a topic: the last event of each partition.
+
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use rskafka::client::error::{Error, ProtocolError};
+use rskafka::client::partition::{OffsetAt, PartitionClient};
+
+use super::connection::{TopicClientError, with_timeout};
+use super::decode::source_record;
+use super::source::{ONE_BATCH, is_undecodable};
+use super::topic_client::{TopicClient, offset};
+use crate::ports::{PublishedEvent, RecordContent};
+
+/// The offsets at the end of a partition among which the last event is searched.
+const SEARCHED: i64 = 100;
+
+/// Returns the last event of each partition that has one.
+pub(super) async fn last_events(
+    client: &TopicClient,
+    limit: Duration,
+) -> Result<Vec<PublishedEvent>, TopicClientError> {
+    let found = try_join_all(client.partitions.iter().map(|partition| last_event(partition, limit)));
+    Ok(found.await?.into_iter().flatten().collect())
+}
+
+/// Searches backwards, one offset at a time: the last records may be commit markers,
+/// or not events.
+async fn last_event(
+    partition: &PartitionClient,
+    limit: Duration,
+) -> Result<Option<PublishedEvent>, TopicClientError> {
+    let oldest = offset(partition, OffsetAt::Earliest, limit).await?;
+    let end = offset(partition, OffsetAt::Latest, limit).await?;
+    for at in (oldest.max(end - SEARCHED)..end).rev() {
+        let records = match with_timeout(limit, partition.fetch_records(at, 1..ONE_BATCH, 1)).await {
+            Ok((records, _)) => records,
+            Err(error) if is_undecodable(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        for found in records.into_iter().rev() {
+            if let RecordContent::Event(event) = source_record(found.offset, found.record).content {
+                return Ok(Some(PublishedEvent::from(&*event)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Returns true if the brokers forbid to read the topic.
+pub(super) fn is_forbidden(error: &TopicClientError) -> bool {
+    let TopicClientError::Client(Error::ServerError { protocol_error, .. }) = error else { return false };
+    matches!(protocol_error, ProtocolError::TopicAuthorizationFailed)
+}
