@@ -26,8 +26,8 @@ use crate::adapters::postgres;
 use crate::adapters::sqlite::OpenError;
 use crate::adapters::system::{SystemClock, SystemIds, raise_open_files};
 use crate::app::{
-    ImportOrders, Maintenance, OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness,
-    Writer, WriterLimits,
+    CompareSink, Fork, ImportOrders, Maintenance, OperateOutbox, PageTokens, ReadEvents, ReadOrders,
+    ReadStatistics, Readiness, Writer, WriterLimits,
 };
 use crate::config::Config;
 use crate::domain::Policy;
@@ -38,7 +38,7 @@ use crate::telemetry::Metrics;
 pub use crate::ports::Start;
 use connections::connection_options;
 pub use consumer::{ConsumeOptions, Consumed, consume, follow, instant};
-use events::{sink, spawn_publishing};
+use events::{check_store, compare, relay, sink, spawn_publishing};
 pub use store::{SchemaStep, Store, migrate, postgres_client, schema};
 
 /// An error that keeps the service from starting.
@@ -68,6 +68,9 @@ pub enum StartError {
     /// The TLS or login settings of Kafka are invalid.
     #[error(transparent)]
     Kafka(#[from] SecurityError),
+    /// The store has no events, and the event sink has.
+    #[error(transparent)]
+    Fork(#[from] Fork),
     /// No event sink is configured, so the consumer has no source.
     #[error("events are not published (events.url is none:), so there is nothing to consume")]
     NoSource,
@@ -121,17 +124,23 @@ impl Sockets {
         })
     }
 
-    fn addresses(&self) -> io::Result<Addresses> {
+    fn addresses(&self, config: &Config) -> Result<Addresses, StartError> {
+        let server = &config.server;
         Ok(Addresses {
-            grpc: self.grpc.local_addr()?,
-            http: self.http.local_addr()?,
-            admin: self.admin.local_addr()?,
+            grpc: address_of(&self.grpc, server.grpc_addr, "server.grpc_addr")?,
+            http: address_of(&self.http, server.http_addr, "server.http_addr")?,
+            admin: address_of(&self.admin, server.admin_addr, "server.admin_addr")?,
         })
     }
 }
 
 async fn listen(addr: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {
     TcpListener::bind(addr).await.map_err(|cause| StartError::Listen { addr, key, cause })
+}
+
+/// Returns the address of a listener for `addr`, with the port that it got.
+fn address_of(listener: &TcpListener, addr: SocketAddr, key: &'static str) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|cause| StartError::Listen { addr, key, cause })
 }
 
 /// The clock and the id generator of a service, so that tests can set the time.
@@ -166,24 +175,20 @@ pub async fn start(
     let metrics = Metrics::install()?;
     names::describe();
     make_data_dir(&config.data_dir).await?;
-    let (store, sink) = (Store::open(config).await?, sink(config, life).await?);
+    let (store, sink, compare) = open(config, life).await?;
     let secret = store.orders.secret().await?;
     let sockets = Sockets::open(config).await?;
-    let addresses = sockets.addresses().map_err(|cause| StartError::Listen {
-        addr: config.server.grpc_addr,
-        key: "server",
-        cause,
-    })?;
+    let addresses = sockets.addresses(config)?;
 
     let policy = Arc::new(config.policy.to_domain());
     let writer = writer(config, &store, &clock, &ids, &policy);
     spawn_workers(&writer, config.writer.workers.unwrap_or(store.workers), life);
     let tokens = PageTokens::new(secret);
-    let operated = operate(&store, Arc::clone(&sink), Arc::clone(&clock), tokens.clone());
+    let operated = operate(&store, compare.clone(), Arc::clone(&clock), tokens.clone());
     let request_memory = RequestMemory::new(config.server.request_memory);
     let calls = call_context(config, &ids, life, request_memory.clone());
     let imports = ImportService::new(calls.clone(), ImportOrders::new(writer.clone(), life.soft().clone()));
-    let (inbox, warning) = consumer::embed(config, life).await?;
+    let (inbox, conflicts) = consumer::embed(config, life).await?;
     let service = GrpcOrderService {
         calls,
         writer: writer.clone(),
@@ -201,7 +206,7 @@ pub async fn start(
         outbox: operated.clone(),
         policy: Arc::clone(&policy),
     };
-    let readiness = Readiness::new(Arc::clone(&store.orders), Arc::clone(&sink));
+    let readiness = Readiness::new(Arc::clone(&store.orders), sink);
     let (grpc_ready, ready) = (readiness.subscribe(), readiness.subscribe());
     life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
     let maintenance = Maintenance::new(Arc::clone(&store.orders), Arc::clone(&clock), policy);
@@ -213,8 +218,10 @@ pub async fn start(
     let done = CancellationToken::new();
     // Publishing stops after the servers, so that the events of the last commands
     // are published too.
-    spawn_publishing(&store, sink, operated, clock, &writer, life, &done);
-    spawn_admin(connections, sockets.admin, admin::State { ready, warning }, metrics, life, &done);
+    let relay = relay(config, compare, clock, &writer);
+    let stopped = spawn_publishing(&store, relay, operated, &writer, life, &done);
+    let state = admin::State { ready, warnings: vec![conflicts, stopped] };
+    spawn_admin(connections, sockets.admin, state, metrics, life, &done);
     // Dropped when both servers have ended: closes the writer pool, then stops
     // publishing and the admin server.
     let served = Arc::new((Closing(writer), done.drop_guard()));
@@ -235,6 +242,17 @@ pub async fn start(
         }
     });
     Ok(addresses)
+}
+
+/// Opens the store and the event sink, and checks that they belong together.
+async fn open(
+    config: &Config,
+    life: &Lifecycle,
+) -> Result<(Store, Arc<dyn EventSink>, CompareSink), StartError> {
+    let (store, sink) = (Store::open(config).await?, sink(config, life).await?);
+    let compare = compare(&store, Arc::clone(&sink));
+    check_store(config, &compare).await?;
+    Ok((store, sink, compare))
 }
 
 fn spawn_workers(writer: &Writer, workers: usize, life: &Lifecycle) {
@@ -261,13 +279,8 @@ fn spawn_admin(
 }
 
 /// The outbox use cases for operators.
-fn operate(
-    store: &Store,
-    sink: Arc<dyn EventSink>,
-    clock: Arc<dyn Clock>,
-    tokens: PageTokens,
-) -> OperateOutbox {
-    OperateOutbox::new(Arc::clone(&store.log), Arc::clone(&store.outbox), clock, tokens, sink)
+fn operate(store: &Store, compare: CompareSink, clock: Arc<dyn Clock>, tokens: PageTokens) -> OperateOutbox {
+    OperateOutbox::new(Arc::clone(&store.log), Arc::clone(&store.outbox), clock, tokens, compare)
 }
 
 /// Creates the data directory. The folder of a store with its own path must

@@ -18,8 +18,8 @@ use pvz::adapters::memory::MemoryStore;
 use pvz::adapters::null::NullSink;
 use pvz::adapters::system::{SystemClock, SystemIds};
 use pvz::app::{
-    ImportOrders, OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness, Writer,
-    WriterLimits,
+    CompareSink, ImportOrders, OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness,
+    Writer, WriterLimits,
 };
 use pvz::domain::{PickupPointId, Policy};
 use pvz::ports::{Clock, Inbox};
@@ -106,7 +106,13 @@ fn service(
     let open_inbox = move || futures::future::ready(Ok(Arc::clone(&inbox) as Arc<dyn Inbox>)).boxed();
     let statistics = ReadStatistics::new(Box::new(open_inbox), Arc::clone(&dyn_clock), tokens.clone());
     let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));
-    let outbox = OperateOutbox::new(log, kept, dyn_clock, tokens, Arc::new(NullSink));
+    let compare = CompareSink::new(
+        Arc::<MemoryStore>::clone(store),
+        Arc::<MemoryStore>::clone(store),
+        Arc::<MemoryStore>::clone(store),
+        Arc::new(NullSink),
+    );
+    let outbox = OperateOutbox::new(log, kept, dyn_clock, tokens, compare);
     let imports = ImportService::new(calls.clone(), ImportOrders::new(writer.clone(), stop.clone()));
     Ok(GrpcOrderService { calls, writer, imports, orders, events, statistics, outbox, policy })
 }

@@ -1,6 +1,7 @@
 //! The use cases, independent of transports and storage technologies.
 
 mod caller;
+mod compare_sink;
 mod decide_batch;
 mod import_orders;
 mod ingest_events;
@@ -19,14 +20,18 @@ mod read_statistics;
 mod readiness;
 mod refuse;
 mod relay_batch;
+mod relay_cursor;
 mod relay_dead_letters;
 mod relay_events;
+mod relay_fork;
+mod relay_options;
 mod verify;
 mod warn_of_conflicts;
 mod watch_events;
 mod writer;
 
 pub use caller::Caller;
+pub use compare_sink::{CompareSink, Fork};
 pub use decide_batch::{BatchDecider, Entry};
 pub use import_orders::{ImportOrders, ImportRequest, ImportResult};
 pub use ingest_events::IngestEvents;
@@ -43,7 +48,8 @@ pub use read_orders::{ListOrders, ListReturns, OrderPage, PageSpec, ReadOrders};
 pub use read_statistics::{OpenInbox, ReadStatistics, StatisticsFound};
 pub use readiness::{NotReady, Readiness, Ready};
 pub use refuse::refuse;
-pub use relay_events::{RelayEvents, RelayOptions};
+pub use relay_events::RelayEvents;
+pub use relay_options::RelayOptions;
 pub use verify::{Difference, Report, verify};
 pub use warn_of_conflicts::{WarnOfConflicts, Warning, no_warning};
 pub use writer::{Admission, Committed, Writer, WriterLimits};

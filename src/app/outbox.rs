@@ -1,11 +1,14 @@
-//! The outbox use cases of operators: status and dead letters.
+//! The outbox use cases of operators: status, forks and dead letters.
 
 use std::sync::Arc;
 
 use super::page_token::PagePosition;
-use super::{PageTokens, refuse};
+use super::refuse::STORE_RETRY;
+use super::{CompareSink, PageTokens, refuse};
 use crate::domain::{OrderId, Reason, Refusal};
-use crate::ports::{Clock, DeadLetter, EventLog, EventSink, Outbox, OutboxStatus, Position, Resolution};
+use crate::ports::{
+    Clock, DeadLetter, EventLog, EventSink, Outbox, OutboxStatus, PortError, Position, Resolution, chain,
+};
 
 /// The outbox use cases.
 #[derive(Clone)]
@@ -15,6 +18,7 @@ pub struct OperateOutbox {
     clock: Arc<dyn Clock>,
     tokens: PageTokens,
     sink: Arc<dyn EventSink>,
+    compare: CompareSink,
 }
 
 /// The publishing status.
@@ -44,15 +48,15 @@ pub struct DeadLetterPage {
 }
 
 impl OperateOutbox {
-    /// Returns the use cases for a sink.
+    /// Returns the use cases for the sink of `compare`.
     pub fn new(
         log: Arc<dyn EventLog>,
         outbox: Arc<dyn Outbox>,
         clock: Arc<dyn Clock>,
         tokens: PageTokens,
-        sink: Arc<dyn EventSink>,
+        compare: CompareSink,
     ) -> Self {
-        Self { log, outbox, clock, tokens, sink }
+        Self { log, outbox, clock, tokens, sink: Arc::clone(&compare.sink), compare }
     }
 
     /// Returns the publishing status.
@@ -73,6 +77,45 @@ impl OperateOutbox {
             }
         }
         Ok(OutboxReport { sink: self.sink.name().to_owned(), head, lag_events, lag_seconds, status })
+    }
+
+    /// Accepts the events of the sink that the log does not have, and its number of partitions,
+    /// so that the relay publishes. Returns the number of differences.
+    ///
+    /// # Errors
+    /// Returns `UNAVAILABLE` if the sink or the store cannot be reached.
+    pub async fn accept_fork(&self) -> Result<usize, Refusal> {
+        self.compare.accept_fork().await.map_err(|error| unreachable_sink(&error))
+    }
+
+    /// Publishes the events from a position on again. Accepts the sink as it is.
+    ///
+    /// # Errors
+    /// Returns `VALIDATION_FAILED` if the position was not published yet, `CURSOR_EXPIRED` if its
+    /// event was archived, or `UNAVAILABLE` as [`accept_fork`](Self::accept_fork).
+    pub async fn republish(&self, from: Position) -> Result<(), Refusal> {
+        let oldest = self.log.oldest().await.map_err(|error| refuse(&error))?;
+        let after = Position(from.0 - 1);
+        if after < oldest {
+            let first = oldest.0 + 1;
+            let message = format!("the event at {} was archived; the oldest cursor is {first}", from.0);
+            return Err(Refusal::new(Reason::CursorExpired, message)
+                .with("from", from.0)
+                .with("oldest_cursor", first));
+        }
+        let sink = self.sink.name();
+        let published = self.outbox.cursor(sink).await.map_err(|error| refuse(&error))?.unwrap_or_default();
+        let later =
+            || Refusal::invalid("from", format!("must be at most {}, the published cursor", published.0));
+        if after >= published {
+            return Err(later());
+        }
+        self.accept_fork().await?;
+        if !self.outbox.republish(sink, after).await.map_err(|error| refuse(&error))? {
+            return Err(later());
+        }
+        tracing::info!(sink, from = from.0, "operator has events published again");
+        Ok(())
     }
 
     /// Returns a page of dead letters.
@@ -113,4 +156,13 @@ impl OperateOutbox {
         let message = format!("order {order_id} has no dead letter");
         Err(Refusal::new(Reason::OrderNotFound, message).with("order_id", order_id))
     }
+}
+
+/// Converts an error of the sink or the store to a refusal, and logs its chain of causes.
+fn unreachable_sink(error: &PortError) -> Refusal {
+    if !error.retryable() {
+        return refuse(error);
+    }
+    tracing::warn!(cause = chain(error), "the sink was not accepted");
+    Refusal::unavailable("the sink or the storage cannot be reached; nothing was changed", STORE_RETRY)
 }

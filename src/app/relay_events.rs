@@ -13,56 +13,20 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Committed;
 use super::relay_batch::Waiting;
+use super::{Committed, CompareSink, RelayOptions};
 use crate::domain::OrderId;
 use crate::ports::{
-    Clock, DeadLetter, Delivery, EventLog, EventSink, LeaderStatus, Lease, LeaseWrite, LoggedEvent, Outbox,
-    PortError, Position, Receipt, chain,
+    Clock, Delivery, EventLog, EventSink, LeaderStatus, Lease, LoggedEvent, Outbox, PortError, Position,
+    Receipt, chain,
 };
-
-/// The options of a relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RelayOptions {
-    /// Maximum number of events in one publish call.
-    pub batch: usize,
-    /// Poll interval, because notifications of other replicas may be lost.
-    pub poll: Duration,
-    /// Interval at which a standby relay tries to acquire the lease.
-    pub stand_by: Duration,
-    /// Maximum delay before the cursor is saved. A restart publishes the events of this time
-    /// again.
-    pub save_after: Duration,
-    /// Pause after the first failure, doubled after each further one.
-    pub first_backoff: Duration,
-    /// Maximum pause.
-    pub last_backoff: Duration,
-    /// Timeout of a publish call.
-    pub publish_timeout: Duration,
-    /// Time to continue publishing after a stop request.
-    pub farewell: Duration,
-}
-
-impl Default for RelayOptions {
-    fn default() -> Self {
-        Self {
-            batch: 2_000,
-            poll: Duration::from_secs(1),
-            stand_by: Duration::from_secs(1),
-            save_after: Duration::from_millis(100),
-            first_backoff: Duration::from_millis(50),
-            last_backoff: Duration::from_secs(5),
-            publish_timeout: Duration::from_mins(1),
-            farewell: Duration::from_secs(2),
-        }
-    }
-}
 
 /// The relay of one sink.
 pub struct RelayEvents {
     pub(super) log: Arc<dyn EventLog>,
     pub(super) outbox: Arc<dyn Outbox>,
     pub(super) sink: Arc<dyn EventSink>,
+    pub(super) compare: CompareSink,
     pub(super) clock: Arc<dyn Clock>,
     committed: Committed,
     /// The name of this process, for operators.
@@ -92,16 +56,20 @@ impl From<PortError> for Ended {
 pub(super) struct Lead<'r> {
     pub(super) relay: &'r RelayEvents,
     pub(super) lease: Lease,
+    /// True if the sink has been compared with the log, and may be published to.
+    pub(super) agreed: bool,
     /// The last position up to which every event is published or held back.
     pub(super) settled: Position,
+    /// The saved cursor, and the last check that an operator did not move it back.
+    pub(super) saved: (Position, Instant),
     /// The instant since which the saved cursor is behind.
-    unsaved: Option<Instant>,
+    pub(super) unsaved: Option<Instant>,
     /// True if an order is held back. Only the leader stores dead letters, so the store is not
     /// queried while there are none.
     pub(super) letters: bool,
     /// The last check for operators' decisions about dead letters.
     pub(super) looked: Option<Instant>,
-    failures: u32,
+    pub(super) failures: u32,
     /// The status of this leader, for operators.
     pub(super) status: LeaderStatus,
     /// The instant of the last recorded failure.
@@ -111,17 +79,17 @@ pub(super) struct Lead<'r> {
 }
 
 impl RelayEvents {
-    /// Returns a relay. `committed` wakes it; `leader` is its name for operators.
+    /// Returns a relay for the sink, the log and the outbox of `compare`. `committed` wakes it;
+    /// `leader` is its name for operators.
     pub fn new(
-        log: Arc<dyn EventLog>,
-        outbox: Arc<dyn Outbox>,
-        sink: Arc<dyn EventSink>,
+        compare: CompareSink,
         clock: Arc<dyn Clock>,
         committed: Committed,
         leader: String,
         options: RelayOptions,
     ) -> Self {
-        Self { log, outbox, sink, clock, committed, leader, options, random: RandomState::new() }
+        let CompareSink { log, outbox, sink, .. } = compare.clone();
+        Self { log, outbox, sink, compare, clock, committed, leader, options, random: RandomState::new() }
     }
 
     /// Runs until `stop` is cancelled. Then it publishes the remaining events for a short time;
@@ -169,6 +137,9 @@ impl RelayEvents {
             *failures = 0;
         }
         worked?;
+        if !lead.agreed {
+            return Ok(());
+        }
         let all = matches!(timeout(self.options.farewell, lead.say_farewell()).await, Ok(Ok(true)));
         tracing::info!(sink, position = lead.settled.0, all, "relay stopped");
         Ok(())
@@ -176,7 +147,7 @@ impl RelayEvents {
 
     /// Returns the pause after a number of consecutive failures: half fixed, half random, so
     /// that many relays do not retry at the same time.
-    fn backoff(&self, failures: u32) -> Duration {
+    pub(super) fn backoff(&self, failures: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
         let longest = self.options.first_backoff.saturating_mul(doubled).min(self.options.last_backoff);
         let random = u32::try_from(self.random.hash_one((failures, Instant::now())) % 1_000).unwrap_or(0);
@@ -210,7 +181,9 @@ impl<'r> Lead<'r> {
         let status = LeaderStatus { name, since, failure: None, stopped: None };
         Self {
             relay,
+            agreed: false,
             settled: lease.cursor,
+            saved: (lease.cursor, Instant::now()),
             lease,
             unsaved: None,
             letters: false,
@@ -225,6 +198,9 @@ impl<'r> Lead<'r> {
     async fn work(&mut self, stop: &CancellationToken) -> Result<(), Ended> {
         let mut committed = self.relay.committed.clone();
         self.write_note().await?;
+        if !self.agree(stop).await? {
+            return Ok(());
+        }
         self.letters = !self.relay.outbox.dead_letters(self.relay.sink.name(), None, 1).await?.is_empty();
         loop {
             if stop.is_cancelled() {
@@ -233,6 +209,7 @@ impl<'r> Lead<'r> {
             if self.lease.is_lost() {
                 return Err(Ended::Fenced);
             }
+            self.check_cursor().await?;
             self.mend(stop).await?;
             // Subscribes before the log is read, so that no commit in between is missed.
             committed.mark_unchanged();
@@ -246,6 +223,10 @@ impl<'r> Lead<'r> {
                 if !self.publish(&mut waiting, stop).await? {
                     self.failures += 1;
                     pause(stop, self.relay.backoff(self.failures)).await;
+                    // The sink may be another one after an outage.
+                    if !stop.is_cancelled() && !self.agree(stop).await? {
+                        return Ok(());
+                    }
                 }
             }
             self.save_if_due().await?;
@@ -322,60 +303,13 @@ impl<'r> Lead<'r> {
     }
 
     /// Logs each cause once per outage, because the relay retries without end.
-    fn tell(&mut self, cause: String, events: usize) {
+    pub(super) fn tell(&mut self, cause: String, events: usize) {
         let sink = self.relay.sink.name();
         if self.told.contains(&cause) || self.told.len() >= MOST_CAUSES {
             tracing::debug!(sink, events, cause, "publish failed, retrying");
         } else {
             tracing::warn!(sink, events, cause, "publish failed, events wait in the store");
             self.told.push(cause);
-        }
-    }
-
-    /// Advances the position up to which everything is settled.
-    fn settle(&mut self, waiting: &Waiting) {
-        let settled = waiting.settled(self.settled);
-        if settled > self.settled {
-            self.settled = settled;
-            self.unsaved.get_or_insert_with(Instant::now);
-        }
-    }
-
-    /// Saves dead letters and cursor together, so that no later leader publishes past a dead
-    /// letter.
-    pub(super) async fn bury(&mut self, letters: &[DeadLetter]) -> Result<(), Ended> {
-        for letter in letters {
-            tracing::error!(
-                sink = self.relay.sink.name(),
-                order_id = %letter.order_id,
-                sequence = letter.sequence,
-                position = letter.position.0,
-                cause = letter.cause,
-                "sink refused an event: it is now a dead letter and its order is held back, see pvz dlq list"
-            );
-        }
-        self.letters = true;
-        self.advance(letters).await
-    }
-
-    async fn save_if_due(&mut self) -> Result<(), Ended> {
-        match self.unsaved {
-            Some(since) if since.elapsed() >= self.relay.options.save_after => self.save().await,
-            _ => Ok(()),
-        }
-    }
-
-    async fn save(&mut self) -> Result<(), Ended> {
-        if self.unsaved.is_some() { self.advance(&[]).await } else { Ok(()) }
-    }
-
-    async fn advance(&mut self, letters: &[DeadLetter]) -> Result<(), Ended> {
-        match self.relay.outbox.advance(&self.lease.token, self.settled, letters).await? {
-            LeaseWrite::Done => {
-                self.unsaved = None;
-                Ok(())
-            }
-            LeaseWrite::Fenced => Err(Ended::Fenced),
         }
     }
 
@@ -396,6 +330,6 @@ impl<'r> Lead<'r> {
     }
 }
 
-async fn pause(stop: &CancellationToken, time: Duration) {
+pub(super) async fn pause(stop: &CancellationToken, time: Duration) {
     stop.run_until_cancelled(sleep(time)).await;
 }

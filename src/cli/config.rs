@@ -182,8 +182,8 @@ mod tests {
 
     #[test]
     fn every_flag_is_a_source() {
-        // Only `serve` has --migrate, and only `consume` has --inbox.
-        let own = ["--migrate", "--inbox"];
+        // Only `serve` has the first two, and only `consume` has --inbox.
+        let own = ["--migrate", "--allow-empty-store", "--inbox"];
         let flags = || FLAGS.map(|(flag, _)| flag).into_iter().filter(|flag| !own.contains(flag));
         let mut arguments = vec!["show", "--config", "a.toml"];
         arguments.extend(flags().flat_map(|flag| [flag, "x"]));

@@ -27,6 +27,9 @@ configured_command! {
         /// update the schema of the store first
         #[argh(switch)]
         pub migrate: bool,
+        /// start although the store has no events and the journal or topic has: for a new store there
+        #[argh(switch)]
+        pub allow_empty_store: bool,
     }
 }
 
@@ -36,6 +39,9 @@ impl Serve {
         let mut sources = self.sources();
         if self.migrate {
             sources.flags.push(("--migrate", true.to_string()));
+        }
+        if self.allow_empty_store {
+            sources.flags.push(("--allow-empty-store", true.to_string()));
         }
         let config = match load(&sources) {
             Ok(loaded) => loaded.config,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::connection_options;
 use super::events::kafka_source;
-use super::{StartError, Store, listen, make_data_dir, process_name, spawn_admin};
+use super::{StartError, Store, address_of, listen, make_data_dir, process_name, spawn_admin};
 use crate::adapters::admin;
 use crate::adapters::journal::JournalSource;
 use crate::adapters::memory::MemoryStore;
@@ -135,17 +135,13 @@ pub async fn consume(
     let source = source(config)?;
     let store = Store::open(&with_consumer_store(config)).await?;
     let listener = listen(config.consumer.admin_addr, "consumer.admin_addr").await?;
-    let addr = listener.local_addr().map_err(|cause| StartError::Listen {
-        addr: config.consumer.admin_addr,
-        key: "consumer.admin_addr",
-        cause,
-    })?;
+    let addr = address_of(&listener, config.consumer.admin_addr, "consumer.admin_addr")?;
     let ingest = ingest(config, source, Arc::clone(&store.inbox), options);
     let readiness = Readiness::new(store.orders, Arc::new(NullSink)).with_consumer(ingest.progress());
     let done = CancellationToken::new();
     let connections = connection_options(config, raise_open_files());
-    let warning = warn_of_conflicts(&store.inbox, life);
-    let state = admin::State { ready: readiness.subscribe(), warning };
+    let warnings = vec![warn_of_conflicts(&store.inbox, life)];
+    let state = admin::State { ready: readiness.subscribe(), warnings };
     spawn_admin(connections, listener, state, metrics, life, &done);
     life.spawn_until_done("readiness", readiness.run(life.soft().clone()));
     let (soft, hard) = (life.soft().clone(), life.hard().clone());

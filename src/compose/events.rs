@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::store::RelayPorts;
 use super::{StartError, Store, process_name};
 use crate::adapters::journal::Journal;
 use crate::adapters::kafka::{
@@ -13,12 +16,12 @@ use crate::adapters::kafka::{
 use crate::adapters::metered::{MeteredOutbox, MeteredSink, OutboxGauges};
 use crate::adapters::null::NullSink;
 use crate::adapters::system::SystemClock;
-use crate::app::{NotifyReplicas, OperateOutbox, RelayEvents, RelayOptions, Writer};
+use crate::app::{CompareSink, NotifyReplicas, OperateOutbox, RelayEvents, RelayOptions, Warning, Writer};
 use crate::config::{
     Config, Events, EventsUrl, KafkaCompression, KafkaEncoding, KafkaSasl, KafkaUrl, Secret,
 };
 use crate::lifecycle::Lifecycle;
-use crate::ports::{Clock, EventSink, Outbox, PortError};
+use crate::ports::{Clock, EventSink, PortError, chain};
 
 /// Opens the event sink.
 ///
@@ -93,39 +96,76 @@ pub(super) fn kafka_source(url: &KafkaUrl, config: &Config) -> Result<KafkaSourc
 
 /// The period in which the outbox gauges are updated.
 const GAUGE_PERIOD: Duration = Duration::from_secs(5);
+/// The time that the start of an empty store waits for the sink.
+const START_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Returns the comparison of the sink with the store.
+pub(super) fn compare(store: &Store, sink: Arc<dyn EventSink>) -> CompareSink {
+    let RelayPorts { orders, log, outbox } = &store.relay;
+    let outbox = Arc::new(MeteredOutbox::new(Arc::clone(outbox)));
+    CompareSink::new(Arc::clone(orders), Arc::clone(log), outbox, sink)
+}
+
+/// Refuses an empty store next to a sink that has events, unless it is allowed. If the sink
+/// cannot be reached, the relay compares later.
+pub(super) async fn check_store(config: &Config, compare: &CompareSink) -> Result<(), StartError> {
+    if config.store.allow_empty {
+        return Ok(());
+    }
+    match timeout(START_PATIENCE, compare.empty_store()).await {
+        Ok(Ok(Some(fork))) => Err(StartError::Fork(fork)),
+        Ok(Ok(None)) | Err(_) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::warn!(cause = chain(&error), "the sink was not compared with the empty store yet");
+            Ok(())
+        }
+    }
+}
+
+/// Builds the relay.
+pub(super) fn relay(
+    config: &Config,
+    compare: CompareSink,
+    clock: Arc<dyn Clock>,
+    writer: &Writer,
+) -> RelayEvents {
+    let options = RelayOptions { allow_empty_store: config.store.allow_empty, ..RelayOptions::default() };
+    RelayEvents::new(compare, clock, writer.committed(), process_name(), options)
+}
 
 /// Spawns the notifications among replicas, the relay and the outbox gauges.
-/// They run until `stop` is cancelled.
+/// They run until `stop` is cancelled. Returns the warning that nothing is published
+/// until an operator decides.
 pub(super) fn spawn_publishing(
     store: &Store,
-    sink: Arc<dyn EventSink>,
+    relay: RelayEvents,
     operate: OperateOutbox,
-    clock: Arc<dyn Clock>,
     writer: &Writer,
     life: &Lifecycle,
     stop: &CancellationToken,
-) {
+) -> Warning {
     let replicas = NotifyReplicas::new(Arc::clone(&store.notifications), writer.commit_counter());
     life.spawn_until_done("notifications", replicas.run(stop.clone()));
-    let outbox: Arc<dyn Outbox> = Arc::new(MeteredOutbox::new(Arc::clone(&store.relay.1)));
-    let (log, committed, options) = (Arc::clone(&store.relay.0), writer.committed(), RelayOptions::default());
-    let relay = RelayEvents::new(log, outbox, sink, clock, committed, process_name(), options);
     let (hard, stopped) = (life.hard().clone(), stop.clone());
     life.spawn_until_done("relay", async move { _ = hard.run_until_cancelled(relay.run(stopped)).await });
     let stop = stop.clone();
+    let (stopped, receiver) = watch::channel(None);
     life.spawn_until_done("outbox gauges", async move {
-        _ = stop.run_until_cancelled(update_gauges(operate)).await;
+        _ = stop.run_until_cancelled(update_gauges(operate, stopped)).await;
     });
+    receiver
 }
 
-/// Updates the outbox gauges, without end.
-async fn update_gauges(operate: OperateOutbox) {
+/// Updates the outbox gauges and the reason why nothing is published, without end.
+async fn update_gauges(operate: OperateOutbox, stopped: watch::Sender<Option<String>>) {
     let gauges = OutboxGauges::new();
     loop {
         // The relay reports failures of the store.
         if let Ok(report) = operate.report().await {
             let held_back = report.status.as_ref().map_or(0, |status| status.dead_letters);
-            gauges.show(report.lag_events, report.lag_seconds, held_back);
+            let reason = report.status.and_then(|status| status.leader).and_then(|leader| leader.stopped);
+            gauges.show(report.lag_events, report.lag_seconds, held_back, reason.is_some());
+            _ = stopped.send_replace(reason.map(|reason| format!("publishing has stopped: {reason}")));
         }
         tokio::time::sleep(GAUGE_PERIOD).await;
     }

@@ -25,12 +25,19 @@ pub struct Store {
     pub(super) inbox: Arc<dyn Inbox>,
     /// The outbox, for operators.
     pub(super) outbox: Arc<dyn Outbox>,
-    /// The event log and the outbox for the relay, whose reads wait for no client.
-    pub(super) relay: (Arc<dyn EventLog>, Arc<dyn Outbox>),
+    /// The ports of the relay, whose reads wait for no client.
+    pub(super) relay: RelayPorts,
     /// The notifications of commits among the replicas of the store.
     pub(super) notifications: Arc<dyn CommitNotifications>,
     /// The default number of writer workers.
     pub(super) workers: usize,
+}
+
+/// The ports of a store that the relay uses.
+pub(super) struct RelayPorts {
+    pub(super) orders: Arc<dyn OrderStore>,
+    pub(super) log: Arc<dyn EventLog>,
+    pub(super) outbox: Arc<dyn Outbox>,
 }
 
 impl Store {
@@ -41,7 +48,11 @@ impl Store {
     ) -> Self {
         let (orders, log) = (Arc::<S>::clone(&store), Arc::<S>::clone(&store));
         let inbox = Arc::<S>::clone(&store);
-        let relay: (Arc<dyn EventLog>, Arc<dyn Outbox>) = (Arc::<S>::clone(&for_relay), for_relay);
+        let relay = RelayPorts {
+            orders: Arc::<S>::clone(&for_relay),
+            log: Arc::<S>::clone(&for_relay),
+            outbox: for_relay,
+        };
         let notifications = Arc::new(NullNotifications);
         Self { orders, log, inbox, outbox: store, relay, notifications, workers }
     }

@@ -8,9 +8,10 @@ use super::Config;
 
 /// The configuration flags of `serve`, `consume`, `migrate`, `verify` and
 /// `config`, with the keys that they set.
-pub const FLAGS: [(&str, &str); 9] = [
+pub const FLAGS: [(&str, &str); 10] = [
     ("--store", "store.url"),
     ("--migrate", "store.migrate"),
+    ("--allow-empty-store", "store.allow_empty"),
     ("--cache", "cache.url"),
     ("--events", "events.url"),
     ("--inbox", "consumer.store"),

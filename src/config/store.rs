@@ -38,6 +38,12 @@ pub struct Store {
     #[config(env = "PVZ_STORE_MIGRATE", deserialize_with = text::boolean)]
     pub migrate: Option<bool>,
 
+    /// Start although the store has no events and the journal or topic has, and
+    /// accept those. Set it for the first start of a new store there: otherwise such
+    /// a start is refused, because the store is probably not the right one.
+    #[config(env = "PVZ_STORE_ALLOW_EMPTY", default = false, deserialize_with = text::boolean)]
+    pub allow_empty: bool,
+
     /// PostgreSQL: a standby, "postgres://…", to read orders, lists and histories
     /// from. It must be one server, not a load balancer. Reads see every write of
     /// this server, and writes of other replicas at most five seconds late. While

@@ -203,6 +203,20 @@ impl OrderService for Script {
         self.next(request).await
     }
 
+    async fn accept_fork(
+        &self,
+        request: Request<AcceptForkRequest>,
+    ) -> Result<Response<AcceptForkResponse>, Status> {
+        self.next(request).await
+    }
+
+    async fn republish_events(
+        &self,
+        request: Request<RepublishEventsRequest>,
+    ) -> Result<Response<RepublishEventsResponse>, Status> {
+        self.next(request).await
+    }
+
     async fn retry_dead_letter(
         &self,
         request: Request<RetryDeadLetterRequest>,

@@ -236,6 +236,22 @@ impl OrderService for ScriptedService {
         Ok(Response::new(v1::Outbox::default()))
     }
 
+    async fn accept_fork(
+        &self,
+        request: tonic::Request<v1::AcceptForkRequest>,
+    ) -> Result<Response<v1::AcceptForkResponse>, Status> {
+        self.record("AcceptFork", request)?;
+        Ok(Response::new(v1::AcceptForkResponse::default()))
+    }
+
+    async fn republish_events(
+        &self,
+        request: tonic::Request<v1::RepublishEventsRequest>,
+    ) -> Result<Response<v1::RepublishEventsResponse>, Status> {
+        self.record("RepublishEvents", request)?;
+        Ok(Response::new(v1::RepublishEventsResponse::default()))
+    }
+
     async fn list_dead_letters(
         &self,
         request: tonic::Request<v1::ListDeadLettersRequest>,

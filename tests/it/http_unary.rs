@@ -55,6 +55,8 @@ async fn every_method_has_a_route() {
         ("GET", "/v1/packaging", "ListPackaging"),
         ("GET", "/v1/statistics", "GetStatistics"),
         ("GET", "/v1/outbox", "GetOutbox"),
+        ("POST", "/v1/outbox:acceptFork", "AcceptFork"),
+        ("POST", "/v1/outbox:republish", "RepublishEvents"),
         ("GET", "/v1/deadLetters", "ListDeadLetters"),
         ("POST", "/v1/deadLetters:retry", "RetryDeadLetter"),
         ("POST", "/v1/deadLetters:drop", "DropDeadLetter"),

@@ -64,6 +64,8 @@ mod readme;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]
+mod restored_store;
+#[cfg(test)]
 mod schema_docs;
 #[cfg(test)]
 mod storm;

@@ -32,8 +32,8 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 pub struct State {
     /// Readiness.
     pub ready: Ready,
-    /// A condition of a service that is ready.
-    pub warning: Warning,
+    /// Conditions of a service that is ready.
+    pub warnings: Vec<Warning>,
 }
 
 /// Serves `/livez`, `/readyz` and `/metrics` until `stop` is cancelled. It keeps
@@ -74,8 +74,12 @@ pub async fn serve(
 async fn readyz(extract::State(state): extract::State<State>) -> (StatusCode, String) {
     match &*state.ready.borrow() {
         Ok(()) => {
-            let warning = state.warning.borrow().as_ref().map(|warning| format!("{warning}\n"));
-            (StatusCode::OK, format!("ready\n{}", warning.unwrap_or_default()))
+            let mut text = "ready\n".to_owned();
+            for warning in state.warnings.iter().filter_map(|warning| warning.borrow().clone()) {
+                text.push_str(&warning);
+                text.push('\n');
+            }
+            (StatusCode::OK, text)
         }
         Err(NotReady { check, cause }) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{check}: {cause}\n"))

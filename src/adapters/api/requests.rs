@@ -225,13 +225,25 @@ pub fn dead_letters(mut form: Form, request: v1::ListDeadLettersRequest) -> Resu
     form.finish(limit.map(|limit| (limit, page_token)))
 }
 
-fn cursor(form: &mut Form, text: Option<&String>) -> Option<Option<Position>> {
-    let parse = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let position = if digits { text.parse().ok() } else { None };
-        position.map(Position).ok_or("is not a valid cursor")
+/// Reads `RepublishEvents`: the position of the first event.
+pub fn republish_events(mut form: Form, request: &v1::RepublishEventsRequest) -> Result<Position, Refusal> {
+    let v1::RepublishEventsRequest { from } = request;
+    let first = match position(from) {
+        Ok(Position(..1)) => Err("must be at least 1"),
+        parsed => parsed,
     };
-    form.optional("after", given(text).map(parse))
+    let first = form.field("from", first);
+    form.finish(first)
+}
+
+fn cursor(form: &mut Form, text: Option<&String>) -> Option<Option<Position>> {
+    form.optional("after", given(text).map(position))
+}
+
+fn position(text: &str) -> Result<Position, &'static str> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let position = if digits { text.parse().ok() } else { None };
+    position.map(Position).ok_or("is not a valid cursor")
 }
 
 fn states(form: &mut Form, numbers: &[i32]) -> BTreeSet<StateName> {

@@ -22,6 +22,7 @@ pub fn message(report: OutboxReport) -> v1::Outbox {
         outbox.dead_letters = i64::try_from(status.dead_letters).unwrap_or(i64::MAX);
         if let Some(leader) = status.leader {
             outbox.leader = Some(leader.name);
+            outbox.stopped = leader.stopped;
             outbox.led_since = Some(proto_mapping::timestamp(leader.since));
             if let Some((error, at)) = leader.failure {
                 outbox.last_error = Some(error);

@@ -269,6 +269,29 @@ impl OrderService for GrpcOrderService {
         unary(&self.calls, "GetOutbox", request, handle).await
     }
 
+    async fn accept_fork(
+        &self,
+        request: Request<v1::AcceptForkRequest>,
+    ) -> Result<Response<v1::AcceptForkResponse>, Status> {
+        let handle = |_, form: Form, _| async move {
+            form.finish(Some(()))?;
+            let accepted = self.outbox.accept_fork().await?;
+            Ok(v1::AcceptForkResponse { accepted: i64::try_from(accepted).unwrap_or(i64::MAX) }.into())
+        };
+        unary(&self.calls, "AcceptFork", request, handle).await
+    }
+
+    async fn republish_events(
+        &self,
+        request: Request<v1::RepublishEventsRequest>,
+    ) -> Result<Response<v1::RepublishEventsResponse>, Status> {
+        let handle = |message, form, _| async move {
+            self.outbox.republish(requests::republish_events(form, &message)?).await?;
+            Ok(v1::RepublishEventsResponse {}.into())
+        };
+        unary(&self.calls, "RepublishEvents", request, handle).await
+    }
+
     async fn list_dead_letters(
         &self,
         request: Request<v1::ListDeadLettersRequest>,

@@ -50,8 +50,7 @@ pub(super) enum TopicClientError {
     /// The topic has another number of partitions than before.
     #[error(
         "topic {topic:?} had {before} partitions and has {now}: later events of an order would go to another \
-         partition than earlier ones, and readers could see them out of sequence; events wait in the store; \
-         restart pvz to publish to {now} partitions"
+         partition than earlier ones, and readers could see them out of sequence; events wait in the store"
     )]
     Repartitioned { topic: String, before: usize, now: usize },
 }

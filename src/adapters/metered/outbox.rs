@@ -129,6 +129,7 @@ pub struct OutboxGauges {
     events: Gauge,
     seconds: Gauge,
     orders: Gauge,
+    stopped: Gauge,
 }
 
 impl OutboxGauges {
@@ -138,15 +139,18 @@ impl OutboxGauges {
             events: gauge!(names::OUTBOX_LAG_EVENTS),
             seconds: gauge!(names::OUTBOX_LAG_SECONDS),
             orders: gauge!(names::ORDERS_HELD_BACK),
+            stopped: gauge!(names::RELAY_STOPPED),
         }
     }
 
-    /// Sets the gauges: unpublished events, their age in seconds, and orders held back.
+    /// Sets the gauges: unpublished events, their age in seconds, orders held back, and whether
+    /// publishing has stopped.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    pub fn show(&self, events: i64, seconds: i64, orders: u64) {
+    pub fn show(&self, events: i64, seconds: i64, orders: u64, stopped: bool) {
         self.events.set(events as f64);
         self.seconds.set(seconds as f64);
         self.orders.set(orders as f64);
+        self.stopped.set(u8::from(stopped));
     }
 }
 

@@ -7,13 +7,13 @@ use crate::cli::client::{Client, client_command};
 use crate::cli::failure::{Failure, Fields, Outcome};
 use crate::cli::output::{Page, outbox_card, print_pages, print_response, table};
 use crate::proto::v1::{
-    DeadLetter, DropDeadLetterRequest, GetOutboxRequest, ListDeadLettersRequest, ListDeadLettersResponse,
-    Refusal, RetryDeadLetterRequest,
+    AcceptForkRequest, DeadLetter, DropDeadLetterRequest, GetOutboxRequest, ListDeadLettersRequest,
+    ListDeadLettersResponse, Refusal, RepublishEventsRequest, RetryDeadLetterRequest,
 };
 
-/// Show how far the relay has published events.
+/// Show how far the relay has published events, and decide if it has stopped.
 #[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "outbox", example = "pvz outbox status")]
+#[argh(subcommand, name = "outbox", example = "pvz outbox status\npvz outbox accept-fork")]
 pub struct Outbox {
     #[argh(subcommand)]
     action: OutboxAction,
@@ -23,12 +23,33 @@ pub struct Outbox {
 #[argh(subcommand)]
 enum OutboxAction {
     Status(Status),
+    AcceptFork(AcceptFork),
+    Republish(Republish),
 }
 
 client_command! {
     /// Show how far the relay has published events, which process is its leader, and its last error.
     #[argh(subcommand, name = "status", example = "pvz outbox status --output=json")]
     pub struct Status {}
+}
+
+client_command! {
+    /// Accept events that the journal or topic has and the store has not, or its new number of
+    /// partitions. The relay then publishes the events that are not published. Nothing changes if there
+    /// is no difference.
+    #[argh(subcommand, name = "accept-fork", example = "pvz outbox accept-fork")]
+    pub struct AcceptFork {}
+}
+
+client_command! {
+    /// Publish events again, from a cursor on. Readers drop the events that they have. Accepts the
+    /// journal or topic as accept-fork does.
+    #[argh(subcommand, name = "republish", example = "pvz outbox republish --from=1200")]
+    pub struct Republish {
+        /// the cursor of the first event, as in `pvz events`
+        #[argh(option, arg_name = "cursor")]
+        from: String,
+    }
 }
 
 /// List and resolve dead letters: events that the sink refused. Later events of the same order wait
@@ -98,12 +119,52 @@ client_command! {
 
 impl Outbox {
     pub(in crate::cli) async fn run(self) -> Outcome {
-        let OutboxAction::Status(mut status) = self.action;
-        let client = Client::connect(status.common()).await?;
+        match self.action {
+            OutboxAction::Status(command) => command.run().await,
+            OutboxAction::AcceptFork(command) => command.run().await,
+            OutboxAction::Republish(command) => command.run().await,
+        }
+    }
+}
+
+impl Status {
+    async fn run(mut self) -> Outcome {
+        let client = Client::connect(self.common()).await?;
         let response = client
             .call(GetOutboxRequest {}, async |mut grpc, request| grpc.get_outbox(request).await)
             .await?;
         print_response(client.format, &response, std::slice::from_ref(&response), || outbox_card(&response))?;
+        Ok(0)
+    }
+}
+
+impl AcceptFork {
+    async fn run(mut self) -> Outcome {
+        let client = Client::connect(self.common()).await?;
+        let response = client
+            .call(AcceptForkRequest {}, async |mut grpc, request| grpc.accept_fork(request).await)
+            .await?;
+        print_response(client.format, &response, std::slice::from_ref(&response), || {
+            match response.accepted {
+                0 => "the sink and the store do not differ\n".to_owned(),
+                accepted => {
+                    format!("differences accepted: {accepted}; the relay publishes the events that wait\n")
+                }
+            }
+        })?;
+        Ok(0)
+    }
+}
+
+impl Republish {
+    async fn run(mut self) -> Outcome {
+        let client = Client::connect(self.common()).await?;
+        let request = RepublishEventsRequest { from: self.from.clone() };
+        let response =
+            client.call(request, async |mut grpc, request| grpc.republish_events(request).await).await?;
+        print_response(client.format, &response, std::slice::from_ref(&response), || {
+            format!("the relay will publish the events from {} on again\n", self.from)
+        })?;
         Ok(0)
     }
 }

@@ -228,6 +228,9 @@ pub(in crate::cli) fn outbox_card(outbox: &Outbox) -> String {
         lines.push(("last error", error.clone()));
         lines.push(("failed at", instant(outbox.last_error_at.as_ref())));
     }
+    if let Some(reason) = &outbox.stopped {
+        lines.push(("stopped", reason.clone()));
+    }
     lines.push(("dead letters", number(outbox.dead_letters)));
     lines.into_iter().fold(String::new(), |mut text, (label, value)| {
         let _ = writeln!(text, "{label:<16}{}", plain(&value));

@@ -95,7 +95,7 @@ fn non_default_value(path: &str) -> &'static str {
         "store.url" => "memory:",
         "store.read_connections" => "7",
         "store.busy_timeout" => "7s",
-        "consumer.in_process" | "events.kafka_tls" | "store.migrate" => "true",
+        "consumer.in_process" | "events.kafka_tls" | "store.allow_empty" | "store.migrate" => "true",
         "store.statement_timeout" => "1s",
         "store.read_url" => "postgres://standby/pvz",
         "cache.url" | "events.url" => "none:",

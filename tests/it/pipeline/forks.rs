@@ -25,10 +25,10 @@ fn events_of_a_fork_are_put_aside_and_reported() {
     let printed = once(dir.path(), &journal, &inbox(dir.path()), &[]);
     assert!(printed.starts_with("read 3 records: 3 new events, 0 duplicates"), "{printed}");
     first.stop();
-    // Another store with the same orders, as after the restore of an empty one.
+    // Another store with the same orders, as after the restore of an empty one that the operator accepted.
     let restored = tempfile::tempdir().unwrap();
     let variable = format!("PVZ_CONSUMER_STORE={}", inbox(dir.path()));
-    let second = Server::start_with_env(restored.path(), &[&events], &[&variable]);
+    let second = Server::start_with_env(restored.path(), &[&events, "--allow-empty-store"], &[&variable]);
     for order_id in ["b", "c", "d"] {
         accept(&second, order_id, "70");
     }

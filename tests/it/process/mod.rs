@@ -27,6 +27,8 @@ pub struct Server {
     pub grpc: String,
     /// Host and port of REST.
     pub http: String,
+    /// Host and port of readiness and metrics.
+    pub admin: String,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -65,9 +67,9 @@ impl Server {
         }
         let log = collect_log(child.stderr.take().unwrap());
         let grpc = banner_value(&banner, "gRPC");
-        let rest = banner_value(&banner, "REST");
-        let http = rest.trim_start_matches("http://").split('/').next().unwrap().to_owned();
-        Self { child, grpc, http, log }
+        let host = |url: String| url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+        let (http, admin) = (host(banner_value(&banner, "REST")), host(banner_value(&banner, "admin")));
+        Self { child, grpc, http, admin, log }
     }
 
     /// Starts `pvz serve` without waiting for its banner; all output is piped.

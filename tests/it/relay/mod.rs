@@ -5,13 +5,14 @@ mod archived;
 mod canaries;
 mod dead_letters;
 pub mod doubles;
+mod forks;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use pvz::app::{RelayEvents, RelayOptions};
+use pvz::app::{CompareSink, RelayEvents, RelayOptions};
 use pvz::domain::OrderId;
 use pvz::ports::{EventLog, Outbox, Position};
 use tokio::sync::watch;
@@ -37,6 +38,7 @@ fn options() -> RelayOptions {
         last_backoff: Duration::from_millis(1),
         publish_timeout: Duration::from_millis(3),
         farewell: Duration::from_secs(5),
+        allow_empty_store: false,
     }
 }
 
@@ -79,16 +81,17 @@ impl RelayFixture {
 
     /// Starts a relay with the given log and outbox.
     fn relay_of(&self, log: Arc<dyn EventLog>, outbox: Arc<dyn Outbox>) -> JoinHandle<()> {
-        let relay = RelayEvents::new(
-            log,
-            outbox,
-            self.sink.clone(),
-            Arc::new(TestClock::default()),
-            self.wake.subscribe(),
-            "test".to_owned(),
-            options(),
-        );
+        self.relay_with(self.compare(log, outbox), options())
+    }
+
+    fn relay_with(&self, compare: CompareSink, options: RelayOptions) -> JoinHandle<()> {
+        let (clock, committed) = (Arc::new(TestClock::default()), self.wake.subscribe());
+        let relay = RelayEvents::new(compare, clock, committed, "test".to_owned(), options);
         tokio::spawn(relay.run(self.stop.clone()))
+    }
+
+    fn compare(&self, log: Arc<dyn EventLog>, outbox: Arc<dyn Outbox>) -> CompareSink {
+        CompareSink::new(self.stores.orders.clone(), log, outbox, self.sink.clone())
     }
 
     /// Returns the position of the last event.
@@ -200,17 +203,9 @@ fn no_event_is_skipped_or_reordered() {
 #[tokio::test]
 async fn commit_wakes_the_relay() {
     let fixture = RelayFixture::new(1, &[], &[]).await;
-    let relay = RelayEvents::new(
-        fixture.stores.events.clone(),
-        fixture.stores.outbox(),
-        fixture.sink.clone(),
-        Arc::new(TestClock::default()),
-        fixture.wake.subscribe(),
-        "test".to_owned(),
-        // Long, so that only a commit can wake the relay.
-        RelayOptions { poll: Duration::from_hours(1), ..options() },
-    );
-    let relay = tokio::spawn(relay.run(fixture.stop.clone()));
+    let compare = fixture.compare(fixture.stores.events.clone(), fixture.stores.outbox());
+    // Long, so that only a commit can wake the relay.
+    let relay = fixture.relay_with(compare, RelayOptions { poll: Duration::from_hours(1), ..options() });
     for number in 0..20 {
         write(&*fixture.stores.orders, accepting(&[accepted(&format!("later-{number}"), 0)])).await.unwrap();
         fixture.wake.send_modify(|batches| *batches += 1);
@@ -270,16 +265,9 @@ async fn stopped_relay_publishes_the_remaining_events() {
 #[tokio::test]
 async fn stopped_relay_does_not_wait_for_a_hanging_sink() {
     let fixture = RelayFixture::new(9, &[SinkAction::Hang], &[]).await;
-    let relay = RelayEvents::new(
-        fixture.stores.events.clone(),
-        fixture.outbox.clone(),
-        fixture.sink.clone(),
-        Arc::new(TestClock::default()),
-        fixture.wake.subscribe(),
-        "test".to_owned(),
-        RelayOptions { publish_timeout: Duration::from_hours(1), ..options() },
-    );
-    let relay = tokio::spawn(relay.run(fixture.stop.clone()));
+    let compare = fixture.compare(fixture.stores.events.clone(), fixture.outbox.clone());
+    let patient = RelayOptions { publish_timeout: Duration::from_hours(1), ..options() };
+    let relay = fixture.relay_with(compare, patient);
     fixture.sink.begun.notified().await;
     fixture.stop.cancel();
     relay.await.unwrap();
