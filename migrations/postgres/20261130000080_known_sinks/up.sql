@@ -1,5 +1,5 @@
--- What a relay found in the sink, or an operator accepted; and for operators, why
--- nothing is published.
+-- The state of the sink that a relay found or an operator accepted; and for
+-- operators, the reason why nothing is published.
 ALTER TABLE outbox_cursors
     ADD COLUMN partitions      bigint CHECK (partitions >= 0),
     ADD COLUMN accepted_events text COLLATE "C",

@@ -1,6 +1,6 @@
--- What a relay found in the sink, or an operator accepted: the number of its
--- partitions, and the ids of events that it has and the log has not, separated by
--- spaces.
+-- The state of the sink that a relay found or an operator accepted: the number of
+-- its partitions, and the ids of events that it has and the log has not, separated
+-- by spaces.
 ALTER TABLE outbox_cursors ADD COLUMN partitions INTEGER CHECK (partitions >= 0);
 ALTER TABLE outbox_cursors ADD COLUMN accepted_events TEXT;
 -- For operators: the reason why the leader publishes nothing until they decide.

@@ -57,7 +57,7 @@ metrics! {
     RELAY_CURSOR = Gauge "pvz_relay_cursor", Count,
         "Position up to which the relay of this process has published all events.";
     RELAY_STOPPED = Gauge "pvz_relay_stopped", Count,
-        "1 if nothing is published until an operator decides, because the sink and the log differ, else 0: see pvz outbox status.";
+        "1 if the sink and the log differ, so that nothing is published until an operator decides, else 0.";
     OUTBOX_LAG_EVENTS = Gauge "pvz_outbox_lag_events", Count,
         "Events that are not published: an upper bound, because positions may have gaps.";
     OUTBOX_LAG_SECONDS = Gauge "pvz_outbox_lag_seconds", Seconds,

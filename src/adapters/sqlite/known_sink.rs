@@ -1,4 +1,4 @@
-//! What is known of a sink beside its cursor, and the way back of the cursor.
+//! The record of a sink beside its cursor, and moving the cursor back.
 
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::{RunQueryDsl as _, SqliteConnection};
