@@ -8,6 +8,7 @@ use super::config::{configured_command, load};
 use super::serve::failed;
 use crate::compose::{self, SchemaStep};
 use crate::config::Sources;
+use crate::telemetry;
 
 configured_command! {
     /// Update the schema of a store, if the server does not do so when it starts (serve --migrate). On
@@ -51,6 +52,10 @@ async fn migrate(sources: &Sources) -> u8 {
         Ok(loaded) => loaded.config,
         Err(code) => return code,
     };
+    // Shows for whom a migration waits.
+    if let Err(error) = telemetry::init(&config.log) {
+        return failed(&error);
+    }
     match compose::migrate(&config).await {
         Ok(applied) => print(&applied, "the schema is up to date"),
         Err(error) => failed(&error),

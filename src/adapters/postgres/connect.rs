@@ -187,18 +187,20 @@ fn settings(purpose: Purpose, timeout: Duration, given: &str) -> String {
             settings.push(format!("SET {setting}"));
         }
     };
+    let lock_timeout = format!("lock_timeout={}", (millis * 4 / 5).max(1));
     if purpose == Purpose::Check {
         return settings.join("; ");
     }
     if purpose == Purpose::Migrate {
-        // A migration may take long, and other sessions must wait for it.
+        // A migration may take long. While it waits for a lock, the commands of the
+        // service wait behind it.
         set("statement_timeout=0");
-        set("lock_timeout=0");
+        set(&lock_timeout);
         return settings.join("; ");
     }
     set(&format!("statement_timeout={millis}"));
     // Shorter than the statement timeout, so that the error names the lock.
-    set(&format!("lock_timeout={}", (millis * 4 / 5).max(1)));
+    set(&lock_timeout);
     // A transaction never waits for anything but the database.
     set(&format!("idle_in_transaction_session_timeout={millis}"));
     // From its sixth execution a prepared statement keeps a generic plan. If it

@@ -1,14 +1,17 @@
 //! Migrations of the schema, applied by one replica at a time, and the check that
 //! the schema is that of this release.
 
+use std::time::Duration;
+
 use diesel::migration::{Migration, MigrationSource as _};
 use diesel::pg::Pg;
-use diesel::sql_types::{Binary, Nullable, Text};
+use diesel::sql_types::{Binary, Integer, Nullable, Text};
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
 use super::connect::{ConnectOptions, Purpose};
+use super::lock_waits::LockWaits;
 use super::maintenance::LOCK_CLASS;
 use super::open_error::OpenError;
 use super::options::PostgresOptions;
@@ -16,6 +19,10 @@ use super::session_check;
 use super::sql::Sql;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// The longest wait for another process that migrates, as a multiple of the
+/// timeout.
+const ANOTHER_MIGRATION: u32 = 10;
 
 /// A migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,21 +76,47 @@ pub async fn status(options: &PostgresOptions) -> Result<MigrationStatus, OpenEr
 /// and find nothing to do.
 ///
 /// # Errors
-/// A newer release has migrated the database, or a migration failed. That
-/// migration and later ones are not applied.
+/// A newer release has migrated the database, a migration failed, or another
+/// session held a lock for too long. That migration and later ones are not
+/// applied.
 pub async fn migrate(options: &PostgresOptions) -> Result<Vec<String>, OpenError> {
     let mut connection = connect(options).await?;
-    // A lock of the session: it is released when the connection ends.
-    let lock = format!("SELECT pg_advisory_lock({LOCK_CLASS}, 1)");
+    let process_id: i32 = Sql::<Integer>::new("SELECT pg_backend_pid()")
+        .get_result(&mut connection)
+        .await
+        .map_err(|error| OpenError::Database(error.into()))?;
+    let watching = ConnectOptions::new(&options.server, Purpose::Read, options.timeout);
+    let waits = LockWaits::watch(&watching, process_id).await?;
+    let migrated = apply(connection, options.timeout).await;
+    migrated.map_err(|error| match (error, waits.blockers()) {
+        (OpenError::Database(cause) | OpenError::Migration(cause), Some(by)) => {
+            OpenError::Blocked { by, cause }
+        }
+        (error, _) => error,
+    })
+}
+
+/// Applies the missing migrations under the lock, which is released before the
+/// return.
+async fn apply(mut connection: AsyncPgConnection, timeout: Duration) -> Result<Vec<String>, OpenError> {
+    // A lock of the session; the longer timeout is that of the transaction.
+    let patience = timeout.saturating_mul(ANOTHER_MIGRATION).as_millis();
+    let lock = format!(
+        "BEGIN; SET LOCAL lock_timeout = {patience}; SELECT pg_advisory_lock({LOCK_CLASS}, 1); COMMIT"
+    );
     connection.batch_execute(&lock).await.map_err(|error| OpenError::Database(error.into()))?;
+    let unlock = format!("SELECT pg_advisory_unlock({LOCK_CLASS}, 1)");
     let before = read_status(&mut connection).await?;
     if let Some(version) = before.unknown.as_slice().first() {
+        _ = connection.batch_execute(&unlock).await;
         return Err(OpenError::Newer(version.clone()));
     }
     let apply = move || {
-        AsyncConnectionWrapper::<AsyncPgConnection>::from(connection)
-            .run_pending_migrations(MIGRATIONS)
-            .map(drop)
+        let mut connection = AsyncConnectionWrapper::<AsyncPgConnection>::from(connection);
+        let applied = connection.run_pending_migrations(MIGRATIONS).map(drop);
+        // If this fails, the connection is broken, which releases the lock too.
+        _ = diesel::connection::SimpleConnection::batch_execute(&mut connection, &unlock);
+        applied
     };
     let applied = tokio::task::spawn_blocking(apply).await;
     applied.map_err(|error| OpenError::Migration(error.into()))?.map_err(OpenError::Migration)?;

@@ -19,6 +19,7 @@ mod inbox_write;
 mod known_sink;
 mod leader_lock;
 mod loaded_versions;
+mod lock_waits;
 mod locking_statement;
 mod locking_write;
 mod maintenance;

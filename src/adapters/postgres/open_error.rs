@@ -42,6 +42,18 @@ pub enum OpenError {
          release does not know"
     )]
     Newer(String),
+    /// A migration waited for a lock for too long.
+    #[error(
+        "the schema of the PostgreSQL database was not migrated, because another session held a lock for too long: \
+         {by}; end that session or wait for it, and migrate again"
+    )]
+    Blocked {
+        /// The sessions that held it.
+        by: String,
+        /// The error of PostgreSQL.
+        #[source]
+        cause: Cause,
+    },
     /// A migration failed.
     #[error("cannot migrate the schema of the PostgreSQL database")]
     Migration(#[source] Cause),

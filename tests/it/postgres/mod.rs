@@ -9,6 +9,7 @@ mod faults;
 mod feed;
 mod in_doubt;
 pub mod inbox;
+mod migrations;
 mod notifications;
 mod pipelined_connections;
 mod plans;
