@@ -1,7 +1,8 @@
 //! The import in messages of the contract, over the use case.
 
-use futures::{Stream, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use http::HeaderMap;
+use tokio::task::yield_now;
 
 use super::call_context::{Call, CallContext};
 use super::{Answers, requests};
@@ -9,6 +10,9 @@ use crate::adapters::proto_mapping;
 use crate::app::{ImportOrders, ImportRequest, ImportResult};
 use crate::domain::{Form, Refusal, echo};
 use crate::proto::v1::{self, order_result::Outcome};
+
+/// The number of rows after which other tasks run.
+const YIELD_AFTER: usize = 32;
 
 /// The import with its call context. Clones share both.
 #[derive(Clone)]
@@ -43,6 +47,13 @@ impl ImportService {
         let opened = self.calls.admit().and_then(|()| call.form().finish(Some(())));
         call.log(opened.as_ref().err());
         opened?;
+        // Rows that have arrived are read without waiting, so nothing else makes the task yield.
+        let rows = rows.enumerate().then(|(index, row)| async move {
+            if index % YIELD_AFTER == 0 {
+                yield_now().await;
+            }
+            row
+        });
         self.calls.stream(call, self.orders.run(call.caller(), rows).map_ok(response))
     }
 }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request};
 
+use super::large_texts::LargeTexts;
 use super::parameters::Parameters;
 use super::problem::Failure;
 use crate::adapters::api::CORRELATION_ID;
@@ -94,10 +95,11 @@ pub fn etag(version: i64, expired: bool) -> String {
 
 /// Returns the answer of the service as HTTP. If the request names the current
 /// entity tag, the answer is 304 without a body.
-pub fn answer<T: Serialize>(
+pub async fn answer<T: Serialize + prost::Message + 'static>(
     reply: tonic::Response<T>,
     etag: Option<fn(&T) -> String>,
     request_headers: &HeaderMap,
+    large_texts: &LargeTexts,
 ) -> Result<Response, Failure> {
     let (metadata, message, _) = reply.into_parts();
     let mut response = Response::default();
@@ -113,7 +115,10 @@ pub fn answer<T: Serialize>(
             return Ok(response);
         }
     }
-    let body = serde_json::to_vec(&message).map_err(|error| {
+    // The JSON text is longer than the message by a factor of two to four.
+    let size = message.encoded_len();
+    let write = move || serde_json::to_vec(&message);
+    let body = large_texts.run(size, write).await?.map_err(|error| {
         tracing::error!(%error, "cannot write an answer as JSON");
         Refusal::internal()
     })?;

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::large_texts::LargeTexts;
 use super::problem::Failure;
 use super::{HttpOptions, body, call, idempotency};
 use crate::adapters::api::ImportService;
@@ -24,6 +25,8 @@ pub struct Gateway<S> {
     pub imports: ImportService,
     /// Limits and timeouts.
     pub options: HttpOptions,
+    /// Reads large bodies and writes large answers.
+    pub large_texts: LargeTexts,
     /// Cancelled when the service begins to stop.
     pub shutdown: CancellationToken,
 }
@@ -50,8 +53,8 @@ pub async fn unary<S, Q, A, F, R>(
     method: F,
 ) -> Response
 where
-    Q: DeserializeOwned,
-    A: Serialize,
+    Q: DeserializeOwned + Send + 'static,
+    A: Serialize + prost::Message + 'static,
     F: FnOnce(Arc<S>, tonic::Request<Q>) -> R,
     R: Future<Output = Result<tonic::Response<A>, Status>>,
 {
@@ -60,12 +63,12 @@ where
         let (headers, message) = read(&shared, request, &rules).await?;
         let conditional = if rules.etag.is_some() { headers.clone() } else { HeaderMap::new() };
         let reply = method(shared.service.clone(), call::request(headers, message)).await?;
-        call::answer(reply, rules.etag, &conditional)
+        call::answer(reply, rules.etag, &conditional, &shared.large_texts).await
     };
     answered.await.unwrap_or_else(|failure| failure.into_response(&correlation_id))
 }
 
-async fn read<S, Q: DeserializeOwned, A>(
+async fn read<S, Q: DeserializeOwned + Send + 'static, A>(
     shared: &Gateway<S>,
     request: Request,
     rules: &Unary<Q, A>,
@@ -75,8 +78,10 @@ async fn read<S, Q: DeserializeOwned, A>(
         body::check_type(&parts.headers, &["application/json"])?;
         call::no_query(&parts)?;
         let text = body::read(&parts.headers, body, &shared.options, &shared.shutdown).await?;
-        json::parse(json::without_byte_order_mark(&text))
-            .map_err(|faults| call::refusal(faults, "the body"))?
+        let size = text.len();
+        let parse = move || json::parse(json::without_byte_order_mark(&text));
+        let parsed = shared.large_texts.run(size, parse).await?;
+        parsed.map_err(|faults| call::refusal(faults, "the body"))?
     } else {
         call::bind(&mut parts).await?
     };

@@ -16,6 +16,7 @@ use http::header::CONTENT_TYPE;
 use serde::Serialize;
 
 use super::gateway::Shared;
+use super::large_texts::LargeTexts;
 use super::lines::{Lines, LinesError, NdjsonLine};
 use super::problem::Failure;
 use super::watch::{problem_line, stream_headers};
@@ -39,7 +40,7 @@ pub async fn import<S>(shared: Shared<S>, request: Request) -> Response {
     let started = check(&parts).and_then(|()| {
         let lines = Lines::new(body.into_data_stream(), MAX_LINE, shared.options.request_memory.open());
         let call = shared.imports.begin(&parts.headers);
-        shared.imports.run(&call, rows(lines, shared.options.stream_timeout))
+        shared.imports.run(&call, rows(lines, shared.options.stream_timeout, shared.large_texts.clone()))
     });
     match started {
         Ok(results) => respond(results, correlation_id),
@@ -55,18 +56,32 @@ fn check(parts: &http::request::Parts) -> Result<(), Refusal> {
 
 /// Reads the lines as rows. A line that is not a row is a refused row; an
 /// interrupted or stalled body ends the rows with an error.
-fn rows(lines: Lines, timeout: Duration) -> impl Stream<Item = Result<ImportRequest, Refusal>> + Send {
-    stream::unfold(Some(lines), move |lines| async move {
-        let mut lines = lines?;
-        match tokio::time::timeout(timeout, lines.next()).await {
-            Ok(Ok(Some(line))) => Some((Ok(row(&line)), Some(lines))),
-            Ok(Ok(None)) => None,
-            Ok(Err(LinesError::Overloaded(refusal))) => Some((Err(refusal), None)),
-            Ok(Err(LinesError::Interrupted)) => {
-                let refusal = Refusal::unavailable("the stream of rows was interrupted", body::RETRY_DELAY);
-                Some((Err(refusal), None))
+fn rows(
+    lines: Lines,
+    timeout: Duration,
+    large_texts: LargeTexts,
+) -> impl Stream<Item = Result<ImportRequest, Refusal>> + Send {
+    stream::unfold(Some(lines), move |lines| {
+        let large_texts = large_texts.clone();
+        async move {
+            let mut lines = lines?;
+            match tokio::time::timeout(timeout, lines.next()).await {
+                Ok(Ok(Some(line))) => {
+                    let size = if let NdjsonLine::Text(text) = &line { text.len() } else { 0 };
+                    match large_texts.run(size, move || row(&line)).await {
+                        Ok(row) => Some((Ok(row), Some(lines))),
+                        Err(refusal) => Some((Err(refusal), None)),
+                    }
+                }
+                Ok(Ok(None)) => None,
+                Ok(Err(LinesError::Overloaded(refusal))) => Some((Err(refusal), None)),
+                Ok(Err(LinesError::Interrupted)) => {
+                    let refusal =
+                        Refusal::unavailable("the stream of rows was interrupted", body::RETRY_DELAY);
+                    Some((Err(refusal), None))
+                }
+                Err(_elapsed) => Some((Err(body::too_slow(timeout)), None)),
             }
-            Err(_elapsed) => Some((Err(body::too_slow(timeout)), None)),
         }
     })
 }

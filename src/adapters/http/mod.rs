@@ -11,6 +11,7 @@ mod call;
 mod gateway;
 mod idempotency;
 mod import;
+mod large_texts;
 mod lines;
 mod openapi;
 mod pages;
@@ -89,7 +90,13 @@ pub async fn serve<S: OrderService>(
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
     tracing::debug!(%address, "serving HTTP");
-    let gateway = gateway::Gateway { service, imports, options: options.clone(), shutdown: shutdown.clone() };
+    let gateway = gateway::Gateway {
+        service,
+        imports,
+        options: options.clone(),
+        large_texts: large_texts::LargeTexts::new(),
+        shutdown: shutdown.clone(),
+    };
     let connections = Connections::new(listener, options.connections, shutdown);
     server::serve(connections, router::HttpService::new(gateway), &options).await;
     Ok(())

@@ -19,6 +19,7 @@ mod raw_connection;
 mod request_memory;
 pub mod requests;
 mod shutdown;
+mod stalls;
 pub mod test_service;
 mod unread_connection;
 mod unread_streams;
