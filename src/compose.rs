@@ -188,7 +188,7 @@ pub async fn start(
     let request_memory = RequestMemory::new(config.server.request_memory);
     let calls = call_context(config, &ids, life, request_memory.clone());
     let imports = ImportService::new(calls.clone(), ImportOrders::new(writer.clone(), life.soft().clone()));
-    let (inbox, conflicts) = consumer::embed(config, life).await?;
+    let (inbox, mut warnings) = consumer::embed(config, life).await?;
     let service = GrpcOrderService {
         calls,
         writer: writer.clone(),
@@ -219,8 +219,8 @@ pub async fn start(
     // Publishing stops after the servers, so that the events of the last commands
     // are published too.
     let relay = relay(config, compare, clock, &writer);
-    let stopped = spawn_publishing(&store, relay, operated, &writer, life, &done);
-    let state = admin::State { ready, warnings: vec![conflicts, stopped] };
+    warnings.push(spawn_publishing(&store, relay, operated, &writer, life, &done));
+    let state = admin::State { ready, warnings };
     spawn_admin(connections, sockets.admin, state, metrics, life, &done);
     // Dropped when both servers have ended: closes the writer pool, then stops
     // publishing and the admin server.

@@ -51,5 +51,5 @@ pub use refuse::refuse;
 pub use relay_events::RelayEvents;
 pub use relay_options::RelayOptions;
 pub use verify::{Difference, Report, verify};
-pub use warn_of_conflicts::{WarnOfConflicts, Warning, no_warning};
+pub use warn_of_conflicts::{WarnOfConflicts, Warning};
 pub use writer::{Admission, Committed, Writer, WriterLimits};

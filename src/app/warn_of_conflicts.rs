@@ -47,11 +47,6 @@ impl WarnOfConflicts {
     }
 }
 
-/// Returns a warning that never is given, for a service without an inbox.
-pub fn no_warning() -> Warning {
-    watch::Sender::new(None).subscribe()
-}
-
 fn describe(conflicts: &Conflicts) -> Option<String> {
     let first = conflicts.first.first()?;
     Some(format!(

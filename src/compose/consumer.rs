@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -21,9 +21,7 @@ use crate::adapters::null::NullSink;
 use crate::adapters::postgres::OpenError as PgError;
 use crate::adapters::sqlite::OpenError;
 use crate::adapters::system::raise_open_files;
-use crate::app::{
-    IngestEvents, IngestOptions, Ingested, OpenInbox, Readiness, WarnOfConflicts, Warning, no_warning,
-};
+use crate::app::{IngestEvents, IngestOptions, Ingested, OpenInbox, Readiness, WarnOfConflicts, Warning};
 use crate::config::{Config, EventsUrl};
 use crate::domain::Timestamp;
 use crate::lifecycle::Lifecycle;
@@ -158,27 +156,33 @@ pub async fn consume(
 
 /// Starts the consumer in the process of the server if `consumer.in_process` says
 /// so. Returns the inbox of the consumer, in this process or in another one, and the
-/// warning of a consumer in this process.
-pub(super) async fn embed(config: &Config, life: &Lifecycle) -> Result<(OpenInbox, Warning), StartError> {
+/// warnings of a consumer in this process.
+pub(super) async fn embed(
+    config: &Config,
+    life: &Lifecycle,
+) -> Result<(OpenInbox, Vec<Warning>), StartError> {
     if !config.consumer.in_process {
-        return Ok((remote_inbox(config), no_warning()));
+        return Ok((remote_inbox(config), Vec::new()));
     }
     let source = source(config)?;
     let inbox = Store::open(&with_consumer_store(config)).await?.inbox;
     let options = ConsumeOptions { start: Start::Earliest, rewind: false, once: false };
     let ingest = ingest(config, source, Arc::clone(&inbox), options);
     let (soft, hard) = (life.soft().clone(), life.hard().clone());
+    let (stopped, stopped_warning) = watch::channel(None);
     life.spawn_until_done("consumer", async move {
         if let Some(Err(error)) = hard.run_until_cancelled(ingest.run(soft)).await {
-            tracing::error!(error = chain(&error), "consumer stopped, the server continues without it");
+            let error = chain(&error);
+            tracing::error!(error, "consumer stopped, the server continues without it");
+            _ = stopped.send_replace(Some(format!("consumer stopped: {error}")));
         }
     });
-    let warning = warn_of_conflicts(&inbox, life);
+    let warnings = vec![stopped_warning, warn_of_conflicts(&inbox, life)];
     let open: OpenInbox = Box::new(move || {
         let inbox = Arc::clone(&inbox);
         async move { Ok(inbox) }.boxed()
     });
-    Ok((open, warning))
+    Ok((open, warnings))
 }
 
 /// Starts the watch for conflicts, and returns its warning.

@@ -2,7 +2,8 @@
 
 use super::consumer::{consume, once};
 use super::consuming::{inbox, wait_until_published};
-use crate::process::Server;
+use crate::faults::test_service::TestService;
+use crate::process::{Server, eventually};
 
 /// Starts a server with an empty store, and publishes accepts of that many orders.
 fn publish(events: &str, orders: usize) {
@@ -36,6 +37,18 @@ fn the_consumer_stops_at_another_journal_until_it_is_rewound() {
         assert!(log.contains("published is not the log that was consumed before"), "{log}");
         assert!(log.contains("run `pvz consume --rewind` once"), "{log}");
     }
+    // A server with the consumer in its process continues, and says so.
+    let (server, inbox_url) = (dir.path().join("server"), inbox(dir.path()));
+    std::fs::create_dir(&server).unwrap();
+    let in_process = format!(
+        "[store]\nallow_empty = true\n[events]\nurl = \"{journal}\"\n\
+         [consumer]\nin_process = true\nstore = \"{inbox_url}\"\n"
+    );
+    let service = TestService::start(&server, &in_process);
+    eventually("readiness names the stopped consumer", || {
+        service.readyz().is_some_and(|text| text.starts_with("ready\nconsumer stopped: "))
+    });
+    drop(service);
     // The first two orders were accepted in another history.
     let printed = once(dir.path(), &journal, &inbox(dir.path()), &["--rewind"]);
     assert_eq!(
