@@ -68,7 +68,7 @@ pub enum StartError {
     /// The TLS or login settings of Kafka are invalid.
     #[error(transparent)]
     Kafka(#[from] SecurityError),
-    /// The store has no events, and the event sink has.
+    /// The store has no events, and the event sink has some.
     #[error(transparent)]
     Fork(#[from] Fork),
     /// No event sink is configured, so the consumer has no source.
@@ -138,7 +138,7 @@ async fn listen(addr: SocketAddr, key: &'static str) -> Result<TcpListener, Star
     TcpListener::bind(addr).await.map_err(|cause| StartError::Listen { addr, key, cause })
 }
 
-/// Returns the address of a listener for `addr`, with the port that it got.
+/// Returns the address of a listener for `addr`, with the port that it was assigned.
 fn address_of(listener: &TcpListener, addr: SocketAddr, key: &'static str) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|cause| StartError::Listen { addr, key, cause })
 }

@@ -1,20 +1,20 @@
-//! The last commit of a store. A store that committed rows lately can be assumed to commit the
-//! next ones; otherwise a readiness check has to commit something itself.
+//! The last commit of a store. If it is recent, readiness assumes that the next commit succeeds.
+//! Otherwise the readiness check commits something itself.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ports::{ErrorKind, PortError};
 
-/// The age up to which a commit proves that the next one would succeed.
+/// The maximum age of a commit from which readiness assumes that the next one succeeds.
 const RECENT: Duration = Duration::from_secs(5);
 
-/// The last commit; none if a write failed since.
+/// The last commit; `None` if a write has failed since.
 #[derive(Debug, Default)]
 pub struct LastCommit(Mutex<Option<Instant>>);
 
 impl LastCommit {
-    /// Records a write: what it proves depends on whether it committed rows.
+    /// Records a write. Only a write that committed rows counts as a commit.
     pub fn record<T>(&self, written: &Result<T, PortError>, has_rows: bool) {
         match written {
             Ok(_) if has_rows => self.record_commit(),
@@ -30,7 +30,7 @@ impl LastCommit {
         self.set(Some(Instant::now()));
     }
 
-    /// Returns true if the store committed lately and no write has failed since.
+    /// Returns true if the last commit is recent and no write has failed since.
     pub fn is_recent(&self) -> bool {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.is_some_and(|commit| commit.elapsed() < RECENT)

@@ -1,9 +1,10 @@
-//! The comparison of a sink with the log: the last events that the sink has must be in the log.
+//! Compares a sink with the log: the last events of the sink must be in the log.
 //!
-//! They are not if the store was restored from a backup, if a failover lost commits, or if
-//! another installation publishes to the sink. Then the log and the sink have different events
-//! for one sequence of an order, and readers of the sink would drop the later one as a duplicate.
-//! Events that a relay published and did not mark as published are in the log.
+//! Events are missing from the log if the store was restored from a backup, if a failover lost
+//! commits, or if another installation publishes to the sink. Then the log and the sink have
+//! different events for the same order and sequence, and readers of the sink would drop the later
+//! one as a duplicate. Events that a relay published before it crashed, and did not mark as
+//! published, are in the log.
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ pub struct CompareSink {
 /// A difference between a sink and the log, until an operator decides.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fork {
-    /// The sink has an event that the log has not.
+    /// The sink has an event that the log does not have.
     #[error(
         "{sink} has event {event_id} (order {order_id}, sequence {sequence}), which this store does not have: the \
          store was restored from an older backup, or another installation publishes there; {WAYS_ON}"
@@ -36,10 +37,10 @@ pub enum Fork {
         event_id: EventId,
         /// Its order.
         order_id: OrderId,
-        /// Its number within the order.
+        /// Its sequence within the order.
         sequence: i64,
     },
-    /// The log has another event in the place of the sink's event.
+    /// The log has another event with the order and sequence of the sink's event.
     #[error(
         "{sink} has event {event_id} where this store has event {logged} (order {order_id}, sequence {sequence}): \
          the store was restored from an older backup, or another installation publishes there; {WAYS_ON}"
@@ -53,7 +54,7 @@ pub enum Fork {
         logged: EventId,
         /// The order.
         order_id: OrderId,
-        /// The number within the order.
+        /// The sequence within the order.
         sequence: i64,
     },
     /// The sink has events, and the store has none.
@@ -79,9 +80,9 @@ pub enum Fork {
     Repartitioned {
         /// The sink.
         sink: String,
-        /// The number that was recorded.
+        /// The recorded number.
         before: usize,
-        /// The number now.
+        /// The present number.
         now: usize,
     },
 }
@@ -96,13 +97,14 @@ pub(super) struct Compared {
     partitions: usize,
     known: Option<KnownSink>,
     store_is_empty: bool,
-    /// The events of the sink's tail that the log does not have, each with the log's event in its
-    /// place, if there is one.
+    /// The last events of the sink that the log does not have, each with the log's event for the
+    /// same order and sequence, if there is one.
     foreign: Vec<(PublishedEvent, Option<EventId>)>,
 }
 
 impl Compared {
-    /// Returns the differences that were not accepted: events, then the number of partitions.
+    /// Returns the differences that no operator has accepted: events, then the number of
+    /// partitions.
     fn forks(&self) -> impl Iterator<Item = Fork> {
         let sink = || self.sink.clone();
         let accepted = |id| self.known.as_ref().is_some_and(|known| known.accepted.contains(id));
@@ -121,7 +123,7 @@ impl Compared {
         events.chain(partitions)
     }
 
-    /// Returns the first difference that was not accepted.
+    /// Returns the first difference that no operator has accepted.
     pub(super) fn fork(&self) -> Option<Fork> {
         self.forks().next()
     }
@@ -138,7 +140,7 @@ impl CompareSink {
         Self { orders, log, outbox, sink }
     }
 
-    /// Returns a fork if the store has no events and the sink has.
+    /// Returns a fork if the store has no events and the sink has some.
     ///
     /// # Errors
     /// Returns the error of the store or of the sink.
@@ -149,7 +151,8 @@ impl CompareSink {
         Ok(self.compare(&self.sink.tail().await?).await?.fork())
     }
 
-    /// Accepts what the sink has, so that publishing continues. Returns the number of differences.
+    /// Accepts the present state of the sink, so that publishing continues. Returns the number of
+    /// differences.
     ///
     /// # Errors
     /// Returns the error of the store or of the sink.
@@ -176,7 +179,7 @@ impl CompareSink {
                         foreign.push((event.clone(), Some(logged.event_id)));
                     }
                 }
-                // The log begins with a later event of the order.
+                // The remaining log begins with a later event of the order.
                 Some(_) => {}
                 None if self.was_archived(event).await? => {}
                 None => foreign.push((event.clone(), None)),
@@ -187,7 +190,8 @@ impl CompareSink {
         Ok(Compared { sink, partitions, known, store_is_empty, foreign })
     }
 
-    /// Returns true if the events of an order up to this one were archived. The order remains.
+    /// Returns true if the events of an order up to this one were archived. The row of the order
+    /// remains.
     async fn was_archived(&self, event: &PublishedEvent) -> Result<bool, PortError> {
         if self.log.oldest().await? == Position(0) {
             return Ok(false);
@@ -196,7 +200,7 @@ impl CompareSink {
         Ok(order.is_some_and(|order| order.version >= event.sequence))
     }
 
-    /// Records a sink that agrees with the log, unless it is recorded like that.
+    /// Records a sink that agrees with the log, unless this state is already recorded.
     pub(super) async fn record(&self, compared: &Compared) -> Result<(), PortError> {
         match compared.known {
             Some(_) => Ok(()),
@@ -204,7 +208,7 @@ impl CompareSink {
         }
     }
 
-    /// Records the sink as it is.
+    /// Records the present state of the sink.
     pub(super) async fn accept(&self, compared: &Compared) -> Result<(), PortError> {
         let accepted = compared.foreign.iter().map(|(event, _)| event.event_id).collect();
         let known = KnownSink { partitions: compared.partitions, accepted };

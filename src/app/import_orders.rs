@@ -1,9 +1,9 @@
 //! The import use case: a stream of rows in, a stream of results out.
 //!
-//! Rows are read only as fast as the writers take them, and only while results
-//! are read, so memory stays bounded whatever the length of the stream. A task of its own runs
-//! the rows, and a row starts only when its result has a slot: rows in progress go on while
-//! nobody reads results, and give back their places in the queue of the writers.
+//! Rows are read only as fast as the writers take them, and only while results are read, so memory
+//! stays bounded whatever the length of the stream. A separate task runs the rows, and a row starts
+//! only when its result has a slot. So rows in progress finish and release their slots in the
+//! writers' queue even if nobody reads the results.
 
 use std::future::ready;
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! The consumer: reads the events of a source into an inbox, each exactly once.
 //!
-//! Positions, events and statistics change in one atomic step of the inbox.
-//! After a crash the consumer reads again what was not applied, and applies
-//! nothing twice. Consumers that share an inbox divide the partitions by leases.
-//! Failures are retried without limit, except that a source which is another log
-//! than before ends the consumer: its positions mean nothing there.
+//! Positions, events and statistics change in one atomic step of the inbox. After a crash the
+//! consumer reads again what was not applied, and applies nothing twice. Consumers that share an
+//! inbox divide the partitions by leases. Failures are retried without limit, with one exception:
+//! if the source is another log than before, the consumer ends, because its positions are invalid
+//! there.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl IngestEvents {
         Self { source, inbox, options: Arc::new(options), progress: IngestProgress::default() }
     }
 
-    /// Returns the progress, which can be read while the consumer runs.
+    /// Returns the progress. It can be read while the consumer runs.
     pub fn progress(&self) -> IngestProgress {
         self.progress.clone()
     }

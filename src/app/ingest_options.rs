@@ -23,8 +23,8 @@ pub struct IngestOptions {
     pub first_backoff: Duration,
     /// The maximum pause.
     pub last_backoff: Duration,
-    /// The time for which the last event may be missing in its partition, before the
-    /// source counts as another log.
+    /// The time for which the last event may be missing from its partition before the source counts
+    /// as another log.
     pub missing_grace: Duration,
 }
 

@@ -28,8 +28,7 @@ pub struct Ingested {
     pub applied: u64,
     /// Events that had been applied before.
     pub duplicates: u64,
-    /// Events put aside because another event with their order and sequence had been
-    /// applied.
+    /// Events put aside because another event with the same order and sequence had been applied.
     pub conflicts: u64,
     /// Events kept for a later release that can read them.
     pub unknown: u64,
@@ -89,7 +88,7 @@ pub(super) struct IngestPartition {
     goal: Option<Offset>,
     /// True if the kept unknown events were decoded again.
     unknown_retried: bool,
-    /// The first of the checks that found the last event missing.
+    /// The time of the first check that found the last event missing.
     missing_since: Option<Instant>,
 }
 
@@ -191,9 +190,9 @@ impl IngestPartition {
         }
     }
 
-    /// Checks that the source is the log in which the position was saved: when
-    /// reading begins, after each failure, and when the source does not have the
-    /// requested offset. Returns the error if it is another one.
+    /// Checks that the source is the log in which the position was saved. Runs when reading begins,
+    /// after each failure, and when the source does not have the requested offset. Returns the
+    /// error if the source is another log.
     async fn check_log(&mut self) -> Result<Option<OtherLog>, PortError> {
         let Some(last_event) = self.assignment.last_event else { return Ok(None) };
         let identity = check_log(&*self.source, self.assignment.partition, last_event).await?;

@@ -1,4 +1,4 @@
-//! The progress of a consumer, for its readiness.
+//! The progress of a consumer, for readiness.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::ports::{PortError, chain};
 
-/// The time without progress from which a consumer is not ready.
+/// The time without progress after which a consumer is not ready.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The activity of a consumer.
@@ -27,7 +27,7 @@ pub struct IngestProgress(Arc<Mutex<BTreeMap<Activity, State>>>);
 #[derive(Debug)]
 struct State {
     progressed_at: Instant,
-    /// The cause of the last failure since then.
+    /// The cause of the last failure since the last progress.
     failure: Option<String>,
 }
 
@@ -49,7 +49,7 @@ impl IngestProgress {
         self.lock().remove(&activity);
     }
 
-    /// Returns which activity makes no progress, and why; `None` if all do.
+    /// Returns an activity that makes no progress and the cause; `None` if all make progress.
     pub fn stalled(&self) -> Option<String> {
         let activities = self.lock();
         let (activity, state) =

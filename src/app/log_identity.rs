@@ -1,6 +1,6 @@
-//! The check that a source still is the log in which a position was saved. A topic
-//! that was deleted and created again, or a journal that was replaced, has the same
-//! name and other events at the same offsets.
+//! Checks that a source is still the log in which a position was saved. A topic that was deleted
+//! and created again, or a journal that was replaced, has the same name but other events at the
+//! same offsets.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use crate::ports::{EventSource, LastEvent, PortError, RecordContent, SourceRecor
 
 /// The result of the check.
 pub(super) enum LogIdentity {
-    /// The last event is in its place, or it cannot be compared.
+    /// The last event is at its offset, or no comparison is possible.
     Same,
-    /// The last event is not there and no other record is in its place. Right after
-    /// a change of leader, the end of a partition can be behind for a moment.
+    /// There is no record at the offset of the last event. Right after a change of leader, the end
+    /// of a partition can briefly be before that offset.
     Missing(OtherLog),
-    /// Another record is in its place.
+    /// Another record is at the offset of the last event.
     Other(OtherLog),
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn check_log(
 ) -> Result<LogIdentity, PortError> {
     let fetched = source.fetch(partition, expected.offset, 1).await?;
     let other = |found| OtherLog { log: source.describe(), partition, expected, found };
-    // It is no longer retained.
+    // The last event is no longer retained.
     if fetched.first > expected.offset {
         return Ok(LogIdentity::Same);
     }
@@ -72,7 +72,7 @@ pub(super) async fn check_log(
     Ok(match fetched.records.first().filter(in_place).map(|record| &record.content) {
         Some(RecordContent::Event(event)) if event.event_id == expected.event_id => LogIdentity::Same,
         Some(RecordContent::Event(event)) => LogIdentity::Other(other(Found::Event(event.event_id))),
-        // A later release has read it; this one cannot.
+        // A later release read this event; this release cannot.
         Some(RecordContent::Unknown(_)) => LogIdentity::Same,
         Some(RecordContent::Undecodable(_) | RecordContent::Unreadable(_)) => {
             LogIdentity::Other(other(Found::OtherRecord))

@@ -1,4 +1,4 @@
-//! The outbox use cases of operators: status, forks and dead letters.
+//! Outbox use cases for operators: status, forks and dead letters.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ pub struct DeadLetterPage {
 }
 
 impl OperateOutbox {
-    /// Returns the use cases for the sink of `compare`.
+    /// Returns the use cases for the sink that `compare` reads.
     pub fn new(
         log: Arc<dyn EventLog>,
         outbox: Arc<dyn Outbox>,
@@ -79,8 +79,8 @@ impl OperateOutbox {
         Ok(OutboxReport { sink: self.sink.name().to_owned(), head, lag_events, lag_seconds, status })
     }
 
-    /// Accepts the events of the sink that the log does not have, and its number of partitions,
-    /// so that the relay publishes. Returns the number of differences.
+    /// Accepts the events of the sink that the log does not have, and its number of partitions, so
+    /// that the relay continues. Returns the number of differences.
     ///
     /// # Errors
     /// Returns `UNAVAILABLE` if the sink or the store cannot be reached.
@@ -88,11 +88,11 @@ impl OperateOutbox {
         self.compare.accept_fork().await.map_err(|error| unreachable_sink(&error))
     }
 
-    /// Publishes the events from a position on again. Accepts the sink as it is.
+    /// Publishes the events from a position on again. Accepts the present state of the sink.
     ///
     /// # Errors
     /// Returns `VALIDATION_FAILED` if the position was not published yet, `CURSOR_EXPIRED` if its
-    /// event was archived, or `UNAVAILABLE` as [`accept_fork`](Self::accept_fork).
+    /// event was archived, or `UNAVAILABLE` like [`accept_fork`](Self::accept_fork).
     pub async fn republish(&self, from: Position) -> Result<(), Refusal> {
         let oldest = self.log.oldest().await.map_err(|error| refuse(&error))?;
         let after = Position(from.0 - 1);

@@ -29,8 +29,7 @@ pub struct StatisticsFound {
     pub days: Vec<DayStatistics>,
     /// The token of the next page; empty if this is the last one.
     pub next_page_token: String,
-    /// The number of events that were put aside because of a conflict, over all
-    /// pickup points.
+    /// The number of events that were put aside because of a conflict, over all pickup points.
     pub conflicts: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Readiness of a process: a command would succeed, the published events are in their place, the
+//! Readiness of a process: a command would succeed, the sink still has the published events, the
 //! consumer makes progress, and the process is not draining.
 
 use std::sync::Arc;
@@ -36,14 +36,14 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Returns the readiness of a service with this store and event sink. It is not ready until both
-    /// have passed a check.
+    /// Returns the readiness of a service with this store and event sink. The service is not ready
+    /// until both have passed a check.
     pub fn new(store: Arc<dyn OrderStore>, sink: Arc<dyn EventSink>) -> Self {
         let ready = watch::Sender::new(not_ready("start", "nothing was checked yet"));
         Self { store, sink, consumer: None, ready }
     }
 
-    /// Adds a consumer, which also needs progress.
+    /// Adds a consumer, whose progress is checked too.
     #[must_use]
     pub fn with_consumer(self, progress: IngestProgress) -> Self {
         Self { consumer: Some(progress), ..self }
@@ -54,7 +54,7 @@ impl Readiness {
         self.ready.subscribe()
     }
 
-    /// Checks both until `drain` is cancelled, which ends readiness too.
+    /// Runs the checks until `drain` is cancelled. Afterwards the process is not ready.
     pub async fn run(self, drain: CancellationToken) {
         while drain.run_until_cancelled(self.ask()).await.is_some() {}
         _ = self.ready.send_replace(not_ready("drain", "the service is shutting down"));

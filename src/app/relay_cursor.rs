@@ -1,4 +1,5 @@
-//! The cursor of the relay: how far everything is settled, and how far that is saved.
+//! The cursor of the relay: the position up to which every event is settled, and the saved
+//! position.
 
 use tokio::time::Instant;
 
@@ -7,7 +8,7 @@ use super::relay_events::{Ended, Lead};
 use crate::ports::{DeadLetter, LeaseWrite};
 
 impl Lead<'_> {
-    /// Advances the position up to which everything is settled.
+    /// Advances the position up to which every event is settled.
     pub(super) fn settle(&mut self, waiting: &Waiting) {
         let settled = waiting.settled(self.settled);
         if settled > self.settled {
@@ -16,7 +17,7 @@ impl Lead<'_> {
         }
     }
 
-    /// Saves dead letters and cursor together, so that no later leader publishes past a dead
+    /// Saves dead letters and cursor atomically, so that no later leader publishes past a dead
     /// letter.
     pub(super) async fn bury(&mut self, letters: &[DeadLetter]) -> Result<(), Ended> {
         for letter in letters {
@@ -56,7 +57,7 @@ impl Lead<'_> {
     }
 
     /// Ends the lease if an operator has moved the cursor back. An idle leader writes nothing, so
-    /// nothing else would fence it off.
+    /// the fencing token alone would not stop it.
     pub(super) async fn check_cursor(&mut self) -> Result<(), Ended> {
         let (saved, checked) = self.saved;
         if checked.elapsed() < self.relay.options.poll {

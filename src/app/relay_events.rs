@@ -56,11 +56,11 @@ impl From<PortError> for Ended {
 pub(super) struct Lead<'r> {
     pub(super) relay: &'r RelayEvents,
     pub(super) lease: Lease,
-    /// True if the sink has been compared with the log, and may be published to.
+    /// True if the sink has been compared with the log and the relay may publish to it.
     pub(super) agreed: bool,
     /// The last position up to which every event is published or held back.
     pub(super) settled: Position,
-    /// The saved cursor, and the last check that an operator did not move it back.
+    /// The saved cursor, and the time of the last check that no operator moved it back.
     pub(super) saved: (Position, Instant),
     /// The instant since which the saved cursor is behind.
     pub(super) unsaved: Option<Instant>,
@@ -79,8 +79,8 @@ pub(super) struct Lead<'r> {
 }
 
 impl RelayEvents {
-    /// Returns a relay for the sink, the log and the outbox of `compare`. `committed` wakes it;
-    /// `leader` is its name for operators.
+    /// Returns a relay for the sink, the log and the outbox of `compare`. `committed` wakes the
+    /// relay; `leader` is the name that operators see.
     pub fn new(
         compare: CompareSink,
         clock: Arc<dyn Clock>,
@@ -223,7 +223,7 @@ impl<'r> Lead<'r> {
                 if !self.publish(&mut waiting, stop).await? {
                     self.failures += 1;
                     pause(stop, self.relay.backoff(self.failures)).await;
-                    // The sink may be another one after an outage.
+                    // After an outage, the sink may be another one.
                     if !stop.is_cancelled() && !self.agree(stop).await? {
                         return Ok(());
                     }

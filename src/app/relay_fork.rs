@@ -8,8 +8,8 @@ use super::relay_events::{Ended, Lead, pause};
 use crate::ports::{PortError, Position, SinkTail, chain};
 
 impl Lead<'_> {
-    /// Compares the sink with the log until they agree, or until an operator has accepted the
-    /// difference. Returns false after a stop request; then nothing may be published.
+    /// Compares the sink with the log until they agree or an operator has accepted the difference.
+    /// Returns false after a stop request; then the relay must not publish.
     pub(super) async fn agree(&mut self, stop: &CancellationToken) -> Result<bool, Ended> {
         self.agreed = false;
         while !stop.is_cancelled() {

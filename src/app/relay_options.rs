@@ -9,8 +9,8 @@ pub struct RelayOptions {
     pub poll: Duration,
     /// Interval at which a standby relay tries to acquire the lease.
     pub stand_by: Duration,
-    /// Maximum delay before the cursor is saved. A restart publishes the events of this time
-    /// again.
+    /// Maximum delay before the cursor is saved. After a crash, the events of this period are
+    /// published again.
     pub save_after: Duration,
     /// Pause after the first failure, doubled after each further one.
     pub first_backoff: Duration,
@@ -18,9 +18,9 @@ pub struct RelayOptions {
     pub last_backoff: Duration,
     /// Timeout of a publish call.
     pub publish_timeout: Duration,
-    /// Time to continue publishing after a stop request.
+    /// The time for which the relay continues to publish after a stop request.
     pub farewell: Duration,
-    /// True if a store that has published nothing accepts the events that the sink has.
+    /// True if a store that has published nothing accepts the existing events of the sink.
     pub allow_empty_store: bool,
 }
 

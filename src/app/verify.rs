@@ -25,8 +25,8 @@ pub struct Report {
     pub orders: u64,
     /// The number of verified events.
     pub events: u64,
-    /// The number of orders whose first events were detached. They are verified from the
-    /// remaining events. If there are none, the row must only be readable.
+    /// The number of orders whose first events were detached. They are verified from the remaining
+    /// events. If there are none, only the row must be readable.
     pub archived: u64,
     /// The number of orders that do not match their events.
     pub differing: u64,

@@ -1,4 +1,4 @@
-//! The warning of conflicts that a consumer shows beside its readiness.
+//! The warning about conflicts that a consumer shows with its readiness.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ports::{Conflicts, Inbox};
 
-/// Interval between two looks at the inbox.
+/// Interval at which the inbox is read.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// A condition of a service that is ready, for operators; `None` if there is none.
@@ -32,8 +32,8 @@ impl WarnOfConflicts {
         self.warning.subscribe()
     }
 
-    /// Watches the inbox until `drain` is cancelled. An inbox that fails keeps its last
-    /// warning: readiness reports the failure.
+    /// Watches the inbox until `drain` is cancelled. If the inbox cannot be read, the last warning
+    /// stays, and readiness reports the failure.
     pub async fn run(self, drain: CancellationToken) {
         let watch = async {
             loop {

@@ -2,12 +2,12 @@
 //!
 //! If each watcher read the log after every commit, many watchers would slow the writers down. One
 //! task, the tailer, reads new events and keeps the last ones in a window. Watchers take events
-//! from the window by position: a watcher that is before the window reads the log itself, page by
-//! page, until the window contains its position. The tailer never waits for a watcher.
+//! from the window by position. A watcher whose position is before the window reads the log itself,
+//! page by page, until the window contains its position. The tailer never waits for a watcher.
 //!
-//! The delivery of each event to each watcher takes more time than its commit, so watchers take
-//! turns of a few events. Between two turns every other task that is ready to run does run, and
-//! many watchers delay neither commands nor reads.
+//! Delivering an event to all watchers takes more time than its commit, so watchers take turns of a
+//! few events. All other ready tasks run between two turns, so many watchers delay neither commands
+//! nor reads.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -29,7 +29,7 @@ use crate::ports::{EventLog, LoggedEvent, PortError, Position, chain};
 const PAGE: usize = 256;
 /// Maximum number of events in the window.
 const WINDOW: usize = 4_096;
-/// Maximum number of events of a watcher's turn.
+/// Maximum number of events in a watcher's turn.
 const TURN: usize = 16;
 /// Poll interval, because notifications of other replicas may be lost.
 const POLL: Duration = Duration::from_secs(1);
@@ -45,14 +45,14 @@ pub(super) struct WatchEvents {
     turn: Semaphore,
 }
 
-/// All events after a position, up to the last event that the tailer has read.
+/// The events after a position, up to the last event that the tailer has read.
 struct Window {
     after: Position,
     events: VecDeque<Arc<LoggedEvent>>,
 }
 
 impl Window {
-    /// Returns a page of the events after a position. `None` means that the window begins later.
+    /// Returns a page of the events after a position; `None` if the window begins later.
     fn page(&self, after: Position) -> Option<Vec<Arc<LoggedEvent>>> {
         if after < self.after {
             return None;
@@ -101,7 +101,8 @@ impl WatchEvents {
         if let Some(window) = running {
             return Ok(window.subscribe());
         }
-        // Before the end of the log is read, so that a commit in between wakes the tailer.
+        // Marked unchanged before the end of the log is read, so that a commit in between wakes the
+        // tailer.
         let mut committed = self.committed.clone();
         committed.mark_unchanged();
         let head = self.log.head().await?;
@@ -117,15 +118,15 @@ impl WatchEvents {
         Ok(joined)
     }
 
-    /// Waits for the turn of a watcher, and lets the other tasks run that are ready. The place is
-    /// free again before the watcher takes events, so no client can hold it.
+    /// Waits for the turn of a watcher, and lets all other ready tasks run. The permit is released
+    /// before the watcher takes events, so no client can hold it.
     async fn turn(&self) {
         // The semaphore is never closed.
         let _place = self.turn.acquire().await;
         yield_now().await;
     }
 
-    /// Ignores poisoning: the value is always complete.
+    /// Ignores poisoning, because the value is always complete.
     fn current(&self) -> std::sync::MutexGuard<'_, Weak<watch::Sender<Window>>> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -172,7 +173,7 @@ impl Tailer {
     }
 }
 
-/// Waits for a commit, without end if no writer is left.
+/// Waits for a commit. Never returns if no writer is left.
 async fn next_commit(committed: &mut Committed) {
     if committed.changed().await.is_err() {
         pending::<()>().await;

@@ -45,7 +45,7 @@ pub fn instant(text: &str) -> Option<Timestamp> {
     Timestamp::from_parts(parsed.seconds, parsed.nanos)
 }
 
-/// Receives the counts of a consumer when it has ended, unless it failed.
+/// Receives the counts of a consumer that has ended without an error.
 pub type Consumed = tokio::sync::oneshot::Receiver<Ingested>;
 
 /// Opens the source of the consumer's events.

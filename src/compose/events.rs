@@ -96,7 +96,7 @@ pub(super) fn kafka_source(url: &KafkaUrl, config: &Config) -> Result<KafkaSourc
 
 /// The period in which the outbox gauges are updated.
 const GAUGE_PERIOD: Duration = Duration::from_secs(5);
-/// The time that the start of an empty store waits for the sink.
+/// The time for which a start with an empty store waits for the sink.
 const START_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Returns the comparison of the sink with the store.
@@ -106,8 +106,8 @@ pub(super) fn compare(store: &Store, sink: Arc<dyn EventSink>) -> CompareSink {
     CompareSink::new(Arc::clone(orders), Arc::clone(log), outbox, sink)
 }
 
-/// Refuses an empty store next to a sink that has events, unless it is allowed. If the sink
-/// cannot be reached, the relay compares later.
+/// Refuses an empty store next to a sink that has events, unless the configuration allows it. If
+/// the sink cannot be reached, the relay compares later.
 pub(super) async fn check_store(config: &Config, compare: &CompareSink) -> Result<(), StartError> {
     if config.store.allow_empty {
         return Ok(());
@@ -156,7 +156,7 @@ pub(super) fn spawn_publishing(
     receiver
 }
 
-/// Updates the outbox gauges and the reason why nothing is published, without end.
+/// Updates the outbox gauges and the reason why the relay does not publish. Never returns.
 async fn update_gauges(operate: OperateOutbox, stopped: watch::Sender<Option<String>>) {
     let gauges = OutboxGauges::new();
     loop {

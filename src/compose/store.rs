@@ -25,7 +25,7 @@ pub struct Store {
     pub(super) inbox: Arc<dyn Inbox>,
     /// The outbox, for operators.
     pub(super) outbox: Arc<dyn Outbox>,
-    /// The ports of the relay, whose reads wait for no client.
+    /// The ports of the relay. Its reads do not wait for clients.
     pub(super) relay: RelayPorts,
     /// The notifications of commits among the replicas of the store.
     pub(super) notifications: Arc<dyn CommitNotifications>,
@@ -95,7 +95,7 @@ impl Store {
         Self::open_reader(config, SqliteStore::open_read_only).await
     }
 
-    /// Opens the store for an audit: like [`Store::open_read_only`], and a SQLite file also on
+    /// Opens the store for an audit like [`Store::open_read_only`], and a SQLite file even on
     /// read-only media.
     pub async fn open_for_audit(config: &Config) -> Result<Self, StartError> {
         Self::open_reader(config, SqliteStore::open_for_audit).await

@@ -28,8 +28,8 @@ impl OrderProgress {
 /// The events received before a batch, limited to the orders of the batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReceivedBefore {
-    /// The ids of the events that were received before, by order and sequence;
-    /// those that the batch names.
+    /// The ids of the previously received events, by order and sequence, as far as the batch names
+    /// them.
     pub events: HashMap<(OrderId, i64), EventId>,
     /// The progress of the batch's orders; an order without any event has none.
     pub orders: Vec<OrderProgress>,
@@ -40,10 +40,10 @@ pub struct ReceivedBefore {
 pub enum Reception {
     /// The first delivery of the event: it counts.
     First,
-    /// The event was received before.
+    /// The event has been received before.
     Repeated,
-    /// Another event was received before with this order and sequence: one of two
-    /// histories, as after the restore of a backup. This event does not count.
+    /// Another event with this order and sequence was received before, for example because the
+    /// store was restored from a backup. This event does not count.
     Conflict {
         /// The event that was applied.
         applied: EventId,
@@ -67,13 +67,13 @@ pub struct ReceivedBatch {
 }
 
 impl ReceivedBatch {
-    /// Returns those of the events that were delivered for the first time.
+    /// Returns the events that were delivered for the first time.
     pub fn first<'e>(&self, events: &'e [Event]) -> impl Iterator<Item = &'e Event> {
         first(events, &self.receptions)
     }
 
-    /// Returns those of the events that conflict with an applied one, each with the
-    /// id of that one.
+    /// Returns the events that conflict with an applied event, each with the id of the applied
+    /// event.
     pub fn conflicts<'e>(&self, events: &'e [Event]) -> impl Iterator<Item = (&'e Event, EventId)> {
         events.iter().zip(&self.receptions).filter_map(|(event, reception)| match reception {
             Reception::Conflict { applied } => Some((event, *applied)),

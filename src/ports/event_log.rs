@@ -29,8 +29,8 @@ pub trait EventLog: Send + Sync {
     ) -> Result<Vec<LoggedEvent>, PortError>;
 
     /// Returns the first `limit` events after a position, or all of them if there are fewer. The
-    /// feed is gap-free: after a position was returned, no event appears at or below it. The
-    /// events of an order are in sequence.
+    /// feed is gap-free: once a position was returned, no event appears at or below it. The events
+    /// of an order are in sequence.
     async fn feed(&self, after: Position, limit: usize) -> Result<Vec<LoggedEvent>, PortError>;
 
     /// Returns the position of the last event in the feed; 0 if the feed is empty.

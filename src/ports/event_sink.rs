@@ -20,16 +20,16 @@ pub trait EventSink: Send + Sync {
         false
     }
 
-    /// Checks that the published events are still in their place. A sink that cannot be reached
-    /// passes, because its events wait in the store.
+    /// Checks that the sink still has the published events. An unreachable sink passes, because its
+    /// events wait in the store.
     ///
     /// # Errors
-    /// Returns an error if published events are missing. Nothing is published then.
+    /// Returns an error if published events are missing. Nothing must be published then.
     async fn ping(&self) -> Result<(), PortError> {
         Ok(())
     }
 
-    /// Returns the end of the sink, which a relay compares with its log before it publishes.
+    /// Returns the end of the sink. A relay compares it with its log before it publishes.
     ///
     /// The adapter limits the duration of the call.
     async fn tail(&self) -> Result<SinkTail, PortError>;
@@ -47,8 +47,8 @@ pub trait EventSink: Send + Sync {
 pub struct SinkTail {
     /// The number of partitions.
     pub partitions: usize,
-    /// The last event of each partition, of those that this release can read. Partitions without
-    /// one are left out.
+    /// The last event of each partition that this release can read. Partitions without such an
+    /// event are omitted.
     pub events: Vec<PublishedEvent>,
 }
 
@@ -59,7 +59,7 @@ pub struct PublishedEvent {
     pub event_id: EventId,
     /// The order.
     pub order_id: OrderId,
-    /// The number of the event within its order.
+    /// The sequence of the event within its order.
     pub sequence: i64,
 }
 

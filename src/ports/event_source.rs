@@ -25,9 +25,9 @@ pub enum Start {
 /// are ordered, and all events of an order are in one partition.
 #[async_trait]
 pub trait EventSource: Send + Sync {
-    /// Returns the name under which an inbox stores positions. A different log has a
-    /// different name and is read from its beginning. A log that takes the place of
-    /// another one has its name; the consumer notices it by the last event.
+    /// Returns the name under which an inbox stores positions. A different log has a different name
+    /// and is read from its beginning. A log that replaces another one has the same name; the
+    /// consumer detects it by the last event.
     fn name(&self) -> &str;
 
     /// Returns the technology and location, for people.
@@ -39,10 +39,9 @@ pub trait EventSource: Send + Sync {
     /// Resolves a start position to an offset.
     async fn begin(&self, partition: u32, start: Start) -> Result<Offset, PortError>;
 
-    /// Fetches up to `limit` records from an offset on. At the end of the
-    /// partition it returns none, and may first wait briefly for new ones. If
-    /// the offset is no longer retained, or beyond the end, it continues at the
-    /// oldest one that is retained, which [`Fetched::first`] shows.
+    /// Fetches up to `limit` records from an offset on. At the end of the partition it returns
+    /// none, and may first wait briefly for new ones. If the offset is no longer retained or is
+    /// beyond the end, it continues at the oldest retained offset, which [`Fetched::first`] shows.
     ///
     /// The adapter bounds the call in time. Dropping it is safe.
     async fn fetch(&self, partition: u32, from: Offset, limit: usize) -> Result<Fetched, PortError>;
@@ -60,8 +59,8 @@ pub trait EventSource: Send + Sync {
 /// The result of a fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// The offset at which the fetch began: the one requested, a later one if that
-    /// is no longer retained, or an earlier one if that is beyond the end.
+    /// The offset at which the fetch began: the requested one, a later one if the requested one is
+    /// no longer retained, or an earlier one if it is beyond the end.
     pub first: Offset,
     /// The records, in order.
     pub records: Vec<SourceRecord>,

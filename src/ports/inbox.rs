@@ -43,10 +43,9 @@ pub trait Inbox: Send + Sync {
     /// Releases all leases of `consumer`.
     async fn release(&self, source: &str, consumer: &str) -> Result<(), PortError>;
 
-    /// Applies a batch in one atomic step: applies `rule` to its events, writes
-    /// what the rule returns, puts conflicting events aside, keeps the unknown
-    /// events, deletes the resolved ones, and moves the position. Durable when it
-    /// returns.
+    /// Applies a batch in one atomic step: applies `rule` to its events, writes what the rule
+    /// returns, puts conflicting events aside, keeps the unknown events, deletes the resolved ones,
+    /// and moves the position. Durable when it returns.
     async fn apply(
         &self,
         assignment: &Assignment,
@@ -76,8 +75,8 @@ pub trait Inbox: Send + Sync {
     /// `limit` of them by id.
     async fn gaps(&self, limit: usize) -> Result<Gaps, PortError>;
 
-    /// Returns the number of events that were put aside because of a conflict, and
-    /// up to `limit` of them by order, sequence and id.
+    /// Returns the number of events that were put aside because of a conflict, and up to `limit` of
+    /// them by order, sequence and id.
     async fn conflicts(&self, limit: usize) -> Result<Conflicts, PortError>;
 
     /// Returns a page of the statistics: pickup points ascending, the newest day
@@ -183,8 +182,8 @@ pub struct Gap {
     pub highest: i64,
 }
 
-/// Events that were put aside, because another event with their order and sequence
-/// was applied. Each is listed once, however often it is delivered.
+/// Events that were put aside because another event with the same order and sequence was applied.
+/// Each is listed once, however often it is delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Conflicts {
     /// The number of events.
@@ -193,7 +192,7 @@ pub struct Conflicts {
     pub first: Vec<Conflict>,
 }
 
-/// An event that was put aside, because another one was applied.
+/// An event that was put aside because another one was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// The order of both events.

@@ -69,10 +69,10 @@ pub trait Outbox: Send + Sync {
         letter: &DeadLetter,
     ) -> Result<LeaseWrite, PortError>;
 
-    /// Returns what was recorded about a sink; `None` if nothing was.
+    /// Returns the recorded state of a sink; `None` if none was recorded.
     async fn known_sink(&self, sink: &str) -> Result<Option<KnownSink>, PortError>;
 
-    /// Records the state of a sink that publishing may begin with, durably. Replaces an earlier
+    /// Durably records the state of a sink from which publishing may start. Replaces an earlier
     /// record.
     async fn record_sink(&self, sink: &str, known: &KnownSink) -> Result<(), PortError>;
 
@@ -175,12 +175,12 @@ pub enum Resolution {
     Drop,
 }
 
-/// The state of a sink that a relay found, or that an operator accepted.
+/// The state of a sink that a relay read or an operator accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KnownSink {
     /// The number of partitions.
     pub partitions: usize,
-    /// Events that the sink has and the log has not, which an operator accepted.
+    /// The accepted events: the sink has them and the log does not.
     pub accepted: Vec<EventId>,
 }
 
@@ -193,7 +193,7 @@ pub struct LeaderStatus {
     pub since: Timestamp,
     /// The last failure, a sentence, and its instant.
     pub failure: Option<(String, Timestamp)>,
-    /// The reason why it publishes nothing until an operator decides.
+    /// The reason why the relay publishes nothing until an operator decides.
     pub stopped: Option<String>,
 }
 

@@ -1,5 +1,6 @@
-//! A store next to a journal that has events which the store does not have: restored from a
-//! backup, or the wrong one. Test T28 of `docs/reliability.md`; with Kafka in `kafka::tail`.
+//! A store next to a journal with events that the store does not have: it was restored from a
+//! backup, or it is the wrong store. Test T28 of `docs/reliability.md`; with Kafka in
+//! `kafka::tail`.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -37,7 +38,7 @@ fn admin(server: &Server, path: &str) -> String {
     answer
 }
 
-/// Returns the orders of the events of a journal.
+/// Returns the order of each event in a journal.
 fn journal(data: &Path) -> Vec<String> {
     let events = crate::journal::read(&data.join("events"));
     events.iter().map(|event| event["order"]["orderId"].as_str().unwrap().to_owned()).collect()
@@ -112,7 +113,7 @@ fn empty_store_next_to_a_journal_with_events_is_refused_unless_it_is_allowed() {
         server.log().iter().any(|line| line.contains("store.allow_empty is set"))
     });
     server.stop();
-    // The journal was accepted for good, although the store is still empty.
+    // The journal stays accepted, although the store is still empty.
     let server = Server::start_with(folder.path(), &[&elsewhere]);
     accept(&server, "after");
     wait_until_published(&server);

@@ -1,5 +1,5 @@
-//! Watchers of the event log on a log that counts its reads. The clock of the runtime is paused;
-//! it advances only when every task waits.
+//! Watchers of an event log that counts its reads. The clock of the runtime is paused; it advances
+//! only when every task waits.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,7 +35,7 @@ struct TestLog {
     /// The results of the next reads of the feed: true for a failure.
     failures: Mutex<VecDeque<bool>>,
     archived: Mutex<Position>,
-    /// The number of times that a read lets other tasks run before and after it.
+    /// The number of times that a read yields before and after it.
     yields: usize,
 }
 
@@ -127,7 +127,7 @@ impl Fixture {
         self.log.reads.load(Ordering::SeqCst)
     }
 
-    /// Waits until nothing uses the log but the fixture: the tailer has ended.
+    /// Waits until only the fixture uses the log, so the tailer has ended.
     async fn wait_for_the_end(&self, users: usize) {
         while Arc::strong_count(&self.log) > users {
             yield_now().await;
@@ -189,7 +189,8 @@ async fn watchers_miss_and_repeat_nothing_under_concurrent_commits() {
         fixture.commit(5_000);
         let mut watchers = Vec::new();
         for number in 0..20 {
-            // The oldest event, events before, within and at the edges of the window, the next event.
+            // Positions of the oldest event, of events before, within and at the edges of the
+            // window, and of the next event.
             let back = [committed(), 5_000, 4_097, 4_096, 1_000, 257, 1, 0][number % 8];
             let first = committed().saturating_sub(back);
             let after = first.checked_sub(1).map_or(Position(0), position);
@@ -198,7 +199,7 @@ async fn watchers_miss_and_repeat_nothing_under_concurrent_commits() {
                 for index in first..TOTAL {
                     assert_next(&mut events, index).await;
                     if number % 5 == 0 {
-                        // Slower than the commits, so this watcher falls behind the window.
+                        // This watcher is slower than the commits, so it falls behind the window.
                         yield_now().await;
                     }
                 }
@@ -247,7 +248,7 @@ async fn other_tasks_run_between_the_turns_of_watchers() {
     let fixture = Fixture::new(TestLog::default());
     fixture.commit(MANY);
     let delivered = Arc::new(AtomicUsize::new(0));
-    // Half of them read the log themselves, half take the events from the window.
+    // Half of the watchers read the log themselves, and half take the events from the window.
     for number in 0..WATCHERS {
         let first = [1, MANY - 2_000][number % 2];
         let mut events = fixture.watch(Some(position(first - 1))).await;
@@ -353,7 +354,7 @@ async fn a_drain_ends_watchers_and_tailer() {
     let fixture = Fixture::new(TestLog::default());
     let idle = Arc::strong_count(&fixture.log);
     fixture.commit(MANY);
-    // One watcher waits for an event, one has events that it did not take.
+    // One watcher waits for an event, and the other has events that it has not taken.
     let mut waiting = fixture.watch(None).await;
     assert_waits(&mut waiting).await;
     let mut behind = fixture.watch(Some(Position(0))).await;

@@ -69,8 +69,8 @@ pub async fn serve(
     connections.serve(builder, Endpoint { answer, refuse, wrap: |stream| stream }).await;
 }
 
-/// Names the failed check and its cause: the admin port is for operators. A warning
-/// does not change the status, because a restart would not help.
+/// Names the failed check and its cause, because the admin port is for operators. A warning does
+/// not change the status, because a restart would not help.
 async fn readyz(extract::State(state): extract::State<State>) -> (StatusCode, String) {
     match &*state.ready.borrow() {
         Ok(()) => {

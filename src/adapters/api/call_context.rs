@@ -89,9 +89,8 @@ impl From<Refusal> for Refused {
 }
 
 impl CallContext {
-    /// Creates a call context. Calls without a deadline get `request_timeout`;
-    /// a cancelled `drain` refuses new calls. Streams of answers share `memory` with requests
-    /// that have not arrived.
+    /// Creates a call context. Calls without a deadline get `request_timeout`; a cancelled `drain`
+    /// refuses new calls. Streams of answers share `memory` with incomplete requests.
     pub fn new(
         ids: Arc<dyn Ids>,
         request_timeout: Duration,
@@ -156,8 +155,8 @@ impl CallContext {
         if self.drain.is_cancelled() { Err(Refusal::stopping()) } else { Ok(()) }
     }
 
-    /// Spawns a task that produces the answers. It ends with `DEADLINE_EXCEEDED` when the
-    /// caller's own deadline passes. Without one the stream is unlimited.
+    /// Spawns a task that produces the answers. It ends with `DEADLINE_EXCEEDED` when the caller's
+    /// own deadline passes. Without a deadline, the stream may last for any time.
     ///
     /// # Errors
     /// `OVERLOADED` if the open streams use all of their memory.

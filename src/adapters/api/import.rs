@@ -11,7 +11,7 @@ use crate::app::{ImportOrders, ImportRequest, ImportResult};
 use crate::domain::{Form, Refusal, echo};
 use crate::proto::v1::{self, order_result::Outcome};
 
-/// The number of rows after which other tasks run.
+/// The number of rows after which the task yields.
 const YIELD_AFTER: usize = 32;
 
 /// The import with its call context. Clones share both.

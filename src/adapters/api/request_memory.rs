@@ -1,10 +1,10 @@
-//! Memory of requests that have not arrived completely and of open streams, limited for all of
-//! them together. Each is limited on its own too, but a client may open many and finish none.
+//! Limits the total memory of incomplete requests and open streams. Each of them has its own limit
+//! too, but a client may open many and finish none.
 //!
-//! A new stream is refused while the others use their half of the memory. Requests are never
-//! refused for being new: the one that has been incomplete for longest makes room. Requests of
-//! clients that send them at once are complete within milliseconds, so they are not affected by
-//! those that a hostile client leaves incomplete.
+//! A new stream is refused if all streams would exceed their half of the memory. A new request is
+//! never refused. Instead, the request that has been incomplete for longest is evicted. A normal
+//! client completes its requests within milliseconds, so the incomplete requests of a hostile
+//! client do not affect it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,16 +14,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Reason, Refusal};
 
-/// The memory of a request whose body has not arrived: its HTTP/2 stream, headers and call.
-/// Measured (`tests/it/faults/beside_attacks.rs`) and rounded up.
+/// The memory of a request without its body: HTTP/2 stream, headers and call. Measured
+/// (`tests/it/faults/beside_attacks.rs`) and rounded up.
 pub const OPEN_REQUEST: usize = 8 * 1024;
-/// The memory of an open stream of answers: its request, tasks and buffers. Measured and rounded
-/// up likewise.
+/// The memory of an open stream of answers: its request, tasks and buffers. Measured in the same
+/// way and rounded up.
 const OPEN_STREAM: usize = 16 * 1024;
 /// The delay after which a client should retry.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// The memory that all incomplete requests and open streams may use. Clones share it.
+/// The memory that all incomplete requests and open streams may use. Clones share the limit.
 #[derive(Debug, Clone)]
 pub struct RequestMemory(Arc<Shared>);
 
@@ -120,7 +120,7 @@ impl RequestBytes {
     /// Sets the bytes that the incomplete request uses now. With 0 it is complete.
     ///
     /// # Errors
-    /// `OVERLOADED` if this request was incomplete for longest while all together exceeded the
+    /// `OVERLOADED` if this request had been incomplete for longest when the total exceeded the
     /// limit.
     pub fn set(&mut self, bytes: usize) -> Result<(), Refusal> {
         if bytes == 0 {
@@ -145,8 +145,8 @@ impl RequestBytes {
         if evicted.is_cancelled() { Err(overloaded("incomplete requests", limit)) } else { Ok(()) }
     }
 
-    /// Returns a future that waits until this request has to make room, which is never before it
-    /// becomes incomplete. It results in `OVERLOADED`.
+    /// Returns a future that completes with `OVERLOADED` when this request is evicted. Only an
+    /// incomplete request is evicted.
     pub fn evicted(&self) -> impl Future<Output = Refusal> + Send + use<> {
         let evicted = self.registered.as_ref().map(|(_, evicted)| evicted.clone());
         let limit = self.memory.0.limit;

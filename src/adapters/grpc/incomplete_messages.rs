@@ -14,8 +14,8 @@ use crate::domain::Refusal;
 /// The length of the prefix of a message: a flag and a big-endian length.
 const PREFIX: usize = 5;
 
-/// A request body that accounts for the bytes of its incomplete message, and for the request
-/// itself until its first message is complete. It fails if it has to make room.
+/// A request body that accounts for the bytes of its incomplete message, and for the request itself
+/// until its first message is complete. Fails if the request is evicted.
 pub struct AccountedBody<B> {
     body: B,
     message: PartialMessage,
@@ -84,7 +84,7 @@ struct PartialMessage {
 }
 
 impl PartialMessage {
-    /// Receives data. Afterwards `received` is 0 if the data ends with a message.
+    /// Receives data. Afterwards `received` is 0 if the data ends at the end of a message.
     fn receive(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
             let length = match self.received.checked_sub(PREFIX) {

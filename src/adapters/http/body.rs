@@ -58,7 +58,7 @@ pub fn check_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Refusal>
 /// Reads a whole body.
 ///
 /// # Errors
-/// `TOO_LARGE`; `OVERLOADED` if it has to make room for other incomplete requests;
+/// `TOO_LARGE`; `OVERLOADED` if the request is evicted for other incomplete requests;
 /// `DEADLINE_EXCEEDED` after the timeout; `UNAVAILABLE` if the service stops first;
 /// `VALIDATION_FAILED` if the body is interrupted.
 pub async fn read(
@@ -97,12 +97,12 @@ pub async fn read(
 /// The reason why a body was not read to its end.
 enum Incomplete {
     TooLarge,
-    /// The request had to make room for others.
+    /// The request was evicted for others.
     Overloaded(Refusal),
     Interrupted,
 }
 
-/// Returns the next chunk of a body of which `received` bytes are here. The request counts as
+/// Returns the next chunk of a body, of which `received` bytes have arrived. The request counts as
 /// incomplete only while it waits for the client.
 async fn next(
     data: &mut BodyDataStream,

@@ -25,7 +25,7 @@ pub struct Gateway<S> {
     pub imports: ImportService,
     /// Limits and timeouts.
     pub options: HttpOptions,
-    /// Reads large bodies and writes large answers.
+    /// Parses large bodies and serializes large answers.
     pub large_texts: LargeTexts,
     /// Cancelled when the service begins to stop.
     pub shutdown: CancellationToken,

@@ -1,7 +1,7 @@
-//! Work on large texts, off the threads that serve connections.
+//! Parses and serializes large texts on separate threads.
 //!
-//! On two cores one thread serves all connections, and whatever it computes delays all of them. A
-//! body or an answer of hundreds of kilobytes is read or written elsewhere.
+//! On two cores one thread serves all connections, so its computations delay all of them. Bodies
+//! and answers of hundreds of kilobytes are therefore parsed and serialized on separate threads.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -12,23 +12,24 @@ use tokio::task::spawn_blocking;
 
 use crate::domain::Refusal;
 
-/// The size from which a text is large, in bytes. Work on a smaller one takes a fraction of a
+/// The minimum size of a large text, in bytes. Work on a smaller text takes a fraction of a
 /// millisecond.
 const LARGE: usize = 16 * 1024;
 
-/// Works on large texts, on half of the cores. More threads would take their time from the threads
-/// that serve connections.
+/// Works on large texts, on at most half of the cores. More threads would take CPU time from the
+/// threads that serve connections.
 #[derive(Clone)]
 pub struct LargeTexts(Arc<Semaphore>);
 
 impl LargeTexts {
-    /// Returns an instance with limits of its own.
+    /// Returns an instance with its own limits.
     pub fn new() -> Self {
         let threads = available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         Self(Arc::new(Semaphore::new(threads)))
     }
 
-    /// Runs work on a text of this size: a small one at once, a large one on another thread.
+    /// Runs work on a text of this size: on this thread if the text is small, else on another
+    /// thread.
     ///
     /// # Errors
     /// `UNAVAILABLE` if the service stops first.

@@ -22,7 +22,7 @@ pub enum NdjsonLine {
 pub enum LinesError {
     /// The connection failed before the end of the body.
     Interrupted,
-    /// The request had to make room for others.
+    /// The request was evicted for others.
     Overloaded(Refusal),
 }
 

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use crate::adapters::file_identity::{FileChange, FileIdentity};
 use crate::adapters::lock_file::LockFile;
 
-/// The files of a journal, of which the last one is appended to.
+/// The files of a journal. New lines are appended to the last one.
 #[derive(Debug)]
 pub(super) struct Files {
     folder: PathBuf,
@@ -21,14 +21,14 @@ pub(super) struct Files {
     _lock: LockFile,
 }
 
-/// The file that is appended to.
+/// The last file, to which lines are appended.
 #[derive(Debug)]
 struct LastFile {
     number: u64,
     path: PathBuf,
     file: File,
     identity: FileIdentity,
-    /// The length of the synced lines. A shorter file has lost events.
+    /// The length of the synced lines. If the file is shorter, it has lost events.
     synced: u64,
 }
 
@@ -39,7 +39,7 @@ impl Files {
         Ok(Self { folder: folder.to_owned(), file_size, last, failed: 0, _lock: lock })
     }
 
-    /// Checks that the file is in its place and has every synced line.
+    /// Checks that the path leads to the open file and that the file has every synced line.
     pub(super) fn check(&self) -> Result<(), FileChange> {
         self.last.check(self.last.synced)?;
         Ok(())
@@ -48,8 +48,9 @@ impl Files {
     /// Appends whole lines, durably.
     ///
     /// # Errors
-    /// Returns an error if the file is not in its place, has lost lines, or cannot be written. Then
-    /// any part of the lines may be in the file, until the next call or the next start.
+    /// Returns an error if the path does not lead to the open file, or the file has lost lines or
+    /// cannot be written. Then any part of the lines may be in the file until the next call or
+    /// start.
     pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         let length = self.last.check(self.last.synced).map_err(io::Error::other)?;
         if self.failed > 0 || length > self.last.synced {
@@ -65,19 +66,20 @@ impl Files {
         // Checked again, because the file may have been moved or truncated during the write.
         let length = self.last.check(end).map_err(io::Error::other)?;
         self.failed = 0;
-        // Otherwise another program has appended, and the next call searches for the last line.
+        // Otherwise another program has appended, and the next call searches for the end of the
+        // last line.
         if length == end {
             self.last.synced = end;
         }
         Ok(())
     }
 
-    /// Cuts off what a failed write left, and an incomplete line of another program. Opens the file
-    /// again: after a failed sync the old handle does not report the error a second time.
+    /// Truncates the remains of a failed write and an incomplete line of another program. Reopens
+    /// the file, because after a failed sync the old handle does not report the error again.
     fn mend(&mut self, length: u64) -> io::Result<()> {
         let last = &mut self.last;
         last.file = File::options().append(true).read(true).open(&last.path)?;
-        // Whole lines of another program stay.
+        // Complete lines of another program stay.
         if length > last.synced + self.failed {
             last.synced = whole_lines(&last.file, last.synced)?;
         }
@@ -88,11 +90,13 @@ impl Files {
 }
 
 impl LastFile {
-    /// Opens a file, creates it durably if necessary, and cuts off what follows its last whole line.
+    /// Opens a file, creates it durably if necessary, and truncates it after its last complete
+    /// line.
     fn open(folder: &Path, number: u64) -> io::Result<Self> {
         let path = path(folder, number);
         let file = File::options().create(true).append(true).read(true).open(&path)?;
-        // Also if the file exists: an earlier call may have failed after it was created.
+        // Also if the file exists, because an earlier call may have failed after it created the
+        // file.
         sync_folder(folder)?;
         let synced = whole_lines(&file, 0)?;
         cut_off(&file, number, synced)?;
@@ -100,7 +104,8 @@ impl LastFile {
         Ok(Self { number, path, file, identity, synced })
     }
 
-    /// Checks that the file is in its place and has at least the needed length. Returns its length.
+    /// Checks that the path leads to the open file and that the file has at least the needed
+    /// length. Returns the length of the file.
     fn check(&self, needed: u64) -> Result<u64, FileChange> {
         let length = self.identity.check(&self.path)?;
         if length < needed {
@@ -114,7 +119,7 @@ pub(super) fn path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("events-{number:08}.jsonl"))
 }
 
-/// Truncates a file, which only the end of an incomplete write makes longer, and syncs it.
+/// Truncates a file and syncs it. Only the end of an incomplete write can make the file longer.
 fn cut_off(file: &File, number: u64, end: u64) -> io::Result<()> {
     let length = file.metadata()?.len();
     if length > end {
@@ -149,7 +154,8 @@ pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
 }
 
 /// Returns the length of a file up to the end of its last valid line. The first `from` bytes are
-/// whole lines. Invalid lines before a valid one are included: acknowledged bytes are never cut off.
+/// complete lines. Invalid lines before a valid one are included, because acknowledged bytes are
+/// never truncated.
 fn whole_lines(mut file: &File, from: u64) -> io::Result<u64> {
     file.seek(SeekFrom::Start(from))?;
     let mut reader = BufReader::with_capacity(1 << 16, file);

@@ -1,9 +1,10 @@
 //! The sink and the source of events in append-only files: one line of JSON per
 //! event.
 //!
-//! A batch is acknowledged when it is synced to the disk. Whole lines are never cut off, except
-//! those of a failed write, which are written again. An incomplete line that a crash left is cut off
-//! at the next start. Nothing is published while the file is not in its place or has lost lines.
+//! A batch is acknowledged when it is synced to the disk. Complete lines are never truncated,
+//! except those of a failed write, which are written again. The next start truncates an incomplete
+//! line that a crash left. Nothing is published while the path of the file does not lead to the
+//! open file, or the file has lost lines.
 
 mod files;
 mod source;

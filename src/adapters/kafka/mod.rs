@@ -273,7 +273,7 @@ impl EventSink for KafkaSink {
     }
 
     async fn tail(&self) -> Result<SinkTail, PortError> {
-        // The relay compares the number with the one that it knows before it publishes.
+        // Before it publishes, the relay compares this number with the one that it knows.
         *lock(&self.partitions) = None;
         let read = async {
             let client = self.client().await?;

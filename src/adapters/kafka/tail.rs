@@ -12,7 +12,7 @@ use super::source::{ONE_BATCH, is_undecodable};
 use super::topic_client::{TopicClient, offset};
 use crate::ports::{PublishedEvent, RecordContent};
 
-/// The offsets at the end of a partition among which the last event is searched.
+/// The number of offsets at the end of a partition that are searched for the last event.
 const SEARCHED: i64 = 100;
 
 /// Returns the last event of each partition that has one.

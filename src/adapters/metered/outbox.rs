@@ -143,7 +143,7 @@ impl OutboxGauges {
         }
     }
 
-    /// Sets the gauges: unpublished events, their age in seconds, orders held back, and whether
+    /// Sets the gauges: unpublished events, their age in seconds, held-back orders, and whether
     /// publishing has stopped.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     pub fn show(&self, events: i64, seconds: i64, orders: u64, stopped: bool) {

@@ -1,15 +1,16 @@
-//! The check that a command would succeed, for readiness.
+//! The readiness check that a command would succeed.
 //!
-//! It asks for everything that a command needs: the statement of a batch is run with an empty
-//! batch, which checks the rights on every table and column that it names, fires the triggers of
-//! statements, and fails on a server that is read-only. The catalogs tell what an empty batch
-//! does not use: the rights on positions and on the partitions to come.
+//! It runs the statement of a command with an empty batch. This checks the rights on every table
+//! and column that the statement names, fires the statement triggers, and fails on a read-only
+//! server. An empty batch uses no positions and no new partitions, so the check reads those rights
+//! from the catalogs.
 //!
-//! Then it commits, unless a command did so lately, because everything before COMMIT may succeed
-//! while every COMMIT hangs. It commits a WAL record under a transaction id
-//! (`pg_logical_emit_message`), so COMMIT flushes the WAL and waits for a synchronous standby, as
-//! that of a command does. A row of a table would prove no more, and would need a row of its own
-//! for each replica, which nobody deletes, or be a lock on which the replicas wait for each other.
+//! Then it commits, unless a command committed recently, because every COMMIT may hang although
+//! everything before it succeeds. It commits a WAL record under a transaction id
+//! (`pg_logical_emit_message`). So its COMMIT flushes the WAL and waits for a synchronous standby,
+//! as the COMMIT of a command does. Writing a table row would prove no more. With a row per
+//! replica, nobody would delete the rows; with one shared row, the replicas would wait for each
+//! other's lock.
 
 use std::borrow::Borrow;
 use std::sync::Arc;
@@ -27,10 +28,10 @@ use super::pool::{Connections, PooledConnection, on_connection};
 use super::sql::Sql;
 use crate::ports::{PortError, Writes};
 
-/// The longest wait of a caller for a commit. The commit itself is not given up.
+/// The longest time that a caller waits for a commit. The commit itself continues after it.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// The check of a store. One commit runs at a time, because one that waits for a standby keeps
+/// The check of a store. One commit runs at a time, because a commit that waits for a standby keeps
 /// its connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CommandCheck {
@@ -49,8 +50,8 @@ impl CommandCheck {
         if connections.last_commit().is_recent() {
             return Ok(());
         }
-        // A caller that stops waiting must not close the connection: its backend may wait for a
-        // standby, and the next check would add another.
+        // A caller that stops waiting must not close the connection. Its backend may wait for a
+        // standby, and the next check would add another backend.
         let (check, connections) = (self.clone(), connections.clone());
         let committed = tokio::spawn(async move { check.commit_in_turn(&connections).await });
         match timeout(PATIENCE, committed).await {
@@ -74,7 +75,8 @@ impl CommandCheck {
     }
 }
 
-/// A connection whose commit was not answered, with the turn that it keeps until it is.
+/// A connection that waits for the answer to its commit. It keeps the mutex of commits locked until
+/// then.
 struct Unanswered {
     connection: PooledConnection,
     _turn: OwnedMutexGuard<()>,
@@ -108,15 +110,15 @@ async fn commit_on(connections: &Connections, turn: OwnedMutexGuard<()>) -> Resu
     }
 }
 
-/// Runs an empty batch, and commits. These are two transactions, so that the announcement of the
-/// batch, which holds up the feed, does not last as long as the COMMIT.
+/// Runs an empty batch, and commits. These are two transactions: the announcement of the batch
+/// holds up the feed, so it must not last as long as the COMMIT.
 async fn commit(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
     let nothing = Writes::default();
     let _: Vec<String> = LockingWrite::new(&nothing, |_| None).load(connection).await?;
     Ok(connection.batch_execute(WRITE_WAL).await?)
 }
 
-/// Returns the reason why commands would fail, if the settings and the catalogs have one.
+/// Returns the reason why commands would fail, if the settings or the catalogs show one.
 async fn find_obstacle(connection: &mut AsyncPgConnection) -> Result<Option<String>, Failure> {
     let query = Sql::<Nullable<Text>>::new(
         "SELECT CASE \

@@ -30,8 +30,7 @@ pub(super) enum Purpose {
     Notify,
     /// Changes the schema, which may take long.
     Migrate,
-    /// Finds out whether a connection is a session of its own, so it changes no
-    /// settings.
+    /// For checking whether a connection is a separate session. It changes no settings.
     Check,
 }
 
@@ -49,8 +48,8 @@ pub async fn connect(options: &PostgresOptions) -> Result<Client, tokio_postgres
 pub(super) struct ConnectOptions {
     config: tokio_postgres::Config,
     tls: Tls,
-    /// The statements that make the settings of the session. They are not
-    /// startup options because poolers refuse those.
+    /// The SET statements of the session. pvz does not send them as startup options, because
+    /// poolers refuse those.
     settings: String,
 }
 
@@ -133,7 +132,8 @@ impl ConnectOptions {
     }
 }
 
-/// Runs a query of one row as one message, which is never split among transactions.
+/// Runs a query that returns one row. It is one message, so a pooler cannot split it among
+/// transactions.
 pub(super) async fn query(
     client: &Client,
     sql: &str,
@@ -175,8 +175,7 @@ pub(super) fn with_cause(error: &tokio_postgres::Error) -> String {
     explain(cause).unwrap_or_else(|| format!("{error}: {cause}"))
 }
 
-/// Returns the statements that make the settings of a session, except those that the
-/// startup options of the URL make.
+/// Returns the SET statements of a session, without the settings in the startup options of the URL.
 fn settings(purpose: Purpose, timeout: Duration, given: &str) -> String {
     let millis = timeout.as_millis().max(1);
     let mut settings: Vec<String> = Vec::new();
@@ -192,8 +191,8 @@ fn settings(purpose: Purpose, timeout: Duration, given: &str) -> String {
         return settings.join("; ");
     }
     if purpose == Purpose::Migrate {
-        // A migration may take long. While it waits for a lock, the commands of the
-        // service wait behind it.
+        // A migration may take long, so its statements have no timeout. Its waits for locks do,
+        // because the commands of the service wait behind them.
         set("statement_timeout=0");
         set(&lock_timeout);
         return settings.join("; ");

@@ -228,7 +228,7 @@ async fn insert_events(
     Ok(ReceivedBefore { events: known, orders })
 }
 
-/// Returns the ids of events that are in the inbox, by order and sequence.
+/// Returns the ids of the events that the inbox already has, by order and sequence.
 async fn received_events(
     connection: &mut AsyncPgConnection,
     events: &[&Event],

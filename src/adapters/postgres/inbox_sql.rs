@@ -102,8 +102,8 @@ pub(super) fn unregister(source: &str, consumer: &str) -> Sql<()> {
     statement.sql(" AND consumer = ").text(consumer)
 }
 
-/// Locks the row of the partition, moves the position and replaces the last event,
-/// as far as the batch has them. Changes no row if the lease was lost.
+/// Locks the row of the partition, and sets the position and the last event if the batch has them.
+/// Changes no row if the lease was lost.
 pub(super) fn move_position(assignment: &Assignment, batch: &InboxBatch) -> Sql<()> {
     let statement = match batch.next {
         Some(next) => Sql::new("UPDATE inbox_partitions SET position = ").integer(next.0),
@@ -140,7 +140,7 @@ pub(super) fn rewind(source: &str, partition: u32, to: Offset) -> Sql<()> {
     statement.sql(" AND partition = ").integer(partition.into())
 }
 
-/// Returns the ids of events in the inbox, by order and sequence.
+/// Returns the ids of the events that the inbox already has, by order and sequence.
 pub(super) fn received_events(events: &[&Event]) -> Sql<(Text, BigInt, Uuid)> {
     Sql::new(
         "SELECT order_id, sequence, event_id FROM inbox_events WHERE (order_id, sequence) IN \

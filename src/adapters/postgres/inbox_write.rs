@@ -62,10 +62,9 @@ impl QueryFragment<Pg> for InsertEvents {
              request_id, occurred_at, body, traceparent FROM unnest(",
         );
         self.0.bind(&mut out)?;
-        // Rows are locked in the same order in every batch. This prevents
-        // deadlocks if a repartitioned topic has events of an order in two
-        // partitions. Of two events with an order and sequence, the first of the
-        // batch is inserted.
+        // Rows are locked in the same order in every batch. This prevents deadlocks if a
+        // repartitioned topic has events of an order in two partitions. If a batch has two events
+        // with the same order and sequence, the first one is inserted.
         out.push_sql(
             ") WITH ORDINALITY AS new (event_id, order_id, sequence, type, actor_kind, actor_id, request_id, \
              occurred_at, body, traceparent, number) ORDER BY new.order_id COLLATE \"C\", new.sequence, \

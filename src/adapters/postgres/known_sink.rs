@@ -38,7 +38,7 @@ pub(super) fn record_sink(sink: &str, known: &KnownSink) -> Sql<()> {
         )
 }
 
-/// Moves the cursor back under a new fencing token, which no leader has.
+/// Moves the cursor back under a new fencing token, so the present leader loses its lease.
 pub(super) fn republish(sink: &str, after: Position) -> Sql<()> {
     Sql::new("UPDATE outbox_cursors SET fence = fence + 1, position = ")
         .integer(after.0)

@@ -1,4 +1,4 @@
-//! The sessions for which a migration waits, so that its log and its error name them.
+//! The sessions that block a migration. Its log and its error name them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use super::connect::{ConnectOptions, query};
 
 /// Interval between queries.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// The age up to which an observation explains a failure.
+/// The maximum age of an observation that explains a failure.
 const RECENT: Duration = Duration::from_secs(2);
 
-/// Describes the sessions that block a process. Those of other roles are shown without their
-/// state and times, unless the role may read all statistics.
+/// Describes the sessions that block a process. The description shows state and times of other
+/// roles' sessions only if this role may read all statistics.
 const BLOCKERS: &str = "SELECT string_agg(format('process %s (%s, %s, query started %s)', pid, \
      coalesce(nullif(application_name, ''), backend_type, 'no name'), coalesce(state, 'state unknown'), \
      coalesce(to_char(query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), 'at an unknown time')), \
@@ -29,7 +29,7 @@ pub(super) struct LockWaits {
 }
 
 impl LockWaits {
-    /// Starts to watch the session of a process, on a connection of its own.
+    /// Starts to watch the session of a process, on a separate connection.
     pub(super) async fn watch(connect_options: &ConnectOptions, process_id: i32) -> Result<Self, Error> {
         let client = connect_options.client().await?;
         let last = Arc::default();
@@ -37,7 +37,7 @@ impl LockWaits {
         Ok(Self { last, _watcher: AbortOnDropHandle::new(watcher) })
     }
 
-    /// Returns the sessions that blocked it until now; `None` if none did.
+    /// Returns the sessions that blocked it recently; `None` if none did.
     pub(super) fn blockers(&self) -> Option<String> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, blockers) = last.as_ref().filter(|(seen, _)| seen.elapsed() < RECENT)?;

@@ -20,8 +20,7 @@ use super::sql::Sql;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// The longest wait for another process that migrates, as a multiple of the
-/// timeout.
+/// The longest wait for another migrating process, as a multiple of the statement timeout.
 const ANOTHER_MIGRATION: u32 = 10;
 
 /// A migration.
@@ -96,10 +95,9 @@ pub async fn migrate(options: &PostgresOptions) -> Result<Vec<String>, OpenError
     })
 }
 
-/// Applies the missing migrations under the lock, which is released before the
-/// return.
+/// Applies the missing migrations under the lock. Releases the lock before it returns.
 async fn apply(mut connection: AsyncPgConnection, timeout: Duration) -> Result<Vec<String>, OpenError> {
-    // A lock of the session; the longer timeout is that of the transaction.
+    // The lock belongs to the session; the longer timeout applies to this transaction only.
     let patience = timeout.saturating_mul(ANOTHER_MIGRATION).as_millis();
     let lock = format!(
         "BEGIN; SET LOCAL lock_timeout = {patience}; SELECT pg_advisory_lock({LOCK_CLASS}, 1); COMMIT"

@@ -18,13 +18,13 @@ pub enum OpenError {
     /// The database returned an error or an unexpected value.
     #[error("the PostgreSQL database cannot be used")]
     Database(#[source] Cause),
-    /// Connections are not sessions of their own.
+    /// Connections share sessions.
     #[error(
         "the connections to PostgreSQL are not sessions of their own: {0}; set the pooler in between to session \
          mode, or use the address of the server itself"
     )]
     SharedSessions(&'static str),
-    /// The engine lacks something of PostgreSQL.
+    /// The engine lacks a feature of PostgreSQL.
     #[error("the database does not behave as PostgreSQL does: {0}; use a PostgreSQL server")]
     NotPostgres(&'static str),
     /// The standby is a database of another store.

@@ -37,9 +37,9 @@ pub(super) fn order(order_id: &OrderId) -> Sql<OrderColumns> {
 
 /// Reads a page of the orders that match; `None` if no order can match.
 ///
-/// A customer has few orders, and expired orders are few because they do not stay: those are looked
-/// up by an index of their own and sorted. Every other list merges the lists of its states, each of
-/// which is a scan of an index, newest first. So it visits no order in a state that it does not show.
+/// A customer has few orders, and few orders are expired at a time. A list of either uses a
+/// separate index and sorts the result. Every other list merges one index scan per state, newest
+/// first. So it visits no order in a state that it does not show.
 pub(super) fn orders(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColumns>> {
     if filter.customer_id.is_some() {
         return orders_of_customer(filter, page);
@@ -56,7 +56,8 @@ pub(super) fn orders(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColum
     Some(ordered(columns, "accepted_at", page))
 }
 
-/// Reads the expired orders. The index by state and acceptance cannot serve the expressions.
+/// Reads the expired orders. The expressions keep the planner from using the index by state and
+/// acceptance.
 fn expired_orders(filter: &OrderFilter, now: Timestamp, page: &Page) -> Sql<OrderColumns> {
     let mut query = select_orders().sql(" WHERE state = 'STORED'");
     if let Some(point) = &filter.pickup_point_id {
@@ -66,7 +67,7 @@ fn expired_orders(filter: &OrderFilter, now: Timestamp, page: &Page) -> Sql<Orde
     ordered(below(query, "accepted_at", page), "accepted_at + 0", page)
 }
 
-/// Reads the orders of a customer. No index but that of the customer can serve the expressions.
+/// Reads the orders of a customer. The expressions leave the planner only the index by customer.
 fn orders_of_customer(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColumns>> {
     let mut query = select_orders().sql(" WHERE TRUE");
     if let Some(customer_id) = &filter.customer_id {
@@ -94,7 +95,8 @@ fn orders_of_customer(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColu
     Some(newest_first(query, "accepted_at", page))
 }
 
-/// Adds the filter by states as literals. There are 15 sets of states, so there are few texts.
+/// Adds the filter by states as literals. There are only 15 sets of states, so there are few
+/// distinct statements.
 fn states(mut query: Sql<OrderColumns>, filter: &OrderFilter) -> Sql<OrderColumns> {
     let mut separator = " AND '' || state IN (";
     for state in &filter.states {
@@ -116,7 +118,7 @@ fn orders_in_state(state: StateName, filter: &OrderFilter, page: &Page) -> Sql<O
     newest_first(query, "accepted_at", page)
 }
 
-/// Returns a state as a literal, because a generic plan does not know a parameter.
+/// Returns a state as a literal, because a generic plan does not know the value of a parameter.
 fn literal(state: StateName) -> &'static str {
     match state {
         StateName::Stored => "'STORED'",
@@ -143,14 +145,14 @@ fn newest_first(query: Sql<OrderColumns>, instant: &'static str, page: &Page) ->
     ordered(below(query, instant, page), instant, page)
 }
 
-/// Adds the condition that keeps what follows the previous page.
+/// Adds the condition that selects the rows after the previous page.
 fn below(query: Sql<OrderColumns>, instant: &'static str, page: &Page) -> Sql<OrderColumns> {
     let Some((at, order_id)) = &page.below else { return query };
     let query = query.sql(" AND (").sql(instant).sql(", order_id) < (").integer(at.micros());
     query.sql(", ").text(order_id.as_str()).sql(")")
 }
 
-/// Adds the order `(key, order_id)`, descending, and the size of the page.
+/// Adds `ORDER BY (key, order_id)`, descending, and the page size.
 fn ordered(query: Sql<OrderColumns>, key: &'static str, page: &Page) -> Sql<OrderColumns> {
     query.sql(" ORDER BY ").sql(key).sql(" DESC, order_id DESC LIMIT ").limit(page.limit)
 }

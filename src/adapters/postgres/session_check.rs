@@ -1,18 +1,17 @@
-//! The check that each connection is a session of its own, with what this adapter
-//! builds on: settings that last, advisory locks that exclude, `pg_locks`, and
-//! notifications.
+//! Checks that each connection is a separate session, with the features that this adapter needs:
+//! persistent settings, exclusive advisory locks, `pg_locks`, and notifications.
 //!
-//! A pooler in transaction mode gives each transaction of a client whatever session
-//! is free, and other engines with the protocol of PostgreSQL lack the locks. Then
-//! two relays would lead at once, and the feed would skip events, both silently.
+//! A pooler in transaction mode runs each transaction of a client on any free session, and some
+//! engines with the protocol of PostgreSQL lack the locks. Without the check, two relays would
+//! silently lead at once, and the feed would silently skip events.
 //!
-//! Two connections prove it. While the second has a transaction open, the first
-//! runs another statement, so a pooler has to hand out at least two sessions. By
-//! luck it may hand out the right ones. It cannot deliver a notification, which
-//! comes while no transaction is open, so a pooler does not pass the last step.
+//! The check uses two connections. While the second has an open transaction, the first runs another
+//! statement, so a pooler needs at least two sessions. By chance, it may pick the right ones. But
+//! it cannot deliver a notification, which arrives while no transaction is open, so a pooler in
+//! transaction mode fails at the last step.
 //!
-//! The numbers of the locks contain the process id of the first session, so checks
-//! that run at the same time do not meet. Nothing here waits for a lock.
+//! The numbers of the locks contain the process id of the first session, so concurrent checks do
+//! not conflict. The check never waits for a lock.
 
 use std::time::Duration;
 
@@ -48,13 +47,13 @@ enum Server {
     Standby,
 }
 
-/// Takes an exclusive and a shared lock, and makes a setting.
+/// Takes an exclusive and a shared lock, and sets a setting.
 const LOCK: &str = "SELECT pg_backend_pid(), pg_is_in_recovery(), \
      set_config('pvz.session', pg_backend_pid()::text, false), \
      pg_try_advisory_lock(7370364, pg_backend_pid()), \
      pg_try_advisory_lock_shared((7370364::bigint << 32) | pg_backend_pid())";
 
-/// Tries to take the exclusive lock of a session, and looks for its shared one.
+/// Tries to take the exclusive lock that another session holds, and looks up its shared lock.
 const SEE_LOCKS: &str = "SELECT pg_backend_pid(), pg_try_advisory_lock(7370364, $1), \
      EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 7370364 AND objid = $1 \
      AND objsubid = 1 AND mode = 'ShareLock' AND granted AND pid = $1 \
@@ -62,7 +61,7 @@ const SEE_LOCKS: &str = "SELECT pg_backend_pid(), pg_try_advisory_lock(7370364, 
 
 const SEE_SETTING: &str = "SELECT pg_backend_pid(), current_setting('pvz.session', true)";
 
-/// Proves everything but notifications.
+/// Checks everything except notifications.
 async fn prove(first: &Client, second: &Client) -> Result<Server, OpenError> {
     let locked = query(first, LOCK, &[]).await?;
     let (process_id, in_recovery): (i32, bool) = (locked.try_get(0)?, locked.try_get(1)?);
@@ -92,7 +91,7 @@ async fn prove(first: &Client, second: &Client) -> Result<Server, OpenError> {
     Ok(if in_recovery { Server::Standby } else { Server::Primary })
 }
 
-/// Proves that the second session receives a notification of the first.
+/// Checks that the second session receives a notification of the first.
 async fn receive(
     first: &Client,
     second: &Client,

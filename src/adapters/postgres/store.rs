@@ -48,7 +48,7 @@ impl PostgresStore {
         let standby = match &options.standby {
             None => None,
             Some(server) => {
-                // A standby that cannot be reached is not read from until it can.
+                // The store does not read from a standby while it is unreachable.
                 match Box::pin(session_check::check(server, timeout)).await {
                     Ok(()) | Err(OpenError::Connect(_) | OpenError::Database(_)) => {}
                     Err(error) => return Err(error),

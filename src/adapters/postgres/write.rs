@@ -14,7 +14,7 @@ use crate::ports::{Batch, Decide, Outcome, PortError};
 /// retryable. More than three were never needed in tests with racing batches.
 const MAX_ATTEMPTS: usize = 8;
 
-/// Loads, decides and writes a batch. Records a failure, after which readiness needs a commit.
+/// Loads, decides and writes a batch. Records a failure, so that readiness requires a new commit.
 pub(super) async fn transact(
     connections: &Connections,
     pipelined: &PipelinedConnections,

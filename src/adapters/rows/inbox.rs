@@ -50,7 +50,7 @@ impl PartitionRow {
     /// Returns the assignment to the consumer that holds the lease.
     ///
     /// # Errors
-    /// The column of the last event that breaks an invariant.
+    /// The column of the last event whose value breaks an invariant.
     pub fn assignment(&self, source: &str, consumer: &str) -> Result<Assignment, Fault> {
         let last_event = match (self.last_event_offset, &self.last_event_id) {
             (Some(offset), Some(id)) => {
@@ -105,7 +105,7 @@ impl TryFrom<OrderProgressRow> for OrderProgress {
     }
 }
 
-/// Encodes an event that is put aside as a `pvz.v1.Event` in JSON.
+/// Encodes a conflicting event as a `pvz.v1.Event` in JSON.
 ///
 /// # Errors
 /// The event cannot be written as JSON. No valid event causes this.

@@ -68,7 +68,7 @@ pub struct CursorRow {
     pub failure: Option<String>,
     /// The instant of the last failure, in microseconds since the epoch.
     pub failed_at: Option<i64>,
-    /// The reason why it publishes nothing.
+    /// The reason why the relay publishes nothing.
     pub stopped: Option<String>,
     /// The number of the sink's dead letters.
     pub dead_letters: i64,
@@ -107,7 +107,7 @@ pub struct KnownSinkRow {
 }
 
 impl KnownSinkRow {
-    /// Returns the column with the accepted events.
+    /// Returns the value of the column for the accepted events.
     pub fn accepted_text(accepted: &[EventId]) -> String {
         accepted.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     }

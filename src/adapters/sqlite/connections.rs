@@ -23,7 +23,7 @@ pub(super) struct ConnectOptions {
     pub(super) uri: String,
     /// The pragmas to run on a new connection, in order.
     pub(super) pragmas: Vec<String>,
-    /// Keeps servers from writing to the file while connections assume that it does not change.
+    /// Keeps servers from writing to a file that the connections assume to be unchanging.
     _lock: Option<Arc<LockFile>>,
 }
 
@@ -52,7 +52,7 @@ impl ConnectOptions {
 /// A connection of a pool.
 struct Pooled {
     connection: SqliteConnection,
-    /// The caller of the operation that uses it.
+    /// The caller of the present operation.
     caller: CurrentCaller,
 }
 
@@ -85,7 +85,7 @@ impl Connections {
         Arc::new(Self { permits, idle: Mutex::default(), options, files })
     }
 
-    /// Runs a write. A started one runs to its end even if the caller is dropped.
+    /// Runs a write. Once started, it runs to its end even if the caller is dropped.
     pub(super) async fn write<T: Send + 'static>(
         self: &Arc<Self>,
         operation: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
@@ -94,8 +94,8 @@ impl Connections {
     }
 
     /// Runs a read. If the caller is dropped, for example at its deadline, a statement with
-    /// [`is_awaited()`](super::interrupt) fails at the next row that it visits, and the connection is
-    /// free for the next operation.
+    /// [`is_awaited()`](super::interrupt) fails at the next row that it visits, which frees the
+    /// connection.
     pub(super) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         operation: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,

@@ -72,8 +72,8 @@ pub(super) fn release(source: &str, consumer: &str) -> Sql<()> {
     statement.sql(" AND consumer = ").text(consumer)
 }
 
-/// Moves the position and replaces the last event, as far as the batch has them.
-/// Changes no row if the lease was lost.
+/// Sets the position and the last event if the batch has them. Changes no row if the lease was
+/// lost.
 pub(super) fn move_position(assignment: &Assignment, batch: &InboxBatch) -> Sql<()> {
     let statement = match batch.next {
         Some(next) => Sql::new("UPDATE inbox_partitions SET position = ").integer(next.0),

@@ -1,8 +1,8 @@
 //! Interrupts a read whose caller no longer waits.
 //!
-//! The driver does not expose the interrupt of SQLite, and this crate has no unsafe code. So the
-//! statements of reads have the condition `is_awaited()`, a function that SQLite calls for each row
-//! that they visit. It fails when the caller is gone, and that ends the statement.
+//! The driver does not expose `sqlite3_interrupt`, and this crate has no unsafe code. So each read
+//! has the condition `is_awaited()`, a function that SQLite calls for each row that the read
+//! visits. The function fails when the caller is gone, which ends the statement.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -20,7 +20,7 @@ extern "SQL" {
     fn is_awaited() -> Bool;
 }
 
-/// The caller of a read: waits as long as this value exists.
+/// The caller of a read. It waits as long as this value exists.
 #[derive(Debug, Default)]
 pub(super) struct Caller(Arc<()>);
 
@@ -35,12 +35,12 @@ impl Caller {
     }
 }
 
-/// The caller that `is_awaited()` asks for on one connection. Clones share it.
+/// The caller that `is_awaited()` checks on one connection. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CurrentCaller(Arc<Mutex<CallerRef>>);
 
 impl CurrentCaller {
-    /// Returns a value without a caller, after defining `is_awaited()` on the connection.
+    /// Defines `is_awaited()` on the connection, and returns a value without a caller.
     pub(super) fn install(connection: &mut SqliteConnection) -> QueryResult<Self> {
         let current = Self::default();
         let asked = current.clone();
@@ -81,7 +81,7 @@ pub(super) fn is_interruption(error: &Error) -> bool {
     matches!(error, Error::DatabaseError(_, cause) if cause.message() == INTERRUPTED)
 }
 
-/// Makes `is_awaited()` return true and call `visit`, which is once for each row that a read visits.
+/// Makes `is_awaited()` return true and call `visit`, once for each row that a read visits.
 #[cfg(test)]
 pub(super) fn on_each_row(
     connection: &mut SqliteConnection,

@@ -16,10 +16,10 @@ use super::{SqliteOptions, SqliteStore, audit, inbox_sql, outbox, read};
 use crate::domain::{OrderId, PickupPointId};
 use crate::ports::{Page, Position, StatisticsFilter, StatisticsPage};
 
-/// Longer than any operation of these tests takes.
+/// Longer than any operation of these tests.
 const LONG: Duration = Duration::from_secs(30);
 
-/// A statement without end, unless it is interrupted.
+/// A statement that runs until it is interrupted.
 fn endless() -> Sql<BigInt> {
     Sql::new(
         "WITH RECURSIVE rows (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM rows WHERE is_awaited()) \
@@ -50,7 +50,7 @@ async fn a_read_ends_with_its_caller_and_its_connection_serves_the_next() {
     }
 }
 
-/// Adds rows, of which every read visits one.
+/// Adds rows, so that every read visits at least one.
 const ROWS: &str = "
     INSERT INTO orders VALUES
         ('1', 'anna', 'main', 'STORED', 0, 0, NULL, NULL, NULL, NULL, 100, 0, 'RUB', '', 1),
@@ -72,7 +72,7 @@ fn interrupted<T>(connection: &mut SqliteConnection, name: &str, statement: Sql<
     assert!(ended.as_ref().is_err_and(Failure::is_interruption), "{name}: {ended:?}");
 }
 
-/// A statement whose rows are counted only.
+/// A statement of which only the rows are counted.
 struct Unread<T>(Sql<T>);
 
 impl<T> QueryFragment<Sqlite> for Unread<T> {
@@ -115,6 +115,6 @@ async fn every_read_of_more_than_one_row_is_interrupted() {
         interrupted(connection, "statistics", inbox_sql::statistics(&StatisticsFilter::default(), &days));
         Ok(())
     };
-    // A write has no caller that a statement could ask for.
+    // A write has no caller for `is_awaited()` to check.
     store.writers.write(check).await.unwrap();
 }

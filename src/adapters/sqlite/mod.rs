@@ -120,12 +120,12 @@ impl SqliteStore {
         open::open_read_only(path, options)
     }
 
-    /// Opens the file like [`SqliteStore::open_read_only`], and also on read-only media. There it must
-    /// have been closed by its server, and no server can open it meanwhile. Blocks.
+    /// Opens the file like [`SqliteStore::open_read_only`], even on read-only media. There, the
+    /// server must have closed the file, and no server can open it meanwhile. Blocks.
     ///
     /// # Errors
-    /// There is no such store, its schema is not that of this release, it cannot be
-    /// read, or only with a log that SQLite cannot read without writing.
+    /// The store does not exist, its schema is not that of this release, it cannot be read, or its
+    /// write-ahead log has commits that SQLite cannot read without writing.
     pub fn open_for_audit(path: &Path, options: &SqliteOptions) -> Result<Self, OpenError> {
         open::open_for_audit(path, options)
     }

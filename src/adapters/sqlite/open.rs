@@ -59,7 +59,7 @@ pub(super) fn open_for_audit(path: &Path, options: &SqliteOptions) -> Result<Sql
     Reader::open_anywhere(path, options)?.into_store(path, options)
 }
 
-/// A connection that only reads, to an existing file.
+/// A read-only connection to an existing file.
 struct Reader {
     options: ConnectOptions,
     connection: SqliteConnection,
@@ -76,15 +76,15 @@ impl Reader {
         Self::connect(path, ConnectOptions::new(uri(path, "ro")?, reader_pragmas(options)))
     }
 
-    /// Opens the file on read-only media too. SQLite reads a file with a write-ahead log only if it can
-    /// open or create the log and its index. If it cannot, the file is read as one that does not change,
-    /// which is correct while the log is empty and no server opens the file.
+    /// Opens the file on read-only media too. SQLite reads a file with a write-ahead log only if it
+    /// can open or create the log and its index. Otherwise the file is opened as immutable, which
+    /// is correct while the log is empty and no server opens the file.
     fn open_anywhere(path: &Path, options: &SqliteOptions) -> Result<Self, OpenError> {
         let cause = match Self::open(path, options) {
             Err(OpenError::File { cause, .. }) => cause,
             opened => return opened,
         };
-        // SQLite locks nothing then, so closing the file drops no locks of SQLite.
+        // In this mode SQLite takes no locks, so closing the file drops none.
         let Ok(Some(lock)) = File::open(path).and_then(LockFile::share) else {
             return Err(failure(path)(cause));
         };
@@ -118,7 +118,8 @@ impl Reader {
     }
 }
 
-/// Returns the path of the write-ahead log. SQLite resolves symbolic links before it appends the suffix.
+/// Returns the path of the write-ahead log. SQLite resolves symbolic links before it appends the
+/// suffix.
 fn write_ahead_log(path: &Path) -> PathBuf {
     let mut log = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
     log.push("-wal");

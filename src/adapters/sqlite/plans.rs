@@ -58,7 +58,7 @@ fn filter(customer: bool, at_point: bool, states: &[StateName], expired: Option<
     }
 }
 
-/// Returns every combination of filters, of an order of `anna` at `main`.
+/// Returns every combination of filters that matches an order of `anna` at `main`.
 pub(super) fn every_filter() -> Vec<OrderFilter> {
     let mut filters = Vec::new();
     for customer in [false, true] {
@@ -142,7 +142,7 @@ fn every_statement_uses_an_index() {
             let scan = step.strip_prefix("SCAN ");
             let scans_table = scan.is_some_and(|what| !bounded.iter().any(|name| what.starts_with(name)));
             assert!(!scans_table || step.contains("USING INDEX"), "scans a table: {line}");
-            // Expired orders are few, and are sorted.
+            // Few orders are expired, so they are sorted.
             let is_short = line.starts_with("orders expired");
             assert!(
                 is_short || !step.contains("TEMP B-TREE"),

@@ -47,10 +47,9 @@ pub(super) fn order(order_id: &OrderId) -> Sql<OrderColumns> {
 
 /// Selects a page of the orders that match; `None` if none can match.
 ///
-/// A customer has few orders, and expired orders are few because they do not stay: those are looked
-/// up by an index of their own, and expired ones are sorted. Every other list merges the lists of its
-/// states, each of which is a scan of an index, newest first. So it visits no order in a state that
-/// it does not show.
+/// A customer has few orders, and few orders are expired at a time. A list of either uses a
+/// separate index, and a list of expired orders is sorted. Every other list merges one index scan
+/// per state, newest first. So it visits no order in a state that it does not show.
 pub(super) fn orders(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColumns>> {
     if let Some((true, now)) = filter.expired {
         let shows_stored = filter.states.is_empty() || filter.states.contains(&StateName::Stored);
@@ -88,7 +87,7 @@ fn orders_of_customer(filter: &OrderFilter, page: &Page) -> Sql<OrderColumns> {
     newest(query, "accepted_at", page)
 }
 
-/// Selects the orders in one state, below the page's limit and without an order.
+/// Selects the orders in one state after the previous page, without `LIMIT` and `ORDER BY`.
 fn orders_in_state(state: StateName, filter: &OrderFilter, page: &Page) -> Sql<OrderColumns> {
     let at_point = filter.pickup_point_id.is_some();
     let index = if at_point { "orders_by_point_and_state" } else { "orders_by_state" };
@@ -141,14 +140,14 @@ fn newest(query: Sql<OrderColumns>, instant: &'static str, page: &Page) -> Sql<O
     newest_first(below(query, instant, page), instant, page)
 }
 
-/// Adds the condition that keeps what follows the previous page.
+/// Adds the condition that selects the rows after the previous page.
 fn below(query: Sql<OrderColumns>, instant: &'static str, page: &Page) -> Sql<OrderColumns> {
     let Some((at, order_id)) = &page.below else { return query };
     let query = query.sql(" AND (").sql(instant).sql(", order_id) < (").integer(at.micros());
     query.sql(", ").text(order_id.as_str()).sql(")")
 }
 
-/// Adds order and size of the page.
+/// Adds `ORDER BY` and the page size.
 fn newest_first(query: Sql<OrderColumns>, instant: &'static str, page: &Page) -> Sql<OrderColumns> {
     query.sql(" ORDER BY ").sql(instant).sql(" DESC, order_id DESC LIMIT ").limit(page.limit)
 }

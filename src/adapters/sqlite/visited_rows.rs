@@ -1,5 +1,5 @@
-//! Tests of the number of rows that a list visits: with every combination of filters, hardly more than
-//! it returns, whichever state most orders are in.
+//! Tests that a list visits few more rows than it returns, with every combination of filters and
+//! whichever state most orders are in.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,12 +18,12 @@ use crate::domain::{OrderId, PickupPointId, Timestamp};
 use crate::ports::Page;
 
 const LIMIT: usize = 51;
-/// A merge reads a row ahead in each of the four states. A customer has 40 orders, and 100 are
-/// expired: those are sorted, or skipped.
+/// A merge reads one row ahead in each of the four states. A customer has 40 orders, and 100 orders
+/// are expired. A list sorts or skips those.
 const MAX_VISITED: usize = 2 * LIMIT + 8;
 
-/// Adds 20,000 orders at one pickup point, of 500 customers: 1 % in each state but `majority`, the
-/// first 100 past their deadline.
+/// Adds 20,000 orders of 500 customers at one pickup point. Each state except `majority` has 1 % of
+/// them, and the first 100 are past their deadline.
 fn fill(majority: &str) -> String {
     format!(
         "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 20000),

@@ -1,4 +1,4 @@
-//! The path to the first fault of a message, and the fault's description.
+//! The path to the first fault of a message, and its description.
 
 use std::cell::RefCell;
 
@@ -23,7 +23,7 @@ pub(super) struct Trace {
     /// True if unknown fields are ignored, because a later release may have written
     /// them.
     pub(super) tolerant: bool,
-    /// True if the input is JSON, where numbers have a text.
+    /// True if the input is JSON, in which numbers have a textual form.
     pub(super) json: bool,
 }
 
@@ -54,7 +54,7 @@ impl Trace {
         JsonFault { field, description, position: None }
     }
 
-    /// Adds a step outside of the present path.
+    /// Adds a step in front of the present path.
     pub(super) fn push(&self, step: Step) {
         self.steps.borrow_mut().push(step);
     }

@@ -61,7 +61,7 @@ pub fn sqlite() -> StoreFixture {
 
 pub async fn postgres() -> StoreFixture {
     let database = crate::postgres::cluster::cluster().database(true).await;
-    // So every case also tests the rights of that role.
+    // Every case therefore also tests the rights of that role.
     let store = Arc::new(PostgresStore::open(&database.serving_options()).await.unwrap());
     StoreFixture {
         orders: store.clone(),

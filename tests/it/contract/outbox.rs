@@ -236,7 +236,7 @@ async fn remembers_a_sink(fixture: StoreFixture) {
     let first = KnownSink { partitions: 4, accepted: vec![EventId(1), EventId(u128::MAX)] };
     outbox.record_sink("sink", &first).await.unwrap();
     assert_eq!(outbox.known_sink("sink").await.unwrap(), Some(first));
-    // The record does not depend on a leader, and does not disturb one.
+    // The record needs no leader, and writing it does not affect one.
     let lease = acquire(&*outbox).await;
     assert_eq!(lease.cursor, Position(0));
     let second = KnownSink { partitions: 6, accepted: Vec::new() };

@@ -19,7 +19,7 @@ pub const POINT: &str = "busy";
 
 /// The default of `server.max_concurrent_streams`.
 const STREAMS_PER_CONNECTION: usize = 1_024;
-/// The requests in flight of an attack by requests.
+/// The number of concurrent requests of an attack by requests.
 const AT_A_TIME: usize = 2;
 
 /// The addresses under attack.
@@ -29,7 +29,7 @@ pub struct Target {
     pub http: String,
 }
 
-/// A way to attack the service. Each one runs on connections of its own.
+/// An attack on the service. Each attack uses its own connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attack {
     SilentConnections,
@@ -85,7 +85,7 @@ impl Attack {
         }
     }
 
-    /// Starts the attack. It goes on until the set is dropped.
+    /// Starts the attack. It continues until the set is dropped.
     pub async fn start(self, target: &Target) -> JoinSet<()> {
         let mut clients = JoinSet::new();
         match self {
@@ -190,7 +190,7 @@ fn post(body: &str) -> Bytes {
     format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into()
 }
 
-/// Sends a request again and again, each time on a new connection.
+/// Sends a request repeatedly, each time on a new connection.
 async fn repeat(addr: String, request: Bytes) {
     let mut response = Vec::new();
     loop {
@@ -202,7 +202,7 @@ async fn repeat(addr: String, request: Bytes) {
     }
 }
 
-/// Opens import streams without rows, as many as a connection may have.
+/// Opens as many import streams as a connection may have, and sends no rows.
 async fn empty_imports(addr: String) {
     let stream = TcpStream::connect(addr).await.unwrap();
     let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
@@ -215,7 +215,7 @@ async fn empty_imports(addr: String) {
     std::future::pending::<()>().await;
 }
 
-/// Sends rows for as long as the server takes them, and reads no result.
+/// Sends rows for as long as the server accepts them, and reads no result.
 async fn unread_import(addr: String, import: usize) {
     let row = move |n| {
         let order = Some(parcel(&format!("unread-{import}-{n}"), "7"));
@@ -230,8 +230,8 @@ async fn unread_import(addr: String, import: usize) {
     std::future::pending::<()>().await;
 }
 
-/// Opens calls and resets them at once. The server ends a connection with too many of
-/// them, and the client opens another one.
+/// Opens calls and resets them at once. The server closes a connection with too many resets, and
+/// the client opens another one.
 async fn resets(addr: String) {
     let message = frame(&v1::ListOrdersRequest::default().encode_to_vec());
     loop {

@@ -1,5 +1,5 @@
-//! A normal client beside each attack: its calls succeed, and hardly take longer than
-//! without the attack.
+//! A normal client during each attack: its calls succeed, and take little longer than without the
+//! attack.
 //!
 //! `just soak` measures for longer. It prints the figures of `docs/reliability.md`.
 
@@ -15,25 +15,25 @@ use super::attacks::{Attack, POINT, Target};
 use super::requests::parcel;
 use super::test_service::{Client, TestService};
 
-/// The orders of the store. Pages of 1,000 need as many.
+/// The number of orders in the store, enough for pages of 1,000.
 const ORDERS: usize = 20_000;
 /// The time between two calls of the normal client.
 const CALL_INTERVAL: Duration = Duration::from_millis(5);
-/// The target for the p99 beside an attack, as a multiple of the p99 before it.
+/// The target for the p99 during an attack, as a multiple of the p99 before it.
 const TARGET: u32 = 2;
-/// The test allows five times the target, and as much as other tests on the same cores
-/// can take.
+/// The test allows five times the target, plus the delay that other tests on the same cores can
+/// cause.
 const ALLOWED: u32 = 5 * TARGET;
 const ALLOWED_ON_A_BUSY_MACHINE: Duration = Duration::from_millis(500);
-/// Repetitions of an attack beside which the client was too slow.
+/// The number of repetitions of an attack during which the client was too slow.
 const ATTEMPTS: usize = 3;
 
 /// Latencies of calls.
 struct Latencies(Vec<Duration>);
 
 impl Latencies {
-    /// Measures calls of the normal client: half of them read an order, the others accept
-    /// one or list a page. A call is due at its time, whatever the others take.
+    /// Measures calls of the normal client: half of them read an order, the others accept one or
+    /// list a page. Each call starts at its scheduled time, however long the others take.
     async fn measure(client: &Client, duration: Duration, name: &str) -> Self {
         let mut calls = JoinSet::new();
         let mut due = interval(CALL_INTERVAL);
@@ -83,7 +83,7 @@ async fn import_orders(client: &Client) {
     assert_eq!(results.map(Result::unwrap).count().await, ORDERS);
 }
 
-/// Returns the time of each measurement.
+/// Returns the duration of each measurement.
 fn duration() -> Duration {
     let seconds = std::env::var("PVZ_TEST_ATTACK_SECONDS").map(|seconds| seconds.parse().unwrap());
     seconds.map_or(Duration::from_millis(500), Duration::from_secs_f64)

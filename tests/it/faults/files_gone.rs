@@ -53,7 +53,7 @@ async fn nothing_is_published_while_the_journal_is_gone() {
     wait_until("the service is not ready", async || service.ready() == Some(false)).await;
     let text = service.readyz().unwrap();
     assert!(text.starts_with("not ready\nevents: ") && text.contains("was moved or deleted"), "{text}");
-    // Commands succeed: their events wait in the store.
+    // Commands succeed, and their events wait in the store.
     assert!(accept("waits").send(&client).await.unwrap().result.is_ok());
     let logged = |line: &String| line.contains("publish failed") && line.contains("was moved or deleted");
     wait_until("the log names the cause", async || service.log().iter().any(logged)).await;

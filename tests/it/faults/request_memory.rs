@@ -120,7 +120,7 @@ async fn assert_slow_request_succeeds(addr: &str) {
     assert!(answer.contains("ORDER_NOT_FOUND"), "{answer}");
 }
 
-/// Streams are limited apart from requests: with all of them open, other calls are served.
+/// Streams have their own share of the limit: while all of them are open, other calls are served.
 #[tokio::test(flavor = "multi_thread")]
 async fn open_streams_are_limited_and_other_calls_are_served() {
     let dir = tempfile::tempdir().unwrap();

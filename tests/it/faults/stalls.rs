@@ -1,9 +1,9 @@
-//! Requests that make the service compute. With two cores the server runs on one thread, so a
-//! request that computes for long delays all others.
+//! CPU-heavy requests. With two cores the server runs on one thread, so a long computation for one
+//! request delays all others.
 //!
 //! The service runs in this process on one worker thread, next to a task that wakes up each
-//! millisecond. The stall is the time for which the thread computed between two wake-ups: its CPU
-//! time, so that other programs on the machine do not count. `--nocapture` prints a table.
+//! millisecond. The stall is the CPU time of the thread between two wake-ups, so other programs on
+//! the machine do not count. `--nocapture` prints a table.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -32,10 +32,9 @@ use crate::support::time::{SECOND, START, SequentialIds, TestClock};
 
 /// The target for the longest stall, in the release profile.
 const TARGET: Duration = Duration::from_millis(10);
-/// The test allows five times the target, and ten times in the development profile, which does
-/// not optimise.
+/// The test allows five times the target, and ten times in the unoptimised development profile.
 const ALLOWED: Duration = TARGET.saturating_mul(if cfg!(debug_assertions) { 10 } else { 5 });
-/// How often each request is repeated. The shortest of the longest stalls counts.
+/// The number of runs of each request. The run with the lowest maximum stall counts.
 const ROUNDS: usize = 3;
 const MAX_BODY: usize = 256 * 1024;
 const GZIP: &[(&str, &str)] = &[("accept-encoding", "gzip")];
@@ -88,7 +87,7 @@ impl SingleThread {
         Self { runtime: Some(runtime), life, grpc: addresses.grpc, http: addresses.http, longest, wake_ups }
     }
 
-    /// Waits until the computing that is in progress is measured.
+    /// Waits until the present computation has been measured.
     async fn measured(&self) {
         let mut wake_ups = self.wake_ups.clone();
         for _ in 0..2 {
@@ -137,7 +136,7 @@ impl SingleThread {
         self.grpc_stream(method, frame(message), headers).await
     }
 
-    /// Calls a gRPC method with all messages of a stream.
+    /// Calls a gRPC method, and reads all messages of its stream.
     async fn grpc_stream(&self, method: &str, frames: Bytes, headers: &[(&str, &str)]) -> String {
         let stream = TcpStream::connect(self.grpc).await.unwrap();
         let (mut sender, connection) =
@@ -161,14 +160,14 @@ impl SingleThread {
 impl Drop for SingleThread {
     fn drop(&mut self) {
         self.life.drain();
-        // The tests do not ask how the service ends.
+        // These tests do not check how the service ends.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Returns a text of the largest size of a body: `head`, copies of `item`, `tail`.
+/// Returns a text as large as the largest body: `head`, copies of `item`, `tail`.
 fn filled(head: &str, item: impl Fn(usize) -> String, tail: &str) -> String {
     let mut text = head.to_owned();
     for number in 0.. {

@@ -198,7 +198,7 @@ async fn next_file_is_appended_to_if_it_exists() {
     let journal = Journal::open(folder.path(), 100).unwrap();
     publish(&journal, 0..1).await;
     let first = files(folder.path())[0].clone();
-    // A copy of the last file, under the name of the next one.
+    // A copy of the last file with the name of the next one.
     fs::copy(&first, folder.path().join("events-00000002.jsonl")).unwrap();
     publish(&journal, 1..2).await;
     assert_eq!(numbers(folder.path()), ["order-0", "order-0", "order-1"]);

@@ -1,5 +1,5 @@
-//! A topic that is deleted and created again while a consumer has positions in it, and
-//! the ways in which the last event of a consumer is gone from the same topic.
+//! A topic that is deleted and created again while a consumer has positions in it. Also the cases
+//! in which the same topic has lost the last event of a consumer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::process::{TIMEOUT, eventually};
 use crate::support::runtime::block_on;
 use crate::support::time::TestClock;
 
-/// Returns the accept of an order.
+/// Returns the accept event of an order.
 fn event(order_id: &str) -> LoggedEvent {
     logged(&accepted(order_id, 0), 1)
 }
@@ -124,7 +124,7 @@ async fn last_event_may_expire_and_other_records_may_follow_it() {
     };
     let tail = vec![record(Some(b"not an event")), record(None)];
     client.produce(tail, Compression::NoCompression).await.unwrap();
-    // A position of a release that did not keep the last event.
+    // A position saved by a release that did not store the last event.
     inbox.rewind("kafka:expired", 0, Offset(1)).await.unwrap();
     let expected = Ingested { dead_letters: 2, records: 3, ..applied(1) };
     assert_eq!(consume(&options, &inbox, false).await.unwrap(), expected);
@@ -135,11 +135,11 @@ async fn last_event_may_expire_and_other_records_may_follow_it() {
     assert_eq!((last_event.offset, last_event.event_id), (Offset(1), event("b").event.event_id));
     inbox.release("kafka:expired", "a").await.unwrap();
     assert_eq!(consume(&options, &inbox, false).await.unwrap(), applied(0));
-    // The last event expired, the position did not.
+    // The last event has expired, and the position has not.
     publish(&options, &["c"]).await;
     client.delete_records(3, 5_000).await.unwrap();
     assert_eq!(consume(&options, &inbox, false).await.unwrap(), applied(1));
-    // Neither is retained: reading continues at the oldest record.
+    // Neither is retained, so reading continues at the oldest record.
     publish(&options, &["d", "e"]).await;
     client.delete_records(6, 5_000).await.unwrap();
     assert_eq!(consume(&options, &inbox, false).await.unwrap(), applied(1));

@@ -47,7 +47,8 @@ fn restored_store_next_to_a_newer_topic_stops_publishing_until_an_operator_decid
     let reason = stopped(&server).unwrap();
     assert!(reason.contains("(order lost, sequence 1), which this store does not have"), "{reason}");
     assert_eq!(records(&server, "restored", 2).concat().len(), 2);
-    // The consequence of the decision: events from the first on, among them the new one.
+    // The effect of the decision: the relay publishes all events from the first on, including the
+    // new one.
     server.json(&["outbox", "republish", "--from=1"]);
     let keys: Vec<String> = records(&server, "restored", 4).concat().iter().map(topic::key).collect();
     assert_eq!(keys.iter().filter(|key| *key == "after").count(), 1, "{keys:?}");

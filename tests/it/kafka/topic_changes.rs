@@ -64,7 +64,8 @@ fn publishing_stops_when_partitions_were_added_until_the_topic_is_compared() {
     });
     assert!(said.contains("had 4 partitions and has 6"), "{said}");
     assert_eq!(block_on(sink.publish(&events)).receipts, [Receipt::Pending]);
-    // The relay compares the number, and publishes only if an operator has accepted it.
+    // The relay compares the number of partitions, and publishes only if an operator has accepted
+    // it.
     eventually("the topic is read", || block_on(sink.tail()).is_ok_and(|tail| tail.partitions == 6));
     assert_eq!(block_on(sink.publish(&events)).receipts, [Receipt::Acknowledged]);
 }

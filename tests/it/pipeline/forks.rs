@@ -25,7 +25,8 @@ fn events_of_a_fork_are_put_aside_and_reported() {
     let printed = once(dir.path(), &journal, &inbox(dir.path()), &[]);
     assert!(printed.starts_with("read 3 records: 3 new events, 0 duplicates"), "{printed}");
     first.stop();
-    // Another store with the same orders, as after the restore of an empty one that the operator accepted.
+    // Another store with the same orders, as if an empty store had been restored and accepted by
+    // the operator.
     let restored = tempfile::tempdir().unwrap();
     let variable = format!("PVZ_CONSUMER_STORE={}", inbox(dir.path()));
     let second = Server::start_with_env(restored.path(), &[&events, "--allow-empty-store"], &[&variable]);
@@ -46,7 +47,7 @@ fn events_of_a_fork_are_put_aside_and_reported() {
     let printed = second.cli(&["stats"]).output().unwrap();
     let warning = String::from_utf8(printed.stderr).unwrap();
     assert!(printed.status.success() && warning.contains("warning: 2 events were put aside"), "{warning}");
-    // The consumer stays ready, and names the first conflict.
+    // The consumer stays ready, and reports the first conflict.
     let consumer = Consumer::start(dir.path(), &journal, &inbox(dir.path()));
     let mut said = String::new();
     eventually("readiness names the conflicts", || {

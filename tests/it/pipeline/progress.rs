@@ -11,7 +11,7 @@ use pvz::app::{IngestEvents, IngestOptions, NotReady, Readiness};
 use pvz::ports::{EventSource, Fetched, Offset, PortError, RecordContent, Start, UndecodedRecord};
 use tokio_util::sync::CancellationToken;
 
-/// A source of two partitions without records. Partition 1 can be made to fail.
+/// A source with two partitions and no records. A test can make partition 1 fail.
 #[derive(Default)]
 struct TestSource {
     fails: AtomicBool,

@@ -1,11 +1,11 @@
-//! A journal that is replaced by that of another store.
+//! A journal that is replaced by the journal of another store.
 
 use super::consumer::{consume, once};
 use super::consuming::{inbox, wait_until_published};
 use crate::faults::test_service::TestService;
 use crate::process::{Server, eventually};
 
-/// Starts a server with an empty store, and publishes accepts of that many orders.
+/// Starts a server with an empty store, and publishes the accept events of that many orders.
 fn publish(events: &str, orders: usize) {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with(dir.path(), &[events]);
@@ -37,7 +37,7 @@ fn the_consumer_stops_at_another_journal_until_it_is_rewound() {
         assert!(log.contains("published is not the log that was consumed before"), "{log}");
         assert!(log.contains("run `pvz consume --rewind` once"), "{log}");
     }
-    // A server with the consumer in its process continues, and says so.
+    // A server with an in-process consumer continues, and reports the stopped consumer.
     let (server, inbox_url) = (dir.path().join("server"), inbox(dir.path()));
     std::fs::create_dir(&server).unwrap();
     let in_process = format!(
@@ -49,7 +49,7 @@ fn the_consumer_stops_at_another_journal_until_it_is_rewound() {
         service.readyz().is_some_and(|text| text.starts_with("ready\nconsumer stopped: "))
     });
     drop(service);
-    // The first two orders were accepted in another history.
+    // The first two orders belong to another history.
     let printed = once(dir.path(), &journal, &inbox(dir.path()), &["--rewind"]);
     assert_eq!(
         printed,

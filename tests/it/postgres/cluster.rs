@@ -254,7 +254,7 @@ impl Database {
         options_of(self.port, &self.name)
     }
 
-    /// Returns the options of the role that serves.
+    /// Returns the options of the serving role.
     pub fn serving_options(&self) -> PostgresOptions {
         roles::serving(&self.options())
     }

@@ -1,5 +1,4 @@
-//! Migrations that fail or wait: the lock is released, and the error names the session that was
-//! in the way.
+//! Migrations that fail or wait: the lock is released, and the error names the blocking session.
 
 use std::time::Duration;
 
@@ -60,7 +59,7 @@ async fn migration_that_waits_for_another_gives_up_and_names_it() {
 async fn migration_that_waits_for_a_transaction_gives_up_and_names_it() {
     let (database, options) = empty_database().await;
     let (other, process_id) = session(&database).await;
-    // The name of the first table of the schema.
+    // This name is that of the first table of the schema.
     other.batch_execute("BEGIN; CREATE TABLE orders (in_the_way integer)").await.unwrap();
     assert_blocked(&options, process_id, "idle in transaction").await;
     other.batch_execute("ROLLBACK").await.unwrap();

@@ -31,8 +31,8 @@ pub const FILL: &str = "
     SELECT '', 'old-' || n, 'AcceptOrder', '', '', n FROM generate_series(1, 60000) n;
     ANALYZE";
 
-/// Returns SQL that adds 80,000 past orders at one pickup point, of 2,000 customers: 1 % in each state but
-/// `majority`, the first 100 past their deadline at [`START`].
+/// Returns SQL that adds 80,000 past orders of 2,000 customers at one pickup point. Each state
+/// except `majority` has 1 % of them, and the first 100 are past their deadline at [`START`].
 pub fn fill_one_point(majority: &str) -> String {
     format!(
         "INSERT INTO orders
@@ -49,7 +49,7 @@ pub fn fill_one_point(majority: &str) -> String {
     )
 }
 
-/// Runs the lists with every combination of filters, the first page and one in the middle.
+/// Runs the lists with every combination of filters, for the first page and one in the middle.
 pub async fn run_every_list(store: &PostgresStore) {
     let all = [StateName::Stored, StateName::Issued, StateName::Returned, StateName::HandedToCourier];
     let below = Some((at(1_790_000_000_000_000 + 40_000), order("old-40000")));

@@ -1,5 +1,5 @@
-//! PgBouncer between the service and PostgreSQL, and databases without what the service builds
-//! on: the start is refused, and the error names the reason. Session mode works. Test T27 of
+//! PgBouncer between the service and PostgreSQL, and databases that lack required features: the
+//! service refuses to start, and the error names the reason. Session mode works. Test T27 of
 //! `docs/reliability.md`.
 
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::faults::test_service::wait_until;
 use crate::process::TIMEOUT;
 use crate::support::ports::free_port;
 
-/// A running PgBouncer. Dropping it ends it.
+/// A running PgBouncer. Dropping the value stops it.
 struct Pooler {
     port: u16,
     process: Child,
@@ -89,7 +89,7 @@ async fn pooler_in_transaction_mode_is_refused() {
             let text = error.to_string();
             assert!(text.contains("session mode") && text.contains("address of the server itself"), "{text}");
         }
-        // The settings of sessions are not left behind in the pooler's.
+        // The pooler's sessions do not keep the settings.
         let shell = tokio_postgres::Config::clone(&options.server.config);
         let shell = super::cluster::connect(shell).await;
         let row = shell.query_typed_one("SELECT current_setting('enable_seqscan')", &[]).await.unwrap();
@@ -97,7 +97,7 @@ async fn pooler_in_transaction_mode_is_refused() {
     }
 }
 
-/// Other clients of the pooler change which session is free.
+/// Other clients of the pooler keep changing which session is free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn busy_pooler_in_transaction_mode_is_refused_every_time() {
     let database = cluster().database(true).await;
@@ -138,7 +138,8 @@ async fn pooler_in_session_mode_works() {
         run_every_statement(&store, 0).await;
         store.ping().await.unwrap();
         store.maintenance().await.unwrap();
-        // A leader excludes one that does not use the pooler, and ends with its session.
+        // A leader excludes another one that connects without the pooler. It loses the lock when
+        // its session ends.
         let direct = database.open().await;
         let lease = store.acquire_lease("sink").await.unwrap().unwrap();
         assert!(direct.acquire_lease("sink").await.unwrap().is_none());
@@ -150,7 +151,7 @@ async fn pooler_in_session_mode_works() {
             (listening.listen().await.unwrap(), sending.listen().await.unwrap());
         sending.notify().await.unwrap();
         tokio::time::timeout(TIMEOUT, listening.wait()).await.unwrap().unwrap();
-        // The settings arrive, although the pooler takes no startup options.
+        // The settings take effect, although the pooler accepts no startup options.
         let client = connect(&options).await.unwrap();
         let shown = "SELECT current_setting('enable_seqscan') || current_setting('statement_timeout')";
         assert_eq!(client.query_one(shown, &[]).await.unwrap().get::<_, &str>(0), "off30s");
@@ -182,7 +183,7 @@ async fn settings_of_the_url_take_precedence() {
     assert_eq!(client.query_one(shown, &[]).await.unwrap().get::<_, &str>(0), "1234ms 24s");
 }
 
-/// Functions of another schema stand in front of those of PostgreSQL.
+/// Functions of another schema shadow those of PostgreSQL.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn engines_without_locks_or_notifications_are_refused() {
     for (stand_in, reason) in [
@@ -221,7 +222,7 @@ async fn engines_without_locks_or_notifications_are_refused() {
     }
 }
 
-/// Checks that run at the same time do not meet.
+/// Concurrent checks do not conflict.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_starts_succeed() {
     let database = Arc::new(cluster().database(true).await);

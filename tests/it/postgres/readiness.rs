@@ -10,7 +10,7 @@ use super::run;
 use crate::faults::test_service::wait_until;
 use crate::support::commands::{accept, issue, parcel};
 
-/// Returns the cause of a ping that fails, of a store that has not committed yet.
+/// Returns the cause of a failed ping of a store that has not committed yet.
 async fn failure(options: &PostgresOptions) -> String {
     let store = PostgresStore::open(options).await.unwrap();
     let error = store.ping().await.unwrap_err();
@@ -58,7 +58,7 @@ async fn role_that_lacks_a_right_of_a_command_is_not_ready() {
         assert!(cause.contains(named), "without {right}: {cause}");
         execute(format!("GRANT {right} TO {name}")).await;
     }
-    // A batch of each kind needs no more than that.
+    // A batch of each kind needs no other rights.
     run(&ready, &[accept(parcel("one")).key("one")]).await.unwrap();
     let again = [accept(parcel("two")), issue(&["one"], BatchMode::Atomic).key("two")];
     assert!(run(&ready, &again).await.unwrap().iter().all(|outcome| outcome.answer.is_ok()));
@@ -116,7 +116,7 @@ async fn ping_commits_only_if_no_command_did_lately() {
     store.ping().await.unwrap();
     assert!(next_transaction(&shell).await > before);
     let mut orders = 0;
-    // Repeated, because the machine may have stopped for longer than a commit counts.
+    // Repeated, because the machine may have paused for longer than a commit counts as recent.
     wait_until("a ping after a command commits nothing", async || {
         orders += 1;
         run(&store, &[accept(parcel(&format!("order-{orders}")))]).await.unwrap();
@@ -125,7 +125,7 @@ async fn ping_commits_only_if_no_command_did_lately() {
         next_transaction(&shell).await == before
     })
     .await;
-    // A failure is believed until a commit succeeds.
+    // After a failure, the store is not ready until a commit succeeds.
     shell.batch_execute("ALTER TABLE orders RENAME TO gone").await.unwrap();
     run(&store, &[accept(parcel("lost"))]).await.unwrap_err();
     let cause = chain(&store.ping().await.unwrap_err());

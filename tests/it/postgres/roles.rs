@@ -1,6 +1,6 @@
-//! The roles of docs/postgres.md: the schema that one role has migrated is served by the other
-//! with the rights that the page grants, and with no more. All contract tests of the store run as
-//! the role that serves.
+//! The roles of docs/postgres.md: one role migrates the schema, and the other serves it with
+//! exactly the rights that the page grants. All contract tests of the store run as the serving
+//! role.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ fn as_role(options: &PostgresOptions, role: &str) -> PostgresOptions {
     options
 }
 
-/// Returns the options of the role that serves.
+/// Returns the options of the serving role.
 pub fn serving(options: &PostgresOptions) -> PostgresOptions {
     as_role(options, SERVES)
 }
@@ -81,7 +81,7 @@ async fn serving_role_creates_and_drops_partitions_but_no_table() {
             "{statement}: {error:?}"
         );
     }
-    // The arguments do no harm either.
+    // Extreme arguments do no harm either.
     for statement in
         ["SELECT order_events_drop_empty(9223372036854775806)", "SELECT order_events_make_room(1000)"]
     {
@@ -91,7 +91,7 @@ async fn serving_role_creates_and_drops_partitions_but_no_table() {
     let left = partitions(&shell).await;
     assert_eq!(left.len(), 11, "the partition of the last position and ten more: {left:?}");
     assert!(!left.contains(&"order_events_10000001".to_owned()), "{left:?}");
-    // A table of the caller's own does not stand in for the log.
+    // A table of the caller cannot replace the log.
     role.batch_execute("CREATE TEMPORARY TABLE order_events (position bigint)").await.unwrap();
     role.batch_execute("SELECT order_events_drop_empty(9223372036854775806), order_events_make_room(1)")
         .await

@@ -196,7 +196,7 @@ async fn answers_from_existing_rows_wait_for_the_standby() {
     fixture.server.crash();
 }
 
-/// A ping that is not answered keeps its connection, and no further ping takes another.
+/// An unanswered ping keeps its connection, and further pings take no other connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pings_fail_on_one_connection_while_commits_wait() {
     let fixture = Fixture::new(SHORT).await;

@@ -27,7 +27,7 @@ pub struct Server {
     pub grpc: String,
     /// Host and port of REST.
     pub http: String,
-    /// Host and port of readiness and metrics.
+    /// Host and port of the admin server.
     pub admin: String,
     log: Arc<Mutex<Vec<String>>>,
 }

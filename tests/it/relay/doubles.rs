@@ -39,9 +39,9 @@ pub struct ScriptedSink {
     poison: Mutex<BTreeSet<(OrderId, i64)>>,
     written: Mutex<Vec<(OrderId, i64)>>,
     acknowledged: Mutex<BTreeSet<Position>>,
-    /// The event at the end.
+    /// The last event of the sink.
     pub last: Mutex<Option<PublishedEvent>>,
-    /// The number of calls for the end that fail.
+    /// The number of calls of `tail` that fail.
     pub tail_failures: AtomicUsize,
     pub crash: Notify,
     /// Notified at every call.

@@ -12,7 +12,7 @@ use super::{RelayFixture, options};
 use crate::contract::fixtures::{accepted, accepting, id, write};
 use crate::process::TIMEOUT;
 
-/// The id of an event that no log of these tests has.
+/// The id of an event that is in no log of these tests.
 const FOREIGN: EventId = EventId(77);
 
 fn foreign(order_id: &str) -> PublishedEvent {
@@ -20,7 +20,7 @@ fn foreign(order_id: &str) -> PublishedEvent {
 }
 
 impl RelayFixture {
-    /// Waits until publishing has stopped, or no longer, and returns the reason.
+    /// Waits until publishing has stopped or resumed, and returns the reason.
     async fn stopped(&self, is_stopped: bool) -> String {
         let wait = async {
             loop {
@@ -155,7 +155,7 @@ async fn events_are_published_again_from_a_position() {
         }
     };
     tokio::time::timeout(TIMEOUT, saved).await.expect("the cursor is saved");
-    // The relay is idle: only its look at the cursor tells it.
+    // The relay is idle, so it finds out only by reading the cursor.
     assert!(fixture.stores.outbox().republish("scripted", Position(4)).await.unwrap());
     let written = fixture.written(2 * log.len() - 4).await;
     let again = log[4..].iter().map(|logged| (logged.event.order.order_id.clone(), logged.event.sequence));
@@ -199,7 +199,7 @@ async fn store_that_has_published_nothing_accepts_the_sink_if_that_is_allowed() 
     let relay = fixture.relay_with(compare(), allowed());
     fixture.written(fixture.outbox.log.len()).await;
     fixture.end_relay(relay).await;
-    // Once it has published, another event is a fork.
+    // Once the store has published, a foreign event is a fork.
     let fixture = RelayFixture { stop: tokio_util::sync::CancellationToken::new(), ..fixture };
     let another = PublishedEvent { event_id: EventId(78), ..foreign("elsewhere") };
     *fixture.sink.last.lock().unwrap() = Some(another);

@@ -204,7 +204,7 @@ fn no_event_is_skipped_or_reordered() {
 async fn commit_wakes_the_relay() {
     let fixture = RelayFixture::new(1, &[], &[]).await;
     let compare = fixture.compare(fixture.stores.events.clone(), fixture.stores.outbox());
-    // Long, so that only a commit can wake the relay.
+    // A long interval, so that only a commit can wake the relay.
     let relay = fixture.relay_with(compare, RelayOptions { poll: Duration::from_hours(1), ..options() });
     for number in 0..20 {
         write(&*fixture.stores.orders, accepting(&[accepted(&format!("later-{number}"), 0)])).await.unwrap();

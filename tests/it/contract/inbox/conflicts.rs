@@ -13,7 +13,7 @@ on_every_store! {
     fenced_consumer_puts_nothing_aside,
 }
 
-/// Returns the event of another history: the same but for its id.
+/// Returns the event of another history: it differs only in its id.
 fn other(event: &Event) -> Event {
     Event { event_id: EventId(event.event_id.0 ^ 1), ..event.clone() }
 }
@@ -47,7 +47,7 @@ async fn conflicting_event_is_put_aside_and_not_counted(store: StoreFixture) {
     receptions(&*inbox, &assignment, &inbox_batch(&applied, 4)).await;
     let before = statistics(&*inbox, &StatisticsFilter::default(), 10).await;
     let (fork_of_one, fork_of_two) = (other(&one[1]), other(&two[0]));
-    // Again, as after a rewind: each is listed once.
+    // The second delivery, as after a rewind: each conflict is listed once.
     for next in [7, 7] {
         let batch = [fork_of_two.clone(), one[1].clone(), fork_of_one.clone()];
         let expected = [
@@ -64,7 +64,7 @@ async fn conflicting_event_is_put_aside_and_not_counted(store: StoreFixture) {
     assert_eq!((found.events, found.first), (2, vec![conflict(&one[1], &fork_of_one)]));
     assert_eq!(inbox.conflicts(0).await.unwrap().events, 2);
     assert_eq!(statistics(&*inbox, &StatisticsFilter::default(), 10).await, before);
-    // The position moves on, and the events that were applied stay so.
+    // The position moves on, and the applied events stay applied.
     assert_eq!(assign_only_partition(&*inbox, "a").await.position, Some(Offset(7)));
     let batch = inbox_batch(&one[..3], 8);
     let expected = [Reception::Repeated, Reception::Repeated, Reception::First];
@@ -75,7 +75,7 @@ async fn conflicting_event_is_put_aside_and_not_counted(store: StoreFixture) {
 async fn first_of_two_events_in_a_batch_is_applied(store: StoreFixture) {
     let inbox = store.inbox();
     let assignment = assign_only_partition(&*inbox, "a").await;
-    // Many, so that a store that sorts a batch has to keep their order.
+    // Many events, so that a store that sorts a batch must keep their order.
     let histories: Vec<Event> = (0..50).flat_map(|order| history(&format!("order-{order}"))).collect();
     let forks: Vec<Event> = histories.iter().map(other).collect();
     let batch = inbox_batch(&[&histories[..], &forks[..], &histories[..]].concat(), 600);

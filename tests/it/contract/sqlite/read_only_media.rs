@@ -39,7 +39,7 @@ async fn closed_store_is_audited() {
     let second = SqliteStore::open_for_audit(&path, &options()).unwrap();
     assert_eq!(second.audit(None, 10).await.unwrap().len(), 1);
     assert!(SqliteStore::schema(&path).unwrap().iter().all(|(_, applied)| *applied));
-    // Another folder may lead to the file, and a server could open it there.
+    // The file may be reachable through another folder, where a server could open it.
     for file in &files {
         fs::remove_file(file).unwrap();
     }
