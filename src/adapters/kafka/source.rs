@@ -147,7 +147,12 @@ impl KafkaSource {
             Err(error) if is_undecodable(&error) => error.to_string(),
             Err(error) => return Err(error),
         };
+        // The end of what can be read: records behind an open transaction of another producer are
+        // not, and must not be stepped over.
         let end = self.offset(partition, OffsetAt::Latest).await?;
+        if from >= end {
+            return Ok(Prefetched { next: from, records: VecDeque::new(), end, unreadable: None });
+        }
         Ok(Prefetched { next: from + 1, records: VecDeque::new(), end, unreadable: Some(cause) })
     }
 

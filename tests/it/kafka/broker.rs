@@ -223,6 +223,28 @@ impl Broker {
     }
 }
 
+/// A transaction of another producer. It stays open until this is dropped, and for at most a
+/// minute, the producer's transaction timeout.
+pub struct OpenTransaction(Child);
+
+impl OpenTransaction {
+    /// Begins a transaction that writes to a topic, with Kafka's performance tool.
+    pub fn begin(broker: &Broker, topic: &str) -> Self {
+        let mut write = java();
+        write.args(["org.apache.kafka.tools.ProducerPerformance", "--bootstrap-server", &broker.address()]);
+        write.args(["--topic", topic, "--transactional-id", topic, "--transaction-duration-ms=600000"]);
+        write.args(["--num-records=1000000", "--record-size=1", "--throughput=5"]);
+        Self(write.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for OpenTransaction {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
