@@ -14,7 +14,8 @@ use crate::ports::{Batch, Decide, Outcome, PortError};
 /// retryable. More than three were never needed in tests with racing batches.
 const MAX_ATTEMPTS: usize = 8;
 
-/// Loads, decides and writes a batch. Records a failure, so that readiness requires a new commit.
+/// Loads, decides and writes a batch; retries while it loses races against other batches. Records
+/// a failure, so that readiness requires a new commit.
 pub(super) async fn transact(
     connections: &Connections,
     pipelined: &PipelinedConnections,
@@ -22,28 +23,19 @@ pub(super) async fn transact(
     batch: &Batch,
     decide: &dyn Decide,
 ) -> Result<Vec<Outcome>, PortError> {
-    let written = write(connections, pipelined, optimistic, batch, decide).await;
-    connections.last_commit().record(&written, false);
-    written
-}
-
-/// Loads, decides and writes a batch; retries while it loses races against
-/// other batches.
-async fn write(
-    connections: &Connections,
-    pipelined: &PipelinedConnections,
-    optimistic: &OptimisticInsert,
-    batch: &Batch,
-    decide: &dyn Decide,
-) -> Result<Vec<Outcome>, PortError> {
-    let inserted = optimistic_insert::write(connections, pipelined, optimistic, batch, decide).await?;
-    if let Some(outcomes) = inserted {
-        return Ok(outcomes);
-    }
-    for _ in 0..MAX_ATTEMPTS {
-        if let Attempt::Committed(outcomes) = locking_write::write(connections, batch, decide).await? {
+    let write = async {
+        let inserted = optimistic_insert::write(connections, pipelined, optimistic, batch, decide).await?;
+        if let Some(outcomes) = inserted {
             return Ok(outcomes);
         }
-    }
-    Err(Failure::LostRace.into())
+        for _ in 0..MAX_ATTEMPTS {
+            if let Attempt::Committed(outcomes) = locking_write::write(connections, batch, decide).await? {
+                return Ok(outcomes);
+            }
+        }
+        Err(Failure::LostRace.into())
+    };
+    let written = write.await;
+    connections.last_commit().record(&written, false);
+    written
 }
