@@ -103,7 +103,8 @@ async fn half_sent_bodies_share_a_limit_over_rest() {
     service.stop();
 }
 
-/// Sends a request byte by byte. It is younger than those that fill the memory.
+/// Sends a request byte by byte, with pauses: the server must wait for each byte, as for a slow
+/// client. The request is younger than those that fill the memory.
 async fn assert_slow_request_succeeds(addr: &str) {
     let body = "{\"orderIds\":[\"none\"]}";
     let head = "POST /v1/orders:issue HTTP/1.1\r\nhost: pvz\r\nconnection: close\r\n";

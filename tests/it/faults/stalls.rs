@@ -61,6 +61,7 @@ fn cpu_time() -> Duration {
 async fn measure(longest: Arc<AtomicU64>, wake_ups: watch::Sender<u64>) {
     let mut before = cpu_time();
     loop {
+        // Not a wait for a condition: a task that is due each millisecond shows the stalls.
         tokio::time::sleep(Duration::from_millis(1)).await;
         let now = cpu_time();
         longest.fetch_max(now.saturating_sub(before).as_nanos().try_into().unwrap(), Ordering::Relaxed);
