@@ -48,9 +48,8 @@ pub(super) fn orders(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColum
         let shows_stored = filter.states.is_empty() || filter.states.contains(&StateName::Stored);
         return shows_stored.then(|| expired_orders(filter, now, page));
     }
-    let all = [StateName::Stored, StateName::Issued, StateName::Returned, StateName::HandedToCourier];
     let shown = |state: &StateName| filter.states.is_empty() || filter.states.contains(state);
-    let lists = all.into_iter().filter(shown).map(|state| orders_in_state(state, filter, page));
+    let lists = StateName::ALL.into_iter().filter(shown).map(|state| orders_in_state(state, filter, page));
     let merged = lists.reduce(|lists, list| lists.sql(") UNION ALL (").then(list))?;
     let columns = select_order_columns().sql(" FROM ((").then(merged).sql(")) AS orders");
     Some(ordered(columns, "accepted_at", page))
@@ -100,7 +99,7 @@ fn orders_of_customer(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColu
 fn states(mut query: Sql<OrderColumns>, filter: &OrderFilter) -> Sql<OrderColumns> {
     let mut separator = " AND '' || state IN (";
     for state in &filter.states {
-        query = query.sql(separator).sql(literal(*state));
+        query = literal(query.sql(separator), *state);
         separator = ", ";
     }
     if filter.states.is_empty() { query } else { query.sql(")") }
@@ -108,7 +107,7 @@ fn states(mut query: Sql<OrderColumns>, filter: &OrderFilter) -> Sql<OrderColumn
 
 /// Reads a page of the orders in one state. The limit keeps the planner from sorting all of them.
 fn orders_in_state(state: StateName, filter: &OrderFilter, page: &Page) -> Sql<OrderColumns> {
-    let mut query = select_orders().sql(" WHERE state || '' = ").sql(literal(state));
+    let mut query = literal(select_orders().sql(" WHERE state || '' = "), state);
     if let Some(point) = &filter.pickup_point_id {
         query = query.sql(" AND pickup_point_id = ").text(point.as_str());
     }
@@ -118,14 +117,9 @@ fn orders_in_state(state: StateName, filter: &OrderFilter, page: &Page) -> Sql<O
     newest_first(query, "accepted_at", page)
 }
 
-/// Returns a state as a literal, because a generic plan does not know the value of a parameter.
-fn literal(state: StateName) -> &'static str {
-    match state {
-        StateName::Stored => "'STORED'",
-        StateName::Issued => "'ISSUED'",
-        StateName::Returned => "'RETURNED'",
-        StateName::HandedToCourier => "'HANDED_TO_COURIER'",
-    }
+/// Adds a state as a literal, because a generic plan does not know the value of a parameter.
+fn literal(query: Sql<OrderColumns>, state: StateName) -> Sql<OrderColumns> {
+    query.sql("'").sql(OrderRow::state_text(state)).sql("'")
 }
 
 /// Reads a page of the orders in state RETURNED. For all pickup points, the state

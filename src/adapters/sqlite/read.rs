@@ -58,9 +58,8 @@ pub(super) fn orders(filter: &OrderFilter, page: &Page) -> Option<Sql<OrderColum
     if filter.customer_id.is_some() {
         return Some(orders_of_customer(filter, page));
     }
-    let all = [StateName::Stored, StateName::Issued, StateName::Returned, StateName::HandedToCourier];
     let shown = |state: &StateName| filter.states.is_empty() || filter.states.contains(state);
-    let lists = all.into_iter().filter(shown).map(|state| orders_in_state(state, filter, page));
+    let lists = StateName::ALL.into_iter().filter(shown).map(|state| orders_in_state(state, filter, page));
     let merged = lists.reduce(|lists, list| lists.sql(" UNION ALL ").then(list))?;
     Some(newest_first(merged, "accepted_at", page))
 }
@@ -75,7 +74,7 @@ fn orders_of_customer(filter: &OrderFilter, page: &Page) -> Sql<OrderColumns> {
     let mut query = at(filter, select_from("orders_by_customer"));
     let mut before = " AND state IN (";
     for state in &filter.states {
-        query = query.sql(before).sql(literal(*state));
+        query = literal(query.sql(before), *state);
         before = ", ";
     }
     if !filter.states.is_empty() {
@@ -91,7 +90,7 @@ fn orders_of_customer(filter: &OrderFilter, page: &Page) -> Sql<OrderColumns> {
 fn orders_in_state(state: StateName, filter: &OrderFilter, page: &Page) -> Sql<OrderColumns> {
     let at_point = filter.pickup_point_id.is_some();
     let index = if at_point { "orders_by_point_and_state" } else { "orders_by_state" };
-    let mut query = at(filter, select_from(index)).sql(" AND state = ").sql(literal(state));
+    let mut query = literal(at(filter, select_from(index)).sql(" AND state = "), state);
     if let (Some((false, now)), StateName::Stored) = (filter.expired, state) {
         query = query.sql(" AND storage_until > ").integer(now.micros());
     }
@@ -113,15 +112,10 @@ fn at(filter: &OrderFilter, mut query: Sql<OrderColumns>) -> Sql<OrderColumns> {
     query
 }
 
-/// Returns a state as a literal: SQLite uses partial indexes only for literals, and there are only
+/// Adds a state as a literal: SQLite uses partial indexes only for literals, and there are only
 /// 15 sets of states.
-fn literal(state: StateName) -> &'static str {
-    match state {
-        StateName::Stored => "'STORED'",
-        StateName::Issued => "'ISSUED'",
-        StateName::Returned => "'RETURNED'",
-        StateName::HandedToCourier => "'HANDED_TO_COURIER'",
-    }
+fn literal(query: Sql<OrderColumns>, state: StateName) -> Sql<OrderColumns> {
+    query.sql("'").sql(OrderRow::state_text(state)).sql("'")
 }
 
 /// Selects a page of the orders in state RETURNED.
