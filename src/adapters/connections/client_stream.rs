@@ -1,13 +1,14 @@
-//! The stream of a connection, with a timeout for its preface and a write timeout.
+//! The stream of a connection, with turns for its reads, a timeout for its preface and a write timeout.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use super::turns::{ReadTurns, Turns};
 use super::{ConnectionOptions, Stalled, WriteLimit};
 
 /// The client preface of HTTP/2.
@@ -18,6 +19,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// header timeout.
 pub struct ClientStream {
     stream: TcpStream,
+    turns: ReadTurns,
     write_limit: WriteLimit,
     /// Set while a write waits for the client.
     stalled: Option<Stalled>,
@@ -43,9 +45,14 @@ impl Preface {
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: TcpStream, write_limit: WriteLimit, options: &ConnectionOptions) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        turns: Turns,
+        write_limit: WriteLimit,
+        options: &ConnectionOptions,
+    ) -> Self {
         let preface = Preface { received: 0, timeout: Box::pin(sleep(options.header_timeout)) };
-        Self { stream, write_limit, stalled: None, preface: Some(preface) }
+        Self { stream, turns: ReadTurns::new(turns), write_limit, stalled: None, preface: Some(preface) }
     }
 
     /// Limits the time that a write is pending.
@@ -65,8 +72,10 @@ impl AsyncRead for ClientStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let limit = ready!(self.turns.poll_limit(context));
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let read = poll_read(&mut self.stream, context, buffer, limit);
+        self.turns.count(buffer.filled().len() - before);
         let Some(preface) = &mut self.preface else { return read };
         if read.is_pending() {
             // A read of zero bytes is the end of the stream.
@@ -77,6 +86,23 @@ impl AsyncRead for ClientStream {
         }
         read
     }
+}
+
+/// Reads at most `limit` bytes.
+fn poll_read(
+    stream: &mut TcpStream,
+    context: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+    limit: usize,
+) -> Poll<io::Result<()>> {
+    if buffer.remaining() <= limit {
+        return Pin::new(stream).poll_read(context, buffer);
+    }
+    let mut part = ReadBuf::new(buffer.initialize_unfilled_to(limit));
+    let read = Pin::new(stream).poll_read(context, &mut part);
+    let length = part.filled().len();
+    buffer.advance(length);
+    read
 }
 
 impl AsyncWrite for ClientStream {

@@ -12,6 +12,7 @@
 mod activity;
 mod client_stream;
 mod stream_executor;
+mod turns;
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -36,6 +37,7 @@ use tokio_util::task::TaskTracker;
 use activity::{ActiveRequest, Activity};
 pub use client_stream::ClientStream;
 pub use stream_executor::StreamExecutor;
+use turns::{StartTurns, Turns};
 
 use crate::domain::Refusal;
 
@@ -169,6 +171,7 @@ impl Connections {
         let write_limit = self.write_limit();
         let Self { listener, options, shutdown } = self;
         let mut limit = Limit::new(options.max_connections);
+        let turns = Turns::new();
         let builder = Arc::new(builder);
         let connections = TaskTracker::new();
         let stop_connections = CancellationToken::new();
@@ -183,9 +186,11 @@ impl Connections {
             let Some(admission) = limit.admit() else { continue };
             let (builder, endpoint, shutdown, abort) =
                 (builder.clone(), endpoint.clone(), stop_connections.clone(), abort.clone());
-            let stream = (endpoint.wrap)(ClientStream::new(stream, write_limit.clone(), &options));
+            let stream =
+                (endpoint.wrap)(ClientStream::new(stream, turns.clone(), write_limit.clone(), &options));
+            let turns = turns.clone();
             connections.spawn(async move {
-                let connection = Connection { builder, endpoint, options, shutdown };
+                let connection = Connection { builder, endpoint, options, turns, shutdown };
                 match admission {
                     Admission::Served(_permit) => _ = abort.run_until_cancelled(connection.run(stream)).await,
                     Admission::Refused(_permit) => {
@@ -263,6 +268,7 @@ struct Connection<A, R, W> {
     builder: Arc<Builder<StreamExecutor>>,
     endpoint: Endpoint<A, R, W>,
     options: ConnectionOptions,
+    turns: Turns,
     shutdown: CancellationToken,
 }
 
@@ -277,10 +283,13 @@ impl<A, R, W> Connection<A, R, W> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let activity = Arc::new(Activity::new());
+        let starts = StartTurns::new(self.turns);
         let service = service_fn(|request| {
             let active = activity.begin();
+            let start = starts.wait();
             let response = (self.endpoint.answer)(request);
             async move {
+                start.await;
                 let response = response.await;
                 Ok::<_, Infallible>(response.map(|body| TrackedBody { body, _active: active }))
             }

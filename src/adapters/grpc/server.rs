@@ -117,9 +117,9 @@ pub async fn serve(
     let answer = move |request: Request<Incoming>| {
         let request = request
             .map(|body| Body::new(AccountedBody::new(RequestBody::new(body, &shutdown), memory.open())));
-        let answered = service.clone().call(request);
+        let mut service = service.clone();
         async move {
-            match answered.await {
+            match service.call(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             }

@@ -86,7 +86,7 @@ impl Attack {
     }
 
     /// Starts the attack. It continues until the set is dropped.
-    pub async fn start(self, target: &Target) -> JoinSet<()> {
+    pub async fn start(self, target: Target) -> JoinSet<()> {
         let mut clients = JoinSet::new();
         match self {
             Self::SilentConnections => {
