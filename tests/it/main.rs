@@ -34,6 +34,8 @@ mod http_day;
 #[cfg(test)]
 mod http_differential;
 #[cfg(test)]
+mod http_host;
+#[cfg(test)]
 mod http_json;
 #[cfg(test)]
 mod http_problem;

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use crate::adapters::connections::{ConnectionOptions, Connections, Endpoint};
+use crate::adapters::connections::{ConnectionOptions, Connections, Endpoint, check_host};
 use crate::app::{NotReady, Ready, Warning};
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -56,8 +56,12 @@ pub async fn serve(
     let connections = Connections::new(listener, options, stop);
     let builder = connections.builder().http1_only();
     let answer = move |request: Request<Incoming>| {
+        let named = check_host(&request);
         let answered = routes.clone().call(request.map(Body::new));
         async move {
+            if let Err(sentence) = named {
+                return (StatusCode::BAD_REQUEST, format!("{sentence}\n")).into_response();
+            }
             match answered.await {
                 Ok(response) => response,
                 Err(never) => match never {},

@@ -11,6 +11,7 @@
 
 mod activity;
 mod client_stream;
+mod host;
 mod stream_executor;
 mod turns;
 
@@ -36,6 +37,7 @@ use tokio_util::task::TaskTracker;
 
 use activity::{ActiveRequest, Activity};
 pub use client_stream::ClientStream;
+pub use host::check_host;
 pub use stream_executor::StreamExecutor;
 use turns::{StartTurns, Turns};
 

@@ -1,4 +1,4 @@
-//! Refusals outside of handlers: unknown paths and methods.
+//! Refusals outside of handlers: unknown paths and methods, malformed requests.
 
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
@@ -45,6 +45,11 @@ fn wrong_method(request: &Request, allow: &'static str) -> Response {
     let mut response = Problem::new(refusal, &correlation_id(request.headers())).into_response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
+}
+
+/// Returns `VALIDATION_FAILED` with a sentence about the whole request.
+pub fn invalid(sentence: &str, correlation_id: &str) -> Response {
+    Problem::new(Refusal::new(Reason::ValidationFailed, sentence), correlation_id).into_response()
 }
 
 /// Returns `INTERNAL`.

@@ -72,6 +72,11 @@ impl HttpService {
     pub async fn answer(&mut self, mut request: Request<Body>) -> Response {
         let correlation_id = correlation_id(request.headers(), self.ids.as_ref());
         let header = header_of(&correlation_id);
+        if let Err(sentence) = connections::check_host(&request) {
+            let mut response = refuse::invalid(sentence, &correlation_id);
+            decorate(&mut response, header);
+            return response;
+        }
         request.headers_mut().insert(CORRELATION_ID, header.clone());
         normalize(request.uri_mut());
         let cross_origin = request.headers().contains_key(ORIGIN)
