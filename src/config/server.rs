@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::text;
@@ -113,9 +113,10 @@ pub struct Server {
     )]
     pub drain_deadline: Duration,
 
-    /// Web origins that may call REST from a browser (CORS), such as
-    /// `https://shop.example`; "*" alone allows every origin. Empty: CORS is off.
-    /// In the environment variable, separate origins with commas.
+    /// Web origins that may call REST from a browser (CORS), as a browser sends
+    /// them: `https://shop.example`, without a path and without "*" in the host;
+    /// "*" alone allows every origin. Empty: CORS is off. In the environment
+    /// variable, separate origins with commas.
     #[config(env = "PVZ_SERVER_CORS_ORIGINS", default = [], deserialize_with = origins)]
     pub cors_origins: Vec<String>,
 }
@@ -138,15 +139,35 @@ fn origins<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
         return Ok(origins);
     }
     Err(serde::de::Error::custom(
-        "must be origins such as https://shop.example, without a path, or \"*\" alone",
+        "must be origins as browsers send them, such as https://shop.example or http://localhost:3000: in lower \
+         case, without user, path, default port or \"*\" in the host; or \"*\" alone",
     ))
 }
 
-/// Returns true for a valid `Origin` header: scheme and authority, without a
-/// path.
+/// Returns true for a value of the `Origin` header that a browser can send: scheme, host in lower
+/// case, and the port if it is not the default. Any other value would never match.
 fn is_origin(text: &str) -> bool {
-    let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    authority.is_some_and(|authority| {
-        !authority.contains('@') && authority.parse::<http::uri::Authority>().is_ok()
-    })
+    let (authority, default_port) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+        (Some(authority), _) => (authority, 443),
+        (_, Some(authority)) => (authority, 80),
+        _ => return false,
+    };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let is_port = |port: &str| {
+        let number = port.parse::<u16>().is_ok_and(|number| number != 0 && number != default_port);
+        number && !port.starts_with(['0', '+'])
+    };
+    is_host(host) && port.is_none_or(is_port)
+}
+
+/// Returns true for an IPv6 address in brackets, an IPv4 address, or a name in lower case.
+fn is_host(text: &str) -> bool {
+    if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        return address.parse::<Ipv6Addr>().is_ok_and(|parsed| parsed.to_string() == address);
+    }
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    text.bytes().all(legal) && text.trim_end_matches('.').split('.').all(|label| !label.is_empty())
 }

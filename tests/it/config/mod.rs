@@ -1,6 +1,7 @@
 //! Tests of the configuration: precedence, names, faults, secrets, template.
 
 mod fuzz;
+mod origins;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -356,6 +357,8 @@ fn production_file_is_valid() {
     let (config, warnings) = Config::load(&sources).unwrap_or_else(|faults| panic!("{faults}"));
     assert!(warnings.is_empty());
     assert_eq!(config.log.format, LogFormat::Json);
+    let first = std::fs::read_to_string(&path).unwrap().lines().next().unwrap().to_owned();
+    assert!(first.contains("WARNING") && first.contains("no authentication"), "{first}");
 }
 
 #[test]
