@@ -47,7 +47,8 @@ pub fn document(contract: &Contract, version: &str) -> Value {
             "description": DESCRIPTION,
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
-        "servers": [{"url": "/", "description": "The server of this document."}],
+        // Relative to the address of the document, which a proxy may prefix.
+        "servers": [{"url": ".", "description": "The server of this document."}],
         "tags": tags,
         "paths": paths,
         "components": {

@@ -321,6 +321,7 @@ fn http_options(
         request_memory,
         connections,
         body_timeout: server.request_timeout,
+        public_url: server.public_url.as_deref().unwrap_or_default().into(),
         cors_origins: server.cors_origins.clone(),
         ..HttpOptions::new(Arc::clone(ids))
     }

@@ -113,6 +113,13 @@ pub struct Server {
     )]
     pub drain_deadline: Duration,
 
+    /// URL of REST as its clients reach it, such as `https://shop.example/pvz`, if a
+    /// proxy changes the address or the path. The `type` of problems and the OpenAPI
+    /// document then name this URL. Not set: `type` is a path, and the document names
+    /// the address that it was read from.
+    #[config(env = "PVZ_SERVER_PUBLIC_URL", deserialize_with = public_url)]
+    pub public_url: Option<String>,
+
     /// Web origins that may call REST from a browser (CORS), as a browser sends
     /// them: `https://shop.example`, without a path and without "*" in the host;
     /// "*" alone allows every origin. Empty: CORS is off. In the environment
@@ -142,6 +149,20 @@ fn origins<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
         "must be origins as browsers send them, such as https://shop.example or http://localhost:3000: in lower \
          case, without user, path, default port or \"*\" in the host; or \"*\" alone",
     ))
+}
+
+/// Reads a URL with a scheme, a host and a path or none, and removes slashes at its end.
+fn public_url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    text::read(deserializer, |text| {
+        let url = text.trim_end_matches('/');
+        let host = url.find("://").map_or(0, |colon| colon + 3);
+        let path = url[host..].find('/').map_or(url.len(), |slash| host + slash);
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%".contains(&byte);
+        if is_origin(&url[..path]) && url[path..].bytes().all(plain) {
+            return Ok(url.to_owned());
+        }
+        Err("must be a URL such as https://shop.example/pvz, without a user, a query and a fragment")
+    })
 }
 
 /// Returns true for a value of the `Origin` header that a browser can send: scheme, host in lower

@@ -57,7 +57,7 @@ fn a_breaking_change_is_detected() {
 /// An event has the same schema as over REST, except the cursor of the feed.
 #[test]
 fn both_documents_have_the_same_event_schema() {
-    let rest: Value = serde_json::from_str(pvz::adapters::http::openapi_document()).unwrap();
+    let rest: Value = serde_json::from_str(&pvz::adapters::http::openapi_document()).unwrap();
     let (rest, topic) = (&rest["components"]["schemas"], &document()["components"]["schemas"]);
     for (name, schema) in topic.as_object().unwrap() {
         let mut expected = rest[name].clone();

@@ -284,7 +284,7 @@ async fn pages_are_served() {
         assert_eq!(app.get(link).await.status, 200, "{link}");
     }
     let moved = app.get("/swagger-ui").await;
-    assert_eq!((moved.status.as_u16(), moved.header("location")), (308, "/swagger-ui/"));
+    assert_eq!((moved.status.as_u16(), moved.header("location")), (308, "swagger-ui/"));
     for file in ["swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js", "index.html"] {
         assert_eq!(app.get(&format!("/swagger-ui/{file}")).await.status, 200, "{file}");
     }
@@ -293,4 +293,35 @@ async fn pages_are_served() {
     let etag = document.header("etag").to_owned();
     let again = get("/openapi.json").header("if-none-match", &etag).body(Full::default()).unwrap();
     assert_eq!(app.send(again).await.status, 304);
+}
+
+/// A proxy may serve REST below a path: then only relative addresses and those with the public
+/// URL are right.
+#[tokio::test]
+async fn addresses_are_relative_or_begin_with_the_public_url() {
+    let public = "https://shop.example/pvz";
+    for (url, servers, prefix) in [("", vec!["."], ""), (public, vec![public, "."], public)] {
+        let app = HttpApp::start_with(ScriptedService::default(), |options| {
+            options.public_url = url.into();
+        })
+        .await;
+        let document = app.get("/openapi.json").await.json();
+        let urls = document["servers"].as_array().unwrap().iter().map(|server| &server["url"]);
+        assert_eq!(urls.collect::<Vec<_>>(), servers);
+        let unknown = format!("{prefix}/problems/route-not-found");
+        for path in ["/v2", "/swagger-ui/absent.js", "/problems/absent"] {
+            assert_eq!(app.get(path).await.json()["type"], unknown, "{path}");
+        }
+        let faults = [
+            (app.post("/v1/packaging", "").await, "method-not-allowed"),
+            (app.post("/v1/orders", "{").await, "validation-failed"),
+            (app.post("/v1/orders:import", "").await, "unsupported-media-type"),
+            (app.get("/v1/events:watch?after=x&x").await, "validation-failed"),
+        ];
+        for (response, page) in faults {
+            assert_eq!(response.json()["type"], format!("{prefix}/problems/{page}"));
+        }
+        let script = app.get("/swagger-ui/swagger-initializer.js").await.body;
+        assert!(String::from_utf8_lossy(&script).contains("url: \"../openapi.json\""));
+    }
 }

@@ -10,7 +10,7 @@ use pvz::domain::Reason;
 use serde_json::Value;
 
 fn document() -> Value {
-    serde_json::from_str(openapi_document()).unwrap()
+    serde_json::from_str(&openapi_document()).unwrap()
 }
 
 /// Removes descriptions, summaries and examples, which may change.

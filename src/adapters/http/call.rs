@@ -13,14 +13,8 @@ use tonic::{Extensions, Request};
 use super::large_texts::LargeTexts;
 use super::parameters::Parameters;
 use super::problem::Failure;
-use crate::adapters::api::CORRELATION_ID;
 use crate::domain::{FieldViolation, Reason, Refusal, echo};
 use crate::proto::json::{self, JsonFault};
-
-/// Returns the correlation id that the router set for a request.
-pub fn correlation_id(headers: &HeaderMap) -> String {
-    headers.get(CORRELATION_ID).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-}
 
 /// Returns the call of the service. The headers become its metadata.
 pub fn request<T>(headers: HeaderMap, message: T) -> Request<T> {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::large_texts::LargeTexts;
-use super::problem::Failure;
+use super::problem::{Failure, ProblemContext};
 use super::{HttpOptions, body, call, idempotency};
 use crate::adapters::api::ImportService;
 use crate::proto::json;
@@ -58,14 +58,14 @@ where
     F: FnOnce(Arc<S>, tonic::Request<Q>) -> R,
     R: Future<Output = Result<tonic::Response<A>, Status>>,
 {
-    let correlation_id = call::correlation_id(request.headers());
+    let context = ProblemContext::of(request.extensions());
     let answered = async {
         let (headers, message) = read(&shared, request, &rules).await?;
         let conditional = if rules.etag.is_some() { headers.clone() } else { HeaderMap::new() };
         let reply = method(shared.service.clone(), call::request(headers, message)).await?;
         call::answer(reply, rules.etag, &conditional, &shared.large_texts).await
     };
-    answered.await.unwrap_or_else(|failure| failure.into_response(&correlation_id))
+    answered.await.unwrap_or_else(|failure| failure.into_response(&context))
 }
 
 async fn read<S, Q: DeserializeOwned + Send + 'static, A>(

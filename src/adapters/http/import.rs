@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::gateway::Shared;
 use super::large_texts::LargeTexts;
 use super::lines::{Lines, LinesError, NdjsonLine};
-use super::problem::Failure;
+use super::problem::{Failure, ProblemContext};
 use super::watch::{problem_line, stream_headers};
 use super::{body, call, idempotency};
 use crate::adapters::api::import_request;
@@ -35,7 +35,7 @@ const ROW_TYPES: [&str; 3] = ["application/x-ndjson", "application/ndjson", "app
 
 /// Handles `ImportOrders`.
 pub async fn import<S>(shared: Shared<S>, request: Request) -> Response {
-    let correlation_id = call::correlation_id(request.headers());
+    let context = ProblemContext::of(request.extensions());
     let (parts, body) = request.into_parts();
     let started = check(&parts).and_then(|()| {
         let lines = Lines::new(body.into_data_stream(), MAX_LINE, shared.options.request_memory.open());
@@ -43,8 +43,8 @@ pub async fn import<S>(shared: Shared<S>, request: Request) -> Response {
         shared.imports.run(&call, rows(lines, shared.options.stream_timeout, shared.large_texts.clone()))
     });
     match started {
-        Ok(results) => respond(results, correlation_id),
-        Err(refusal) => Failure::from(refusal).into_response(&correlation_id),
+        Ok(results) => respond(results, context),
+        Err(refusal) => Failure::from(refusal).into_response(&context),
     }
 }
 
@@ -111,13 +111,13 @@ fn row(line: &NdjsonLine) -> ImportRequest {
 
 fn respond<T: Serialize + 'static>(
     results: impl Stream<Item = Result<T, Refusal>> + Send + 'static,
-    correlation_id: String,
+    context: ProblemContext,
 ) -> Response {
     let chunks = results.ready_chunks(CHUNK).map(move |results| {
         let mut text = Vec::new();
         for result in results {
             if let Err(refusal) = result.and_then(|result| write_line(&mut text, &result)) {
-                let problem = Failure::from(refusal).into_problem(&correlation_id);
+                let problem = Failure::from(refusal).into_problem(&context);
                 text.extend_from_slice(&problem_line(&problem));
             }
         }

@@ -36,7 +36,7 @@ use crate::adapters::connections::{ConnectionOptions, Connections};
 use crate::ports::Ids;
 use crate::proto::v1::order_service_server::OrderService;
 
-pub use problem::Problem;
+pub use problem::{Problem, ProblemContext};
 
 /// Limits and timeouts of the HTTP server.
 #[derive(Clone)]
@@ -55,6 +55,9 @@ pub struct HttpOptions {
     pub stream_timeout: Duration,
     /// The interval of heartbeats on an idle event stream.
     pub heartbeat: Duration,
+    /// The URL of REST as clients reach it, without a slash at the end. Empty: not
+    /// known, so that addresses are relative.
+    pub public_url: Arc<str>,
     /// The allowed origins of cross-origin requests. `*` allows all; empty turns
     /// CORS off.
     pub cors_origins: Vec<String>,
@@ -71,6 +74,7 @@ impl HttpOptions {
             body_timeout: Duration::from_secs(30),
             stream_timeout: Duration::from_mins(1),
             heartbeat: Duration::from_secs(15),
+            public_url: Arc::default(),
             cors_origins: Vec::new(),
         }
     }
@@ -102,7 +106,8 @@ pub async fn serve<S: OrderService>(
     Ok(())
 }
 
-/// Returns the OpenAPI 3.1 document, as served at `/openapi.json`.
-pub fn openapi_document() -> &'static str {
-    std::str::from_utf8(&openapi::document().text).unwrap_or_default()
+/// Returns the OpenAPI 3.1 document, as a server without a public URL serves it at
+/// `/openapi.json`.
+pub fn openapi_document() -> String {
+    openapi::document("")
 }

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::LazyLock;
 
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
+use super::call;
 use super::reasons::explain;
 use crate::adapters::status::status_codes;
 use crate::domain::Reason;
@@ -19,28 +21,40 @@ const GENERATED: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 /// The document as served.
 pub struct Document {
     /// The JSON text.
-    pub text: Bytes,
+    text: Bytes,
     /// Its entity tag.
-    pub etag: HeaderValue,
+    etag: HeaderValue,
 }
 
-/// Returns the document.
-pub fn document() -> &'static Document {
-    static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
-        let text = complete().to_string();
+impl Document {
+    /// Creates the document of a server with this public URL; empty if it has none.
+    pub fn new(public_url: &str) -> Self {
+        let text = document(public_url);
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         let etag = format!("W/\"{:016x}\"", hasher.finish());
-        Document {
+        Self {
             text: text.into(),
             etag: HeaderValue::try_from(etag).unwrap_or(HeaderValue::from_static("W/\"\"")),
         }
-    });
-    &DOCUMENT
+    }
+
+    /// Answers a request for the document.
+    pub fn answer(&self, request_headers: &HeaderMap) -> Response {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        if !call::matches(request_headers, &self.etag) {
+            response = self.text.clone().into_response();
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        response.headers_mut().insert(ETAG, self.etag.clone());
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response
+    }
 }
 
-/// Returns the generated document with the error responses of every operation.
-fn complete() -> Value {
+/// Returns the generated document with the public URL, if there is one, and the error
+/// responses of every operation.
+pub fn document(public_url: &str) -> String {
     let mut document: Value = serde_json::from_str(GENERATED).unwrap_or_default();
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for operation in paths.flat_map(|(_, path)| path.as_object_mut().into_iter().flatten()) {
@@ -58,7 +72,10 @@ fn complete() -> Value {
     let schemas = &mut document["components"]["schemas"];
     schemas["Problem"] = problem();
     schemas["BatchError"] = batch_error();
-    document
+    if let Some(servers) = document["servers"].as_array_mut().filter(|_| !public_url.is_empty()) {
+        servers.insert(0, json!({"url": public_url, "description": "The public address."}));
+    }
+    document.to_string()
 }
 
 /// Returns the response of all reasons with one status.
@@ -90,7 +107,7 @@ fn problem() -> Value {
         "properties": {
             "type": {
                 "type": "string", "format": "uri-reference", "examples": ["/problems/order-not-found"],
-                "description": "The path of a page that explains the reason and what to do.",
+                "description": "The address of a page that explains the reason and what to do: a path, or a URL if `server.public_url` is set.",
             },
             "title": {"type": "string", "description": "A short summary, the same for every problem with this reason."},
             "status": {"type": "integer", "description": "The HTTP status."},

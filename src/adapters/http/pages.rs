@@ -1,16 +1,22 @@
 //! Pages for people: the index, the explanation of each reason, and Swagger UI.
 
-use axum::Router;
+use std::sync::Arc;
+
 use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use axum::{Extension, Router};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 
+use super::openapi::Document;
+use super::problem::ProblemContext;
 use super::reasons::{explain, page, slug};
-use super::{call, openapi, refuse, swagger_ui};
+use super::{refuse, swagger_ui};
 use crate::adapters::status::status_codes;
 use crate::domain::Reason;
+
+type Context = Extension<ProblemContext>;
 
 /// The path of the OpenAPI document.
 const OPENAPI: &str = "/openapi.json";
@@ -21,17 +27,18 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;mar
 code{background:#f2f2f2;padding:.1em .3em;border-radius:3px}dt{font-weight:600;margin-top:.7em}dd{margin:0}";
 
 /// Returns the routes of the pages.
-pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+pub fn routes<S: Clone + Send + Sync + 'static>(public_url: &str) -> Router<S> {
+    let document = Arc::new(Document::new(public_url));
     Router::new()
         .route("/", read_only(get(async || html(&index()))))
         .route("/problems", read_only(get(async || html(&problems()))))
         .route("/problems/{slug}", read_only(get(problem)))
-        .route(OPENAPI, read_only(get(document)))
-        .route("/swagger-ui", read_only(get(async || Redirect::permanent(SWAGGER))))
-        .route(SWAGGER, read_only(get(async |headers: HeaderMap| swagger("", &headers))))
+        .route(OPENAPI, read_only(get(async move |headers: HeaderMap| document.answer(&headers))))
+        .route("/swagger-ui", read_only(get(async || Redirect::permanent("swagger-ui/"))))
+        .route(SWAGGER, read_only(get(async |context: Context| swagger("", &context))))
         .route(
             "/swagger-ui/{*path}",
-            read_only(get(async |Path(path): Path<String>, headers: HeaderMap| swagger(&path, &headers))),
+            read_only(get(async |Path(path): Path<String>, context: Context| swagger(&path, &context))),
         )
 }
 
@@ -42,21 +49,9 @@ fn read_only<S: Clone + Send + Sync + 'static>(
     refuse::other_methods(route, "GET, HEAD, OPTIONS")
 }
 
-async fn document(headers: HeaderMap) -> Response {
-    let document = openapi::document();
-    let mut response = StatusCode::NOT_MODIFIED.into_response();
-    if !call::matches(&headers, &document.etag) {
-        response = document.text.clone().into_response();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    response.headers_mut().insert(ETAG, document.etag.clone());
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response
-}
-
-fn swagger(path: &str, headers: &HeaderMap) -> Response {
+fn swagger(path: &str, request: &Context) -> Response {
     let Some((media_type, content)) = swagger_ui::file(path) else {
-        return refuse::unknown_route(headers, &format!("{SWAGGER}{path}"));
+        return refuse::unknown_route(request, &format!("{SWAGGER}{path}"));
     };
     let mut response = content.into_response();
     let headers = response.headers_mut();
@@ -71,10 +66,10 @@ fn swagger(path: &str, headers: &HeaderMap) -> Response {
     response
 }
 
-async fn problem(Path(name): Path<String>, headers: HeaderMap) -> Response {
+async fn problem(Path(name): Path<String>, context: Context) -> Response {
     match Reason::ALL.iter().find(|reason| slug(**reason) == name) {
         Some(reason) => html(&explanation(*reason)),
-        None => refuse::unknown_route(&headers, &format!("/problems/{name}")),
+        None => refuse::unknown_route(&context, &format!("/problems/{name}")),
     }
 }
 

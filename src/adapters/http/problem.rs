@@ -1,12 +1,13 @@
 //! Error responses: `application/problem+json` (RFC 9457).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::{Extensions, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 
@@ -36,11 +37,28 @@ const NOT_IN_URN: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
+/// The parts of a problem that come from the request and the installation, not from
+/// the refusal. The router adds it to the extensions of every request.
+#[derive(Debug, Clone, Default)]
+pub struct ProblemContext {
+    /// The correlation id of the request.
+    pub correlation_id: Arc<str>,
+    /// The prefix of the addresses of pages.
+    pub public_url: Arc<str>,
+}
+
+impl ProblemContext {
+    /// Returns the context of the request with these extensions.
+    pub fn of(extensions: &Extensions) -> Self {
+        extensions.get().cloned().unwrap_or_default()
+    }
+}
+
 /// A refusal over REST. The members are those of `docs/api.md`, Problems.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// The path of the page that explains the reason.
+    /// The address of the page that explains the reason.
     #[serde(rename = "type")]
     kind: String,
     title: &'static str,
@@ -92,13 +110,13 @@ impl From<tonic::Status> for Failure {
 }
 
 impl Failure {
-    /// Returns the answer to the request with this correlation id.
-    pub fn into_response(self, correlation_id: &str) -> Response {
+    /// Returns the answer to the request with this context.
+    pub fn into_response(self, context: &ProblemContext) -> Response {
         let metadata = match &self {
             Self::Refused(_) => None,
             Self::Status(status) => Some(status.metadata().clone().into_headers()),
         };
-        let mut response = self.into_problem(correlation_id).into_response();
+        let mut response = self.into_problem(context).into_response();
         for (name, value) in metadata.iter().flatten() {
             response.headers_mut().insert(name, value.clone());
         }
@@ -107,7 +125,7 @@ impl Failure {
 
     /// Returns the problem without a response, for a stream whose status line is
     /// already sent.
-    pub fn into_problem(self, correlation_id: &str) -> Problem {
+    pub fn into_problem(self, context: &ProblemContext) -> Problem {
         let refusal = match self {
             Self::Refused(refusal) => *refusal,
             Self::Status(status) => match RefusalSource::of(&status) {
@@ -115,7 +133,7 @@ impl Failure {
                 None => without_source(&status),
             },
         };
-        Problem::new(refusal, correlation_id)
+        Problem::new(refusal, context)
     }
 }
 
@@ -130,18 +148,18 @@ fn without_source(status: &tonic::Status) -> Refusal {
 
 impl Problem {
     /// Returns the problem for a refusal.
-    pub fn new(refusal: Refusal, correlation_id: &str) -> Self {
+    pub fn new(refusal: Refusal, context: &ProblemContext) -> Self {
         let Refusal { reason, message, metadata, violations, batch, retry_after } = refusal;
         let (refused_total, results) = match batch {
             Some(batch) => (Some(batch.refused_total), batch.results),
             None => (None, Vec::new()),
         };
         Self {
-            kind: reasons::page(reason),
+            kind: format!("{}{}", context.public_url, reasons::page(reason)),
             title: reasons::explain(reason).title,
             status: status_codes(reason).http.as_u16(),
             detail: message,
-            instance: format!("urn:pvz:request:{}", utf8_percent_encode(correlation_id, NOT_IN_URN)),
+            instance: format!("urn:pvz:request:{}", utf8_percent_encode(&context.correlation_id, NOT_IN_URN)),
             reason: reason.name(),
             metadata,
             field_violations: violations.iter().map(proto_mapping::violation).collect(),

@@ -4,22 +4,21 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter};
 use http::header::ALLOW;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 
-use super::call::correlation_id;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemContext};
 use crate::domain::{Reason, Refusal, echo};
 
 /// Returns `ROUTE_NOT_FOUND`.
-pub fn unknown_route(headers: &HeaderMap, path: &str) -> Response {
+pub fn unknown_route(context: &ProblemContext, path: &str) -> Response {
     let refusal =
         Refusal::new(Reason::RouteNotFound, format!("no route matches {}", echo(path))).with("path", path);
-    Problem::new(refusal, &correlation_id(headers)).into_response()
+    Problem::new(refusal, context).into_response()
 }
 
 /// Answers requests without a route with `ROUTE_NOT_FOUND`.
 pub async fn fallback(request: Request) -> Response {
-    unknown_route(request.headers(), request.uri().path())
+    unknown_route(&ProblemContext::of(request.extensions()), request.uri().path())
 }
 
 /// Adds OPTIONS to a route, and `METHOD_NOT_ALLOWED` for its other methods.
@@ -42,17 +41,17 @@ fn wrong_method(request: &Request, allow: &'static str) -> Response {
         .with("path", path)
         .with("method", method)
         .with("allow", allow);
-    let mut response = Problem::new(refusal, &correlation_id(request.headers())).into_response();
+    let mut response = Problem::new(refusal, &ProblemContext::of(request.extensions())).into_response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
 }
 
 /// Returns `VALIDATION_FAILED` with a sentence about the whole request.
-pub fn invalid(sentence: &str, correlation_id: &str) -> Response {
-    Problem::new(Refusal::new(Reason::ValidationFailed, sentence), correlation_id).into_response()
+pub fn invalid(sentence: &str, context: &ProblemContext) -> Response {
+    Problem::new(Refusal::new(Reason::ValidationFailed, sentence), context).into_response()
 }
 
 /// Returns `INTERNAL`.
-pub fn internal(correlation_id: &str) -> Response {
-    Problem::new(Refusal::internal(), correlation_id).into_response()
+pub fn internal(context: &ProblemContext) -> Response {
+    Problem::new(Refusal::internal(), context).into_response()
 }

@@ -21,7 +21,7 @@ use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 use super::call::etag;
 use super::gateway::{Gateway, Shared, Unary, unary};
 use super::import::import;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemContext};
 use super::watch::{Watch, watch};
 use super::{HttpOptions, pages, refuse};
 use crate::adapters::api::{CORRELATION_ID, correlation_id};
@@ -47,12 +47,13 @@ pub struct HttpService {
     /// The router with CORS, if any origin is allowed.
     cors: Option<Cors<Router>>,
     ids: Arc<dyn Ids>,
+    public_url: Arc<str>,
 }
 
 impl HttpService {
     /// Creates the HTTP service.
     pub fn new<S: OrderService>(gateway: Gateway<S>) -> Self {
-        let ids = gateway.options.ids.clone();
+        let (ids, public_url) = (gateway.options.ids.clone(), gateway.options.public_url.clone());
         let cors = cors(&gateway.options);
         // Streams and compressed media are not compressed.
         let compressible = SizeAbove::new(COMPRESS_ABOVE)
@@ -61,23 +62,24 @@ impl HttpService {
             .and(NotForContentType::IMAGES);
         let router = routes::<S>()
             .with_state(Arc::new(gateway))
-            .merge(pages::routes())
+            .merge(pages::routes(&public_url))
             .fallback(refuse::fallback)
             .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible));
         let cors = cors.map(|layer| layer.layer(router.clone()));
-        Self { router, cors, ids }
+        Self { router, cors, ids, public_url }
     }
 
     /// Answers a request. A panic is answered with `INTERNAL`.
     pub async fn answer(&mut self, mut request: Request<Body>) -> Response {
-        let correlation_id = correlation_id(request.headers(), self.ids.as_ref());
-        let header = header_of(&correlation_id);
+        let context = self.context(request.headers());
+        let header = header_of(&context.correlation_id);
         if let Err(sentence) = connections::check_host(&request) {
-            let mut response = refuse::invalid(sentence, &correlation_id);
+            let mut response = refuse::invalid(sentence, &context);
             decorate(&mut response, header);
             return response;
         }
         request.headers_mut().insert(CORRELATION_ID, header.clone());
+        request.extensions_mut().insert(context.clone());
         normalize(request.uri_mut());
         let cross_origin = request.headers().contains_key(ORIGIN)
             && (request.method() != Method::OPTIONS
@@ -92,8 +94,8 @@ impl HttpService {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(_panic) => {
-                tracing::error!(request_id = correlation_id, "a handler panicked");
-                refuse::internal(&correlation_id)
+                tracing::error!(request_id = &*context.correlation_id, "a handler panicked");
+                refuse::internal(&context)
             }
         };
         decorate(&mut response, header);
@@ -102,10 +104,17 @@ impl HttpService {
 
     /// Refuses a request on a connection above the limit.
     pub fn refuse(&self, headers: &HeaderMap) -> Response {
-        let correlation_id = correlation_id(headers, self.ids.as_ref());
-        let mut response = Problem::new(connections::refusal(), &correlation_id).into_response();
-        decorate(&mut response, header_of(&correlation_id));
+        let context = self.context(headers);
+        let mut response = Problem::new(connections::refusal(), &context).into_response();
+        decorate(&mut response, header_of(&context.correlation_id));
         response
+    }
+
+    fn context(&self, headers: &HeaderMap) -> ProblemContext {
+        ProblemContext {
+            correlation_id: correlation_id(headers, self.ids.as_ref()).into(),
+            public_url: self.public_url.clone(),
+        }
     }
 }
 

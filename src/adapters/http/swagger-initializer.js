@@ -1,7 +1,7 @@
 window.onload = () => {
   window.ui = SwaggerUIBundle({
     dom_id: "#swagger-ui",
-    url: "/openapi.json",
+    url: "../openapi.json",
     deepLinking: true,
     displayRequestDuration: true,
     tryItOutEnabled: true,

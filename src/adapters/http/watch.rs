@@ -19,7 +19,7 @@ use tonic::Status;
 
 use super::call;
 use super::gateway::Shared;
-use super::problem::{Failure, Problem};
+use super::problem::{Failure, Problem, ProblemContext};
 use crate::domain::{Refusal, echo};
 
 /// The properties of a method that answers with a stream.
@@ -99,7 +99,7 @@ where
     F: FnOnce(Arc<S>, tonic::Request<Q>) -> R,
     R: Future<Output = Result<tonic::Response<St>, Status>>,
 {
-    let correlation_id = call::correlation_id(request.headers());
+    let context = ProblemContext::of(request.extensions());
     let format = format(request.headers());
     let started = async {
         let (mut parts, _) = request.into_parts();
@@ -110,7 +110,7 @@ where
     };
     let reply = match started.await {
         Ok(reply) => reply,
-        Err(failure) => return failure.into_response(&correlation_id),
+        Err(failure) => return failure.into_response(&context),
     };
     let (metadata, items, _) = reply.into_parts();
     let events = EventStream {
@@ -120,7 +120,7 @@ where
         heartbeat: shared.options.heartbeat,
         next_heartbeat: Instant::now() + shared.options.heartbeat,
         shutdown: shared.shutdown.clone(),
-        correlation_id,
+        context,
     };
     let chunks = stream::unfold(Some(events), |events| async move { events?.next().await });
     let mut response = Response::new(Body::from_stream(chunks.map(Ok::<_, std::convert::Infallible>)));
@@ -177,7 +177,7 @@ struct EventStream<T> {
     heartbeat: Duration,
     next_heartbeat: Instant,
     shutdown: CancellationToken,
-    correlation_id: String,
+    context: ProblemContext,
 }
 
 impl<T: Serialize> EventStream<T> {
@@ -207,6 +207,6 @@ impl<T: Serialize> EventStream<T> {
                 return Some((self.format.heartbeat(), Some(self)));
             }
         };
-        Some((self.format.problem(&failure.into_problem(&self.correlation_id)), None))
+        Some((self.format.problem(&failure.into_problem(&self.context)), None))
     }
 }
