@@ -20,6 +20,7 @@ mod load;
 mod measured;
 mod plan;
 mod processes;
+mod progress;
 mod relay;
 mod report;
 mod service;

@@ -14,6 +14,7 @@ use super::load::UnaryLoad;
 use super::measured::{Latencies, Measured};
 use super::plan::{Pace, RelayPlan, Scenario, Target};
 use super::processes::{ServerProcess, TempFolder, consume};
+use super::progress::note;
 use super::report::{Arrival, RelayReport, Throughput};
 use super::service::{connect_clients, load_config, stop_on_ctrl_c};
 use super::work::{SendTimes, Work};
@@ -89,7 +90,7 @@ pub async fn measure_relay(plan: &RelayPlan) -> Result<RelayReport, BenchError> 
         return Err(BenchError::Failed("interrupted before the measurement began".to_owned()));
     }
 
-    anstream::eprintln!("draining to {}", storage.events);
+    note(format_args!("draining to {}", storage.events));
     let began = Instant::now();
     let (server, connection) = storage.serve(&storage.events, &plan.target).await?;
     wait_until_drained(&connection).await?;
@@ -109,7 +110,7 @@ pub async fn measure_relay(plan: &RelayPlan) -> Result<RelayReport, BenchError> 
     };
     server.stop().await;
 
-    anstream::eprintln!("consuming into {}", storage.inbox);
+    note(format_args!("consuming into {}", storage.inbox));
     let began = Instant::now();
     let run = consume(storage.folder.path(), &storage.events, &storage.inbox).await?;
     if run.new_events != events {

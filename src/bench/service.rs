@@ -13,6 +13,7 @@ use super::load::UnaryLoad;
 use super::measured::Measured;
 use super::plan::{Pace, Plan, Scenario, ServerPlan, Target};
 use super::processes::{ProcessCost, ServerProcess, TempFolder};
+use super::progress::note;
 use super::report::ServiceReport;
 use super::unary_client::UnaryClient;
 use super::work::Work;
@@ -48,7 +49,7 @@ async fn measure(
 ) -> Result<ServiceReport, BenchError> {
     let connection = Connection::open(target.clone()).await?;
     connection.require_empty(plan.force).await?;
-    anstream::eprintln!("writing to {}: orders {}*", target.server, work.prefix());
+    note(format_args!("writing to {}: orders {}*", target.server, work.prefix()));
     let stop = stop_on_ctrl_c();
     let orders = if plan.scenario.needs_orders() { plan.orders } else { 0 };
     if !work.prepare(&connection, orders, &stop).await? {
@@ -105,7 +106,7 @@ async fn measure_baseline(
     store: &str,
     duration: Duration,
 ) -> Result<Baseline, BenchError> {
-    anstream::eprintln!("measuring the baselines");
+    note("measuring the baselines");
     let config = load_config(sources, "--store", store)?;
     baseline::measure(&config, duration).await
 }

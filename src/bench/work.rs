@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::error::BenchError;
 use super::import_stream::{RowsInFlight, import_rows};
 use super::plan::Scenario;
+use super::progress::note;
 use super::unary_client::UnaryClient;
 use crate::proto::Timestamp;
 use crate::proto::v1::{
@@ -139,7 +140,7 @@ impl Work {
         }
         // Whole batches, so that each belongs to one customer.
         let orders = orders.div_ceil(self.batch) * self.batch;
-        anstream::eprintln!("preparing: importing {orders} orders");
+        note(format_args!("preparing: importing {orders} orders"));
         let in_flight = RowsInFlight::new(IMPORT_WINDOW);
         let mut left = orders;
         let next_row = || {

@@ -2,10 +2,12 @@
 //! the flags that every command with a configuration takes.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::failure::printed;
+use super::output::print_text;
+use super::stderr;
 use crate::config::{self, Config, ConfigErrors, Loaded, Sources};
 
 /// Exit code for a faulty configuration, the same as for other wrong input.
@@ -138,7 +140,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, u8> {
     match Config::load_with_origins(sources) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                print_error(&format!("warning: {warning}"));
+                stderr::line(format_args!("warning: {warning}"));
             }
             Ok(loaded)
         }
@@ -152,25 +154,13 @@ pub fn load(sources: &Sources) -> Result<Loaded, u8> {
 /// Prints every fault on standard error.
 pub fn report_faults(ConfigErrors(faults): &ConfigErrors) {
     for fault in faults {
-        print_error(&format!("error: {fault}"));
+        stderr::line(format_args!("error: {fault}"));
     }
 }
 
-/// Prints on standard output. A closed pipe is not a failure:
-/// `pvz config show | head`.
+/// Prints on standard output and returns the exit code.
 fn print(text: &str) -> u8 {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            print_error(&format!("error: cannot write to standard output: {error}"));
-            1
-        }
-        _ => 0,
-    }
-}
-
-/// Prints on standard error. Ignores errors: there is nowhere to report them.
-fn print_error(line: &str) {
-    _ = writeln!(io::stderr().lock(), "{line}");
+    printed(print_text(text), 0)
 }
 
 #[cfg(test)]

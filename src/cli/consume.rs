@@ -3,7 +3,9 @@
 use std::io::{self, Write as _};
 
 use super::config::{EXIT_FAULTY, configured_command, load};
+use super::failure::printed;
 use super::serve::failed;
+use super::stderr;
 use crate::app::Ingested;
 use crate::compose::{self, ConsumeOptions, Start};
 use crate::config::Config;
@@ -51,7 +53,7 @@ impl Consume {
         let start = match start(self.from.as_deref()) {
             Ok(start) => start,
             Err(why) => {
-                anstream::eprintln!("error: VALIDATION_FAILED: --from {why}");
+                stderr::line(format_args!("error: VALIDATION_FAILED: --from {why}"));
                 return EXIT_FAULTY;
             }
         };
@@ -78,13 +80,10 @@ impl Consume {
             tracing::warn!(%error, "cannot print the banner");
         }
         let code = life.run(signals, config.server.drain_deadline).await.code();
-        if self.once
-            && let Ok(ingested) = consumed.await
-        {
-            // A closed pipe is not a failure of the consumer.
-            let _ = summary(&ingested);
+        match consumed.await {
+            Ok(ingested) if self.once => printed(summary(&ingested), code),
+            _ => code,
         }
-        code
     }
 }
 

@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::escape::plain;
+use super::stderr;
 use crate::adapters::status::{self, Reason};
 use crate::proto::v1::{BatchRefusal, FieldViolation, Refusal, order_result};
 
@@ -189,15 +190,23 @@ pub(super) fn exit_code(outcome: Outcome) -> u8 {
     match outcome {
         Ok(exit) => exit,
         Err(Stop::Failure(failure)) => {
-            anstream::eprint!("{}", failure.render());
+            stderr::line(failure.render().trim_end());
             failure.exit
         }
-        // The reader closed the pipe: it has read enough.
-        Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-        Err(Stop::Output(error)) => {
-            anstream::eprintln!("error: cannot write to standard output: {error}");
-            status::status_codes(Reason::Internal).exit
+        Err(Stop::Output(error)) => printed(Err(error), 0),
+    }
+}
+
+/// Returns the exit code of a command that has done its work and printed the
+/// result. A closed pipe is not a failure: its reader has read enough. Any other
+/// error of standard output is reported, and a success becomes a failure.
+pub(super) fn printed(result: io::Result<()>, exit: u8) -> u8 {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            stderr::line(format_args!("error: cannot write to standard output: {error}"));
+            if exit == 0 { status::status_codes(Reason::Internal).exit } else { exit }
         }
+        _ => exit,
     }
 }
 

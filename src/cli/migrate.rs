@@ -1,10 +1,10 @@
 //! `pvz migrate`: the schema of a store.
 
-use std::io::{self, Write as _};
-
 use argh::{ArgsInfo, FromArgs};
 
 use super::config::{configured_command, load};
+use super::failure::printed;
+use super::output::print_text;
 use super::serve::failed;
 use crate::compose::{self, SchemaStep};
 use crate::config::Sources;
@@ -84,11 +84,7 @@ async fn show(sources: &Sources) -> u8 {
 }
 
 fn print(lines: &[String], last: &str) -> u8 {
-    let mut out = io::stdout().lock();
-    for line in lines {
-        // A closed pipe is not a failure of the migration.
-        let _ = writeln!(out, "{line}");
-    }
-    let _ = writeln!(out, "{last}");
-    0
+    let lines = lines.iter().map(String::as_str).chain([last]);
+    let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+    printed(print_text(&text), 0)
 }

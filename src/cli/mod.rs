@@ -4,7 +4,7 @@
 //!   misspelt names, grouped help texts.
 //! - `client` is the gRPC client: connection, metadata, retries.
 //! - `failure` is a failed command: message, reason, exit code.
-//! - `output` prints responses as tables or JSON.
+//! - `output` prints responses as tables or JSON; `stderr` prints messages.
 //! - `orders` and `import` are the commands that call a server.
 //! - `bench` reads the options of the load generator.
 
@@ -22,6 +22,7 @@ mod migrate;
 mod orders;
 mod output;
 mod serve;
+mod stderr;
 mod verify;
 
 use std::ffi::OsString;
@@ -106,7 +107,7 @@ impl Early {
         match self {
             Self::Text(text) => failure::exit_code(output::print_text(&text).map(|()| 0).map_err(Stop::from)),
             Self::Usage(error) => {
-                anstream::eprintln!("{error}");
+                stderr::line(error);
                 2
             }
         }
@@ -172,7 +173,7 @@ fn run_on(mut threads: Builder, command: impl Future<Output = u8>) -> u8 {
     let runtime = match threads.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            anstream::eprintln!("error: cannot start the asynchronous runtime: {error}");
+            stderr::line(format_args!("error: cannot start the asynchronous runtime: {error}"));
             return 1;
         }
     };

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use super::config::{configured_command, load};
+use super::failure::printed;
 use crate::adapters::status::{EXIT_DIFFERENCES, Reason, status_codes};
 use crate::app::{Report, verify};
 use crate::compose::Store;
@@ -40,9 +41,7 @@ impl Verify {
         if progress {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
-        // A closed pipe does not change the result.
-        let _ = print(&report);
-        if report.differing == 0 { 0 } else { EXIT_DIFFERENCES }
+        printed(print(&report), if report.differing == 0 { 0 } else { EXIT_DIFFERENCES })
     }
 }
 

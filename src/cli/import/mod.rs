@@ -63,6 +63,6 @@ impl Import {
         let mut report = Report::new(client.format, source.size);
         let rows = source::spawn_reader(source);
         let outcome = transfer::run(&client, rows, &mut report).await;
-        report.finish(outcome)
+        Ok(report.finish(outcome))
     }
 }

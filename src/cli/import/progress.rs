@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::output::number;
+use crate::cli::stderr;
 
 /// A progress bar.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl Progress {
 
     /// Prints a line above the bar.
     pub(super) fn note(&self, line: &str) {
-        self.bar.suspend(|| anstream::eprintln!("{line}"));
+        self.bar.suspend(|| stderr::line(line));
     }
 
     /// Removes the bar.

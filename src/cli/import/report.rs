@@ -11,14 +11,15 @@ use super::progress::Progress;
 use super::row::{BadRow, RowLocation};
 use crate::adapters::status::{Reason, status_codes};
 use crate::cli::escape::plain;
-use crate::cli::failure::{Outcome, Stop};
+use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Out, number};
+use crate::cli::stderr;
 use crate::proto::v1::{ImportOrdersResponse, OrderResult, order_result};
 
 /// Counts rows and prints their results.
 pub(super) struct Report {
     format: Format,
-    out: Out,
+    results: Results,
     summary: Summary,
     progress: Progress,
 }
@@ -44,26 +45,41 @@ struct RowResult<'a> {
     result: &'a ImportOrdersResponse,
 }
 
+/// Standard output. After an error nothing more is printed there, and the import
+/// goes on: the orders are on the shelf whether or not somebody reads the results.
+struct Results {
+    out: Out,
+    error: Option<io::Error>,
+}
+
+impl Results {
+    fn print(&mut self, write: impl FnOnce(&mut Out) -> io::Result<()>) {
+        if self.error.is_none() {
+            self.error = write(&mut self.out).err();
+        }
+    }
+}
+
 impl Report {
     pub(super) fn new(format: Format, size: Option<u64>) -> Self {
         let results_on_terminal = format == Format::Ndjson && io::stdout().is_terminal();
         Self {
             format,
-            out: Out::new(),
+            results: Results { out: Out::new(), error: None },
             summary: Summary::default(),
             progress: Progress::new(size, results_on_terminal),
         }
     }
 
     /// Reports a row that cannot be sent.
-    pub(super) fn bad(&mut self, location: RowLocation, bad: BadRow) -> io::Result<()> {
+    pub(super) fn bad(&mut self, location: RowLocation, bad: BadRow) {
         let outcome = Some(order_result::Outcome::Refusal(bad.refusal));
         let result = Some(OrderResult { order_id: bad.order_id, outcome });
-        self.result(location, ImportOrdersResponse { index: location.index, result, already_existed: false })
+        self.result(location, ImportOrdersResponse { index: location.index, result, already_existed: false });
     }
 
     /// Reports the server's result of a row.
-    pub(super) fn result(&mut self, location: RowLocation, response: ImportOrdersResponse) -> io::Result<()> {
+    pub(super) fn result(&mut self, location: RowLocation, response: ImportOrdersResponse) {
         // The index of the server counts from the beginning of the stream, which
         // may be the second one for this file.
         let response = ImportOrdersResponse { index: location.index, ..response };
@@ -88,9 +104,8 @@ impl Report {
         }
         self.progress.advance(self.summary.rows, location.end);
         if self.format == Format::Ndjson {
-            self.out.line(&RowResult { line: location.line, result: &response })?;
+            self.results.print(|out| out.line(&RowResult { line: location.line, result: &response }));
         }
-        Ok(())
     }
 
     /// Prints a line on standard error, above the progress bar.
@@ -99,26 +114,35 @@ impl Report {
     }
 
     /// Prints the summary and returns the exit code.
-    pub(super) fn finish(mut self, outcome: Result<(), Stop>) -> Outcome {
+    pub(super) fn finish(mut self, outcome: Result<(), Failure>) -> u8 {
         self.progress.finish();
-        let failure = match outcome {
-            Ok(()) => None,
-            Err(Stop::Failure(failure)) => Some(failure),
-            Err(output) => return Err(output),
-        };
-        self.summary.finished = failure.is_none();
+        self.summary.finished = outcome.is_ok();
+        let summary = self.summary.text();
         match self.format {
-            Format::Table => self.out.text(&self.summary.text())?,
-            Format::Json => self.out.json(&self.summary)?,
-            Format::Ndjson => anstream::eprint!("{}", self.summary.text()),
+            Format::Table => self.results.print(|out| out.text(&summary)),
+            Format::Json => self.results.print(|out| out.json(&self.summary)),
+            Format::Ndjson => {}
         }
-        self.out.flush()?;
-        if let Some(failure) = failure {
-            anstream::eprint!("{}", failure.render());
-            anstream::eprintln!("the import did not finish; it is safe to import the same file again");
-            return Ok(status_codes(Reason::Unavailable).exit);
+        self.results.print(Out::flush);
+        if self.format == Format::Ndjson || self.results.error.is_some() {
+            stderr::line(summary.trim_end());
         }
-        Ok(if self.summary.refused > 0 { status_codes(Reason::OrderAlreadyExists).exit } else { 0 })
+        if let Some(error) = &self.results.error {
+            stderr::line(format_args!(
+                "error: cannot write the results to standard output: {error}; the import went on without them"
+            ));
+        }
+        if let Err(failure) = outcome {
+            stderr::line(failure.render().trim_end());
+            stderr::line("the import did not finish; it is safe to import the same file again");
+            status_codes(Reason::Unavailable).exit
+        } else if self.results.error.is_some() {
+            status_codes(Reason::Internal).exit
+        } else if self.summary.refused > 0 {
+            status_codes(Reason::OrderAlreadyExists).exit
+        } else {
+            0
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::csv::CsvRows;
 use super::ndjson::NdjsonRows;
 use super::row::{Format, ParsedRow, Row, RowLocation};
 use crate::cli::failure::Failure;
+use crate::cli::stderr;
 
 /// Rows that are read ahead.
 const READ_AHEAD: usize = 256;
@@ -48,7 +49,7 @@ pub(super) fn open(path: &str, format: Option<Format>) -> Result<Source, Failure
     let failed = |error: io::Error| Failure::usage(format!("cannot read {name}: {error}"));
     let (mut input, size): (Input, Option<u64>) = if path == "-" {
         if io::stdin().is_terminal() {
-            anstream::eprintln!("reading standard input; press Ctrl-D to end it");
+            stderr::line("reading standard input; press Ctrl-D to end it");
         }
         (Box::new(BufReader::with_capacity(BUFFER_SIZE, io::stdin())), None)
     } else {
@@ -87,9 +88,9 @@ fn by_first_byte(name: &str, input: &mut Input) -> io::Result<Format> {
     let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start();
     let (format, format_name) =
         if text.starts_with(b"{") { (Format::Ndjson, "NDJSON") } else { (Format::Csv, "CSV") };
-    anstream::eprintln!(
+    stderr::line(format_args!(
         "reading {name} as {format_name}, judging by its first byte; use --format to override"
-    );
+    ));
     Ok(format)
 }
 

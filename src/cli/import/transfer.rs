@@ -14,7 +14,7 @@ use super::report::Report;
 use super::row::{Row, RowLocation};
 use crate::cli::client::{Backoff, Client, random_request_id};
 use crate::cli::escape::plain;
-use crate::cli::failure::{Failure, Stop};
+use crate::cli::failure::Failure;
 use crate::proto::v1::{AcceptOrderRequest, ImportOrdersRequest};
 
 /// Rows that may be without a result.
@@ -25,13 +25,13 @@ const OUTGOING: usize = 64;
 /// Sends every row and reports its result.
 ///
 /// # Errors
-/// The file cannot be read, the server refuses the stream or sends no result
-/// within the timeout, or the results cannot be printed.
+/// The file cannot be read, or the server refuses the stream or sends no
+/// result within the timeout.
 pub(super) async fn run(
     client: &Client,
     rows: mpsc::Receiver<Result<Row, Failure>>,
     report: &mut Report,
-) -> Result<(), Stop> {
+) -> Result<(), Failure> {
     let transfer = Transfer {
         client,
         rows,
@@ -43,7 +43,7 @@ pub(super) async fn run(
     };
     tokio::select! {
         outcome = transfer.run() => outcome,
-        _ = tokio::signal::ctrl_c() => Err(Failure::usage("interrupted").into()),
+        _ = tokio::signal::ctrl_c() => Err(Failure::usage("interrupted")),
     }
 }
 
@@ -68,7 +68,7 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    async fn run(mut self) -> Result<(), Stop> {
+    async fn run(mut self) -> Result<(), Failure> {
         let mut backoff = Backoff::new();
         loop {
             // Do not connect before there is a row to send.
@@ -79,13 +79,13 @@ impl Transfer<'_> {
             if self.unsent.is_empty() {
                 return Ok(());
             }
-            let Err(failure) = self.stream().await? else { return Ok(()) };
+            let Err(failure) = self.stream().await else { return Ok(()) };
             let since = *self.broken_since.get_or_insert_with(|| {
                 backoff.reset();
                 Instant::now()
             });
             if !failure.is_retryable() || since.elapsed() >= self.client.timeout {
-                return Err(failure.into());
+                return Err(failure);
             }
             // Report an outage once, not every attempt.
             if !std::mem::replace(&mut self.is_outage_reported, true) {
@@ -96,10 +96,10 @@ impl Transfer<'_> {
     }
 
     /// Handles an item from the reader: a row to send, a bad row, or the end.
-    fn take(&mut self, row: Option<Result<Row, Failure>>) -> Result<(), Stop> {
+    fn take(&mut self, row: Option<Result<Row, Failure>>) -> Result<(), Failure> {
         match row.transpose()? {
             None => self.is_end_of_file = true,
-            Some(Row { location, content: Err(bad) }) => self.report.bad(location, bad)?,
+            Some(Row { location, content: Err(bad) }) => self.report.bad(location, bad),
             Some(Row { location, content: Ok(mut request) }) => {
                 if request.request_id.as_deref().unwrap_or_default().is_empty() {
                     request.request_id = Some(random_request_id());
@@ -113,7 +113,7 @@ impl Transfer<'_> {
     /// Runs one stream until every row has a result or the stream breaks. Then
     /// the rows without a result are queued to be sent again with the same
     /// `request_id`.
-    async fn stream(&mut self) -> Result<Result<(), Failure>, Stop> {
+    async fn stream(&mut self) -> Result<(), Failure> {
         let mut waiting = BTreeMap::new();
         let outcome = self.exchange(&mut waiting).await;
         let mut resend: VecDeque<Sent> = waiting.into_values().collect();
@@ -122,7 +122,7 @@ impl Transfer<'_> {
         outcome
     }
 
-    async fn exchange(&mut self, waiting: &mut BTreeMap<i64, Sent>) -> Result<Result<(), Failure>, Stop> {
+    async fn exchange(&mut self, waiting: &mut BTreeMap<i64, Sent>) -> Result<(), Failure> {
         let (sender, outgoing) = mpsc::channel(OUTGOING);
         let mut sender = Some(sender);
         let mut grpc = self.client.grpc();
@@ -134,7 +134,7 @@ impl Transfer<'_> {
         loop {
             if self.is_end_of_file && self.unsent.is_empty() {
                 if waiting.is_empty() {
-                    return Ok(Ok(()));
+                    return Ok(());
                 }
                 sender = None;
             }
@@ -146,11 +146,11 @@ impl Transfer<'_> {
                         self.broken_since = None;
                         self.is_outage_reported = false;
                         if let Some(Sent { location, .. }) = waiting.remove(&result.index) {
-                            self.report.result(location, result)?;
+                            self.report.result(location, result);
                         }
                     }
-                    Some(Err(status)) => return Ok(Err(Failure::from_status(&self.client.server, &status))),
-                    None => return Ok(Err(Failure::stream_ended(&self.client.server))),
+                    Some(Err(status)) => return Err(Failure::from_status(&self.client.server, &status)),
+                    None => return Err(Failure::stream_ended(&self.client.server)),
                 },
                 permit = reserve(sender.clone()), if sender.is_some() && !self.unsent.is_empty() => {
                     let Some(permit) = permit else {
@@ -170,7 +170,7 @@ impl Transfer<'_> {
                 row = self.rows.recv(),
                     if !self.is_end_of_file && self.unsent.is_empty() && waiting.len() < WINDOW => self.take(row)?,
                 () = silence, if !waiting.is_empty() => {
-                    return Ok(Err(Failure::deadline(&self.client.server, self.client.timeout)));
+                    return Err(Failure::deadline(&self.client.server, self.client.timeout));
                 }
             }
         }

@@ -6,6 +6,7 @@ use crate::cli::client::{Backoff, Client};
 use crate::cli::escape::plain;
 use crate::cli::failure::{Failure, Outcome, Stop};
 use crate::cli::output::{Format, Out, Row as _};
+use crate::cli::stderr;
 use crate::proto::v1::{Event, WatchEventsRequest};
 
 /// Prints events until Ctrl-C. Reconnects when the connection breaks, and
@@ -43,7 +44,7 @@ async fn watch(client: &Client, mut after: Option<String>) -> Outcome {
         }
         // Report an outage once, not every attempt.
         if !std::mem::replace(&mut is_outage_reported, true) {
-            anstream::eprintln!("{}; retrying", plain(&failure.refusal().message));
+            stderr::line(format_args!("{}; retrying", plain(&failure.refusal().message)));
         }
         tokio::time::sleep(backoff.next(failure.retry_after)).await;
     }

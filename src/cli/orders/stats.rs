@@ -4,6 +4,7 @@ use super::{fields, page_size};
 use crate::cli::client::{Client, client_command};
 use crate::cli::failure::{Fields, Outcome};
 use crate::cli::output::{Page, print_pages};
+use crate::cli::stderr;
 use crate::proto::v1::{DayStatistics, GetStatisticsRequest, GetStatisticsResponse};
 
 client_command! {
@@ -60,14 +61,14 @@ impl Stats {
         })
         .await?;
         if !found.get() {
-            anstream::eprintln!("no statistics found; `pvz consume` collects them from the events");
+            stderr::line("no statistics found; `pvz consume` collects them from the events");
         }
         let conflicts = conflicts.get();
         if conflicts > 0 {
-            anstream::eprintln!(
+            stderr::line(format_args!(
                 "warning: {conflicts} events were put aside and are not counted: the consumer had applied other \
                  events with their order and sequence, see \"Conflicts\" in docs/consistency.md"
-            );
+            ));
         }
         Ok(0)
     }

@@ -13,6 +13,7 @@ use std::io::{self, BufWriter, Stdout, Write as _};
 use serde::Serialize;
 
 use super::failure::{Failure, Stop};
+use super::stderr;
 use table::part_of_table;
 
 /// The output format.
@@ -147,7 +148,7 @@ pub(super) async fn print_pages<P: Page>(
         out.flush()?;
     }
     if let Some(next) = next {
-        anstream::eprintln!("there may be more: {} {next}", P::NEXT_OPTION);
+        stderr::line(format_args!("there may be more: {} {next}", P::NEXT_OPTION));
     }
     Ok(())
 }

@@ -104,6 +104,21 @@ fn no_source_allows_lints_ignores_tests_or_is_unfinished() {
 }
 
 #[test]
+fn the_program_prints_without_panicking() {
+    let prints = |code: &str| {
+        let squeezed: String = code.chars().filter(|c| !c.is_whitespace()).collect();
+        ["print!", "println!"].into_iter().any(|print| squeezed.contains(print))
+    };
+    for (file, source) in sources(&["src"]) {
+        assert!(
+            !prints(&code_only(&source)),
+            "{file}: print! and its relatives panic on a full disk; use cli::stderr or cli::output"
+        );
+    }
+    assert!(prints("anstream :: eprintln !(\"x\")") && !prints("writeln!(out)"), "planted");
+}
+
+#[test]
 fn every_expected_lint_has_a_reason() {
     for (file, source) in all_sources() {
         let code = code_only(&source);
