@@ -38,8 +38,8 @@ pub struct WriterLimits {
 pub enum Admission {
     /// The command is refused with `OVERLOADED`.
     Immediate,
-    /// The command waits for a place. Such commands hold at most half of the queue, so that an
-    /// import does not crowd out the pickup point.
+    /// The command waits for a place. Such commands hold the places of one batch, and at most half
+    /// of the queue, so that a command of the pickup point waits behind few rows of imports.
     Wait,
 }
 
@@ -117,7 +117,7 @@ impl Writer {
             policy,
             limits,
             permits: Arc::new(Semaphore::new(limits.queue)),
-            waiting_permits: Arc::new(Semaphore::new((limits.queue / 2).max(1))),
+            waiting_permits: Arc::new(Semaphore::new(limits.batch.min(limits.queue / 2).max(1))),
             state: Mutex::default(),
             wake: Notify::new(),
             committed: watch::Sender::new(0),

@@ -181,15 +181,12 @@ mod tests {
 
     #[tokio::test]
     async fn no_request_overtakes_an_earlier_one_of_its_connection() {
-        let turns = Turns::new();
-        let connection = StartTurns::new(turns.clone());
+        let connection = StartTurns::new(Turns::new());
         let free: Vec<_> = (0..STARTS).map(|_| connection.wait()).collect();
-        let waiting = connection.wait();
+        let waiting = tokio::spawn(connection.wait());
         drop(free);
-        let mut later = Box::pin(connection.wait());
-        assert_eq!(later.as_mut().now_or_never(), None);
-        waiting.await;
-        later.await;
+        assert_eq!(connection.wait().now_or_never(), None, "a later request waits too");
+        waiting.await.unwrap();
         assert_eq!(connection.wait().now_or_never(), Some(()), "the line is empty again");
     }
 }

@@ -40,19 +40,23 @@ async fn full_queue_refuses_at_once_with_a_retry_delay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn import_takes_at_most_half_of_the_queue() {
-    let (fixture, _busy) = paused_fixture(SMALL_LIMITS).await;
+async fn import_takes_the_slots_of_one_batch_and_at_most_half_of_the_queue() {
+    for (batch, free) in [(1, 3), (2, 2), (4, 2)] {
+        import_leaves_slots(WriterLimits { batch, ..SMALL_LIMITS }, free).await;
+    }
+}
+
+/// Checks that an import leaves `free` slots of the queue to interactive commands.
+async fn import_leaves_slots(limits: WriterLimits, free: usize) {
+    let (fixture, _busy) = paused_fixture(limits).await;
     let import_row = |id: &str| fixture.submit_within(MINUTE, Admission::Wait, accept(parcel(id)));
     let rows: Vec<_> = ["r1", "r2", "r3", "r4", "r5", "r6"].map(import_row).into();
     yield_until_idle().await;
-    let interactive = [fixture.submit(accept(parcel("o1"))), fixture.submit(accept(parcel("o2")))];
+    let interactive: Vec<_> = (0..free).map(|n| fixture.submit(accept(parcel(&format!("o{n}"))))).collect();
     yield_until_idle().await;
-    assert!(
-        interactive.iter().all(|answer| !answer.is_finished()),
-        "two slots are left for interactive commands"
-    );
-    let third = fixture.submit(accept(parcel("o3"))).await.unwrap();
-    assert_eq!(third.unwrap_err().reason, Reason::Overloaded);
+    assert!(interactive.iter().all(|answer| !answer.is_finished()), "{limits:?}");
+    let surplus = fixture.submit(accept(parcel("surplus"))).await.unwrap();
+    assert_eq!(surplus.unwrap_err().reason, Reason::Overloaded, "{limits:?}");
     fixture.store.resume();
     for answer in rows.into_iter().chain(interactive) {
         answer.await.unwrap().unwrap().answer.expect("waiting rows are executed");
