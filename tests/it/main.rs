@@ -12,6 +12,8 @@ mod cli_client;
 #[cfg(test)]
 mod cli_import;
 #[cfg(test)]
+mod cli_import_files;
+#[cfg(test)]
 mod cli_output;
 #[cfg(test)]
 mod cli_server;

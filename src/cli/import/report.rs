@@ -9,16 +9,21 @@ use serde::Serialize;
 
 use super::progress::Progress;
 use super::row::{BadRow, RowLocation};
+use super::source::Source;
 use crate::adapters::status::{Reason, status_codes};
 use crate::cli::escape::plain;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Out, number};
 use crate::cli::stderr;
-use crate::proto::v1::{ImportOrdersResponse, OrderResult, order_result};
+use crate::proto::v1::{ImportOrdersResponse, OrderResult, Refusal, order_result};
 
 /// Counts rows and prints their results.
 pub(super) struct Report {
     format: Format,
+    /// Name of the file.
+    file: String,
+    /// Names of its columns; empty for NDJSON.
+    columns: Vec<&'static str>,
     results: Results,
     summary: Summary,
     progress: Progress,
@@ -61,13 +66,15 @@ impl Results {
 }
 
 impl Report {
-    pub(super) fn new(format: Format, size: Option<u64>) -> Self {
+    pub(super) fn new(format: Format, source: &Source) -> Self {
         let results_on_terminal = format == Format::Ndjson && io::stdout().is_terminal();
         Self {
             format,
+            file: source.name.clone(),
+            columns: source.columns(),
             results: Results { out: Out::new(), error: None },
             summary: Summary::default(),
-            progress: Progress::new(size, results_on_terminal),
+            progress: Progress::new(source.size, results_on_terminal),
         }
     }
 
@@ -88,16 +95,7 @@ impl Report {
             Some(OrderResult { order_id, outcome: Some(order_result::Outcome::Refusal(refusal)) }) => {
                 self.summary.refused += 1;
                 *self.summary.refused_by_reason.entry(refusal.reason.clone()).or_default() += 1;
-                let order =
-                    if order_id.is_empty() { String::new() } else { format!(" (order {})", plain(order_id)) };
-                let message = plain(&refusal.message);
-                let mut text = format!("line {}: {}: {message}{order}", location.line, refusal.reason);
-                // The message names the first violation.
-                for violation in refusal.field_violations.iter().skip(1) {
-                    let (field, description) = (plain(&violation.field), plain(&violation.description));
-                    let _ = write!(text, "\n  - {field} {description}");
-                }
-                self.note(&text);
+                self.note(&self.fault(location.line, order_id, refusal));
             }
             _ if response.already_existed => self.summary.already_there += 1,
             _ => self.summary.accepted += 1,
@@ -105,6 +103,31 @@ impl Report {
         self.progress.advance(self.summary.rows, location.end);
         if self.format == Format::Ndjson {
             self.results.print(|out| out.line(&RowResult { line: location.line, result: &response }));
+        }
+    }
+
+    /// Returns the text for a refused row: the file, its line and column, the fault.
+    fn fault(&self, line: u64, order_id: &str, refusal: &Refusal) -> String {
+        let mut faults = refusal
+            .field_violations
+            .iter()
+            .map(|violation| format!("{} {}", self.field_name(&violation.field), violation.description));
+        let first = faults.next().unwrap_or_else(|| refusal.message.clone());
+        let order = if order_id.is_empty() { String::new() } else { format!(" (order {order_id})") };
+        let mut text =
+            format!("{}:{line}: {}: {}", self.file, refusal.reason, plain(&format!("{first}{order}")));
+        for fault in faults {
+            let _ = write!(text, "\n  - {}", plain(&fault));
+        }
+        text
+    }
+
+    /// Returns the name of the column that holds a field of the request.
+    fn field_name(&self, field: &str) -> String {
+        // The column may have a shorter name: `weight` for `weight_grams`, `packaging` for `packaging[0]`.
+        match self.columns.iter().find(|column| field.starts_with(**column)) {
+            Some(column) => format!("column {column}"),
+            None => field.to_owned(),
         }
     }
 

@@ -1,15 +1,44 @@
 //! The rows of an import.
 
+use std::io;
+
 use crate::cli::failure::{Failure, Fields};
 use crate::proto::v1::{AcceptOrderRequest, Refusal};
 
 /// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    /// Comma-separated values with a header.
+    /// A table with a header; commas, semicolons or tabs between the fields.
     Csv,
     /// A JSON object on each line.
     Ndjson,
+}
+
+/// The reason why a file is not imported.
+#[derive(Debug)]
+pub(super) enum FileFault {
+    /// It cannot be read.
+    Io(io::Error),
+    /// It is not what an import reads.
+    Content {
+        /// The line of the fault, from 1; `None` if the file has no lines.
+        line: Option<u64>,
+        /// The fault and what to do. `FILE` stands for the name of the file.
+        message: String,
+    },
+}
+
+impl FileFault {
+    /// Returns a fault in a line.
+    pub(super) fn at(line: u64, message: impl Into<String>) -> Self {
+        Self::Content { line: Some(line), message: message.into() }
+    }
+}
+
+impl From<io::Error> for FileFault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 /// The location of a row in the file.
@@ -24,7 +53,7 @@ pub(super) struct RowLocation {
 }
 
 /// A row as a parser returns it, before it has an index.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct ParsedRow {
     /// Number of its first line, from 1.
     pub line: u64,
@@ -43,7 +72,7 @@ pub(super) struct Row {
 }
 
 /// A row that cannot be sent.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct BadRow {
     /// The id of the order; empty if it could not be read.
     pub order_id: String,
@@ -63,8 +92,9 @@ impl BadRow {
         Self::refused(String::new(), &fields.into_failure())
     }
 
-    /// Returns a row for a line or record that exceeds the limit.
-    pub(super) fn too_long() -> Self {
-        Self::of("line", "must be at most 64 KiB long")
+    /// Returns the first fault as a sentence.
+    pub(super) fn sentence(&self) -> String {
+        let fault = self.refusal.field_violations.first();
+        fault.map_or_else(String::new, |fault| format!("{} {}", fault.field, fault.description))
     }
 }

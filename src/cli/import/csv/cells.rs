@@ -1,0 +1,116 @@
+//! The cells of a table as spreadsheets and couriers write them.
+
+use crate::cli::orders;
+
+/// Longest cell that a message repeats, in characters.
+const ECHO_LIMIT: usize = 64;
+
+/// Returns the content of a field: without blanks around it, and without the
+/// marks that spreadsheets use for text, `="0012"` and `'0012`.
+pub(super) fn content(field: &str) -> &str {
+    let text = field.trim_matches([' ', '\t', '\u{a0}']);
+    if let Some(text) = text.strip_prefix("=\"").and_then(|text| text.strip_suffix('"')) {
+        return text;
+    }
+    text.strip_prefix('\'').unwrap_or(text)
+}
+
+/// Returns a text in quotes for a message.
+pub(super) fn echo(text: &str) -> String {
+    let shown: String = text.chars().take(ECHO_LIMIT).collect();
+    let more = if shown.len() < text.len() { "…" } else { "" };
+    format!("{shown:?}{more}")
+}
+
+/// Checks that a spreadsheet has not turned an id into a number.
+pub(super) fn id(text: &str) -> Result<String, String> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |text: &str| text.split(['.', ',']).all(digits) && text.split(['.', ',']).count() <= 2;
+    if let Some((mantissa, exponent)) = text.split_once(['E', 'e'])
+        && exponent.strip_prefix(['+', '-']).is_some_and(digits)
+        && number(mantissa)
+    {
+        return Err(format!(
+            "has lost digits in a spreadsheet: {}; format the column as text there and enter the ids again",
+            echo(text)
+        ));
+    }
+    if text.strip_suffix(".0").or_else(|| text.strip_suffix(",0")).is_some_and(digits) {
+        return Err(format!(
+            "has become a decimal number in another program: {}; export the column as text",
+            echo(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Parses a weight into grams: as on the command line, also with Russian units.
+pub(super) fn weight(text: &str, delimiter: char) -> Result<i64, &'static str> {
+    let text = with_decimal_point(text, delimiter)?.to_lowercase();
+    let units = [("кг", "kg"), ("гр", "g"), ("г", "g")];
+    let in_latin =
+        units.iter().find_map(|(russian, latin)| Some(format!("{}{latin}", text.strip_suffix(russian)?)));
+    orders::weight(in_latin.as_deref().unwrap_or(&text))
+}
+
+/// Parses a price in major units into minor units.
+pub(super) fn price(text: &str, delimiter: char) -> Result<i64, &'static str> {
+    orders::price(&with_decimal_point(text, delimiter)?)
+}
+
+/// Replaces a decimal comma. Where commas separate the fields, `"1,500"` could be
+/// one and a half or fifteen hundred.
+fn with_decimal_point(text: &str, delimiter: char) -> Result<String, &'static str> {
+    if delimiter == ',' && text.contains(',') {
+        return Err("must have a decimal point where commas separate the fields");
+    }
+    Ok(if text.contains('.') { text.to_owned() } else { text.replacen(',', ".", 1) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_spreadsheets_are_removed() {
+        for (field, text) in [
+            ("0012", "0012"),
+            (" 0012\u{a0}", "0012"),
+            ("'0012", "0012"),
+            ("=\"0012\"", "0012"),
+            ("=\"\"", ""),
+            ("=\"", "=\""),
+            ("=1+1", "=1+1"),
+            ("a\n", "a\n"),
+        ] {
+            assert_eq!(content(field), text, "{field}");
+        }
+    }
+
+    #[test]
+    fn ids_that_a_spreadsheet_changed_are_refused() {
+        for text in ["1.23E+12", "1,23457E+12", "5E-05", "1e+3", "12345.0", "7,0"] {
+            assert!(id(text).is_err(), "{text}");
+        }
+        for text in ["", "0012", "12E5", "E-1", "A-1.0", "1.2.0", "1.2.3E+1", "1.05", "OZ-1E-2", ".0"] {
+            assert_eq!(id(text), Ok(text.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_decimal_comma_needs_another_delimiter() {
+        for (text, grams) in
+            [("1,5 кг", 1_500), ("1,5kg", 1_500), ("1.5\u{a0}КГ", 1_500), ("500 г", 500), ("500гр", 500)]
+        {
+            assert_eq!(weight(text, ';'), Ok(grams), "{text}");
+        }
+        assert_eq!(weight("1.5 кг", ','), Ok(1_500));
+        assert_eq!(price("199,90", ';'), Ok(19_990));
+        assert_eq!(price("199.90", '\t'), Ok(19_990));
+        for text in ["1.500,50", "1,500,50", "1,999", ",5"] {
+            assert!(price(text, ';').is_err(), "{text}");
+        }
+        assert_eq!(price("199,90", ','), Err("must have a decimal point where commas separate the fields"));
+        assert!(weight("1,5kg", ',').is_err());
+    }
+}
