@@ -157,10 +157,16 @@ impl Failure {
 
     /// Adds the `request_id` if it is unknown whether the command took effect, so
     /// that the user can repeat it safely.
-    pub(super) fn of_request(mut self, request_id: &str) -> Self {
+    pub(super) fn of_request(self, request_id: &str) -> Self {
+        self.with_request_value("request_id", request_id)
+    }
+
+    /// Adds a value of the request that the user needs to repeat the command, if it is unknown whether the
+    /// command took effect.
+    pub(super) fn with_request_value(mut self, name: &str, value: &str) -> Self {
         let uncertain = [Reason::Unavailable, Reason::DeadlineExceeded, Reason::Internal];
         if uncertain.iter().any(|reason| reason.name() == self.refusal.reason) {
-            self.refusal.metadata.entry("request_id".to_owned()).or_insert_with(|| request_id.to_owned());
+            self.refusal.metadata.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
         self
     }

@@ -14,6 +14,8 @@ mod cli_import;
 #[cfg(test)]
 mod cli_import_files;
 #[cfg(test)]
+mod cli_input;
+#[cfg(test)]
 mod cli_output;
 #[cfg(test)]
 mod cli_server;

@@ -1,5 +1,5 @@
-//! Parses fields as people write them: `1.5kg`, `199.90`, `box+film`. Decimals
-//! are converted exactly, never through a float.
+//! Parses fields as people write them: `1,5 kg`, `199.90`, `box+film`. Decimals
+//! are converted exactly, never through a float, and never rounded.
 
 use crate::proto::v1::OrderState;
 
@@ -12,34 +12,61 @@ enum DecimalFault {
 }
 
 /// Parses a decimal number as a multiple of its last decimal place: `1.5` with
-/// three places is 1500.
+/// three places is 1500. A dot or a comma begins the decimals, and spaces may
+/// separate thousands, so `1,999` has three decimals and never means 1999.
 fn decimal(text: &str, places: usize) -> Result<i64, DecimalFault> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => ("-", digits),
         None => ("", text),
     };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let (whole, fraction) = match digits.split_once(['.', ',']) {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (digits, None),
+    };
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_number(whole) || !is_number(fraction) {
+    let whole = without_spaces(whole).ok_or(DecimalFault::NotANumber)?;
+    if !is_number(&whole) || !fraction.is_none_or(is_number) {
         return Err(DecimalFault::NotANumber);
     }
-    let fraction = if places == 0 && !digits.contains('.') { "" } else { fraction };
+    let fraction = fraction.unwrap_or_default();
     if fraction.len() > places {
         return Err(DecimalFault::TooManyPlaces);
     }
     format!("{sign}{whole}{fraction:0<places$}").parse().map_err(|_| DecimalFault::TooLarge)
 }
 
-/// Parses a weight into grams: `1500`, `1500g`, `1.5kg`.
+/// Removes the spaces, also those that do not break lines, between groups of three digits. Returns
+/// `None` if a group has another length.
+fn without_spaces(digits: &str) -> Option<String> {
+    let mut groups = digits.split([' ', '\u{a0}', '\u{202f}']);
+    let first = groups.next().unwrap_or_default();
+    let mut joined = first.to_owned();
+    for group in groups {
+        if group.len() != 3 || !(1..=3).contains(&first.len()) {
+            return None;
+        }
+        joined.push_str(group);
+    }
+    Some(joined)
+}
+
+/// Parses a weight into grams: `1500`, `900 g`, `1.5kg`, `1,5 кг`.
 pub(in crate::cli) fn weight(text: &str) -> Result<i64, &'static str> {
-    let (amount, places) = if let Some(amount) = text.strip_suffix("kg") {
+    let lower = text.to_lowercase();
+    let suffix = |units: [&str; 2]| units.iter().find_map(|unit| lower.strip_suffix(unit));
+    let (amount, places) = if let Some(amount) = suffix(["kg", "кг"]) {
         (amount, 3)
     } else {
-        (text.strip_suffix('g').unwrap_or(text), 0)
+        (suffix(["g", "г"]).unwrap_or(&lower), 0)
     };
     decimal(amount.trim_end(), places).map_err(|fault| match fault {
-        DecimalFault::NotANumber => "must be a weight such as 1500, 1500g or 1.5kg",
-        DecimalFault::TooManyPlaces => "must be a whole number of grams",
+        DecimalFault::NotANumber => "must be a weight such as 1500, 900g, 1.5kg or 1,5 кг",
+        DecimalFault::TooManyPlaces if places == 0 => {
+            "must be a whole number of grams; a weight without a unit is in grams: 1500, 1.5kg or 1,5kg"
+        }
+        DecimalFault::TooManyPlaces => {
+            "must be a whole number of grams, so kilograms have at most three decimals"
+        }
         DecimalFault::TooLarge => "must be 1 to 100000 grams",
     })
 }
@@ -47,9 +74,11 @@ pub(in crate::cli) fn weight(text: &str) -> Result<i64, &'static str> {
 /// Parses a price in major units, with at most two decimals, into minor units.
 pub(in crate::cli) fn price(text: &str) -> Result<i64, &'static str> {
     decimal(text, 2).map_err(|fault| match fault {
-        DecimalFault::NotANumber => "must be an amount such as 199.90",
-        DecimalFault::TooManyPlaces => "must have at most two decimals",
-        DecimalFault::TooLarge => "must be 0 to 1000000000000 minor units",
+        DecimalFault::NotANumber => "must be an amount such as 1999, 199.90 or 199,90",
+        DecimalFault::TooManyPlaces => {
+            "must have at most two decimals; a dot or comma does not separate thousands: 1999, 199.90 or 199,90"
+        }
+        DecimalFault::TooLarge => "must be 0 to 10000000000.00",
     })
 }
 
@@ -98,10 +127,25 @@ mod tests {
         {
             assert_eq!(weight(text), Ok(grams), "{text}");
         }
-        assert_eq!(weight("1.5 kg"), Ok(1_500));
+        for (text, grams) in [
+            ("1.5 kg", 1_500),
+            ("1,5kg", 1_500),
+            ("1,5 кг", 1_500),
+            ("1,500kg", 1_500),
+            ("900g", 900),
+            ("900 г", 900),
+            ("2 КГ", 2_000),
+            ("1 KG", 1_000),
+            ("1 500", 1_500),
+            ("12\u{a0}000 g", 12_000),
+        ] {
+            assert_eq!(weight(text), Ok(grams), "{text}");
+        }
         assert_eq!(weight("-1"), Ok(-1), "the server refuses the sign");
-        for text in ["1.5", "1.5g", "1.0005kg", "kg", "g", "1,5kg", "1e3", "+1", ".5kg", "5.kg", "1 500", "٣"]
-        {
+        for text in [
+            "1.5", "1.5g", "1,500 g", "1.0005kg", "kg", "g", "кг", "1e3", "+1", ".5kg", "5.kg", "1 5",
+            "1 50 kg", "1500 500", "1..5kg", "1.5,5kg", "٣", "1.5lb", "1.5kgs",
+        ] {
             assert!(weight(text).is_err(), "{text}");
         }
         assert_eq!(weight("9223372036854775808"), Err("must be 1 to 100000 grams"));
@@ -109,11 +153,41 @@ mod tests {
 
     #[test]
     fn prices_have_at_most_two_decimals() {
-        for (text, minor) in [("199.90", 19_990), ("199.9", 19_990), ("0", 0), ("-0.05", -5), ("0.29", 29)] {
+        for (text, minor) in [
+            ("199.90", 19_990),
+            ("199,90", 19_990),
+            ("199.9", 19_990),
+            ("1999", 199_900),
+            ("1 999,90", 199_990),
+            ("1\u{a0}234\u{202f}567.89", 123_456_789),
+            ("0", 0),
+            ("-0.05", -5),
+            ("0.29", 29),
+        ] {
             assert_eq!(price(text), Ok(minor), "{text}");
         }
-        for text in ["199.900", "199,90", "", "-", ".5", "1.", "NaN", "1e2", "99999999999999999999"] {
+        for text in [
+            "",
+            "-",
+            ".5",
+            "1.",
+            ",5",
+            "NaN",
+            "1e2",
+            "1.999,90",
+            "1,999.90",
+            "1 99",
+            " 1",
+            "99999999999999999999",
+        ] {
             assert!(price(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_separator_before_three_digits_is_not_taken_for_thousands() {
+        for text in ["1,999", "1.999", "199.900", "1999,000"] {
+            assert!(price(text).unwrap_err().contains("does not separate thousands"), "{text}");
         }
     }
 

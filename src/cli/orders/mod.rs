@@ -5,6 +5,7 @@
 mod accept;
 mod accept_return;
 mod batch;
+mod deadline;
 mod events;
 mod fields;
 mod follow;
