@@ -1,5 +1,6 @@
 //! Normalizes the arguments for argh, which supports neither `--opt=value` nor
-//! `--version`, takes `-` for an option and exits with 1 on wrong usage.
+//! `--version` nor options before the command, takes `-` for an option and exits
+//! with 1 on wrong usage.
 //!
 //! The arguments are checked against the command descriptions that argh
 //! derives, and passed on in the one order that argh parses reliably: command,
@@ -35,17 +36,11 @@ pub struct UsageError {
 }
 
 impl UsageError {
-    /// Creates the error from the message of argh.
-    pub(super) fn from_argh(path: Vec<String>, message: &str) -> Self {
+    /// Creates the error from the message of argh. Returns `None` if only the subcommand is missing.
+    pub(super) fn from_argh(path: Vec<String>, message: &str) -> Option<Self> {
         let message = message.trim();
-        let message = match message.strip_prefix("One of the following subcommands must be present:") {
-            None => message.to_owned(),
-            Some(names) => {
-                let names: Vec<&str> = names.split_whitespace().filter(|name| *name != "help").collect();
-                format!("no command given; must be one of {}", names.join(", "))
-            }
-        };
-        Self { path, message }
+        let is_complete = !message.starts_with("One of the following subcommands must be present:");
+        is_complete.then(|| Self { path, message: message.to_owned() })
     }
 }
 
@@ -56,11 +51,12 @@ impl fmt::Display for UsageError {
     }
 }
 
-/// Checks the arguments and orders them for argh.
+/// Checks the arguments and orders them for argh. Without arguments, requests the
+/// help.
 ///
 /// # Errors
-/// An option or command is unknown or repeated, an option lacks its value, or an
-/// argument is unexpected or not UTF-8.
+/// An option or command is unknown, repeated or missing, an option lacks its
+/// value, or an argument is unexpected or not UTF-8.
 pub(super) fn prepare(
     root: &CommandInfoWithArgs,
     arguments: impl Iterator<Item = OsString>,
@@ -72,6 +68,9 @@ pub(super) fn prepare(
             walk.error(format!("the argument {:?} is not UTF-8", argument.to_string_lossy()))
         })?;
         texts.push(text);
+    }
+    if texts.is_empty() {
+        return Ok(Invocation::Help(Vec::new()));
     }
     let mut rest = texts.into_iter().peekable();
     while let Some(text) = rest.next() {
@@ -109,11 +108,20 @@ struct Walk<'a> {
     arguments: Vec<String>,
     positionals: Vec<String>,
     seen: BTreeSet<&'a str>,
+    /// The options before the command, with their values.
+    early: Vec<(&'a FlagInfo<'static>, Option<String>)>,
 }
 
 impl<'a> Walk<'a> {
     fn new(info: &'a CommandInfoWithArgs) -> Self {
-        Self { info, path: Vec::new(), arguments: Vec::new(), positionals: Vec::new(), seen: BTreeSet::new() }
+        Self {
+            info,
+            path: Vec::new(),
+            arguments: Vec::new(),
+            positionals: Vec::new(),
+            seen: BTreeSet::new(),
+            early: Vec::new(),
+        }
     }
 
     fn error(&self, message: String) -> UsageError {
@@ -126,10 +134,22 @@ impl<'a> Walk<'a> {
             return Err(self.error(format!("unknown command {name:?}{}", did_you_mean(name, names))));
         };
         self.info = &found.command;
-        self.seen.clear();
         self.path.push(name.to_owned());
         self.arguments.push(name.to_owned());
+        if self.info.commands.is_empty() {
+            for (flag, value) in std::mem::take(&mut self.early) {
+                if !self.info.flags.iter().any(|own| own.long == flag.long) {
+                    return Err(self.error(format!("{} has no option {}", self.path.join(" "), flag.long)));
+                }
+                self.pass_on(flag, value);
+            }
+        }
         Ok(())
+    }
+
+    fn pass_on(&mut self, flag: &FlagInfo<'_>, value: Option<String>) {
+        self.arguments.push(flag.long.to_owned());
+        self.arguments.extend(value);
     }
 
     fn positional(&mut self, text: String) -> Result<(), UsageError> {
@@ -144,12 +164,29 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Returns the option with that name, of this command or, before the command,
+    /// of any.
     fn find(&self, name: &str) -> Option<&'a FlagInfo<'static>> {
-        let short = match name.strip_prefix('-').map(str::as_bytes) {
-            Some([letter]) if *letter != b'-' => Some(char::from(*letter)),
-            _ => None,
+        let short = name.strip_prefix('-').and_then(only_char).filter(|letter| *letter != '-');
+        flags(self.info)
+            .into_iter()
+            .find(|flag| flag.long == name || (short.is_some() && flag.short == short))
+    }
+
+    /// Returns the option and the value in the same argument: `--output=json`,
+    /// `-o=json` or `-ojson`.
+    fn split(&self, text: &str) -> Option<(&'a FlagInfo<'static>, Option<String>)> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text, None),
         };
-        self.info.flags.iter().find(|flag| flag.long == name || (short.is_some() && flag.short == short))
+        if let Some(flag) = self.find(name) {
+            return Some((flag, value));
+        }
+        let (end, _) = text.char_indices().nth(2)?;
+        let flag = self.find(&text[..end])?;
+        let takes_value = matches!(flag.kind, FlagInfoKind::Option { .. });
+        takes_value.then(|| (flag, Some(text[end..].to_owned())))
     }
 
     /// Returns true if the text is an option of this command, so that it is not
@@ -161,39 +198,48 @@ impl<'a> Walk<'a> {
 
     /// Adds an option. Returns true if `next` was its value.
     fn option(&mut self, text: &str, next: Option<String>) -> Result<bool, UsageError> {
-        let (name, inline) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (text, None),
-        };
-        let Some(flag) = self.find(name) else {
-            let names = self.info.flags.iter().map(|flag| flag.long);
+        let Some((flag, inline)) = self.split(text) else {
+            let name = text.split_once('=').map_or(text, |(name, _)| name);
+            let names = flags(self.info).into_iter().map(|flag| flag.long);
             return Err(self.error(format!("unknown option {name:?}{}", did_you_mean(name, names))));
         };
         let may_repeat = matches!(flag.optionality, Optionality::Repeating);
         if !self.seen.insert(flag.long) && !may_repeat {
             return Err(self.error(format!("{} was given twice", flag.long)));
         }
-        self.arguments.push(flag.long.to_owned());
-        match (&flag.kind, inline) {
-            (FlagInfoKind::Switch, None) => Ok(false),
-            (FlagInfoKind::Switch, Some(_)) => Err(self.error(format!("{} takes no value", flag.long))),
-            (FlagInfoKind::Option { .. }, Some(value)) => {
-                self.arguments.push(value);
-                Ok(false)
+        let is_separate = inline.is_none();
+        let value = match flag.kind {
+            FlagInfoKind::Switch if inline.is_some() => {
+                return Err(self.error(format!("{} takes no value", flag.long)));
             }
-            (FlagInfoKind::Option { .. }, None) => match next {
-                Some(value) if !self.is_option(&value) => {
-                    self.arguments.push(value);
-                    Ok(true)
-                }
-                _ => Err(self.error(format!("{} needs a value", flag.long))),
-            },
+            FlagInfoKind::Switch => None,
+            FlagInfoKind::Option { .. } => {
+                let value = inline.or_else(|| next.filter(|next| !self.is_option(next)));
+                Some(value.ok_or_else(|| self.error(format!("{} needs a value", flag.long)))?)
+            }
+        };
+        let took_next = is_separate && value.is_some();
+        if self.info.commands.is_empty() {
+            self.pass_on(flag, value);
+        } else {
+            self.early.push((flag, value));
         }
+        Ok(took_next)
     }
 
     fn finish(mut self) -> Result<Invocation, UsageError> {
         if self.path.is_empty() {
             return Err(self.error("no command given".to_owned()));
+        }
+        if let Some((flag, _)) = self.early.first() {
+            return Err(self.error(format!("{} has no option {}", self.path.join(" "), flag.long)));
+        }
+        let is_missing = |flag: &&FlagInfo<'_>| {
+            flag.optionality == Optionality::Required && !self.seen.contains(flag.long)
+        };
+        let missing: Vec<_> = self.info.flags.iter().filter(is_missing).map(|flag| flag.long).collect();
+        if !missing.is_empty() {
+            return Err(self.error(format!("missing {}", missing.join(" and "))));
         }
         let is_required = |positional: &&PositionalInfo<'_>| positional.optionality == Optionality::Required;
         if let Some(missing) = self.info.positionals.iter().filter(is_required).nth(self.positionals.len()) {
@@ -205,6 +251,18 @@ impl<'a> Walk<'a> {
         }
         Ok(Invocation::Run { path: self.path, arguments: self.arguments })
     }
+}
+
+/// Returns the options of a command, or of all commands of a group.
+fn flags(info: &CommandInfoWithArgs) -> Vec<&FlagInfo<'static>> {
+    let own = info.flags.iter();
+    own.chain(info.commands.iter().flat_map(|command| flags(&command.command))).collect()
+}
+
+/// Returns the character of a text that has only one.
+fn only_char(text: &str) -> Option<char> {
+    let mut characters = text.chars();
+    characters.next().filter(|_| characters.next().is_none())
 }
 
 /// Returns `; did you mean "…"?` if a name is similar enough.

@@ -9,8 +9,11 @@ use super::client::COMMON_OPTIONS;
 /// Line width, in characters.
 const WIDTH: usize = 96;
 
+/// A title and the names of its commands.
+type Group = (&'static str, &'static [&'static str]);
+
 /// The groups of the command list. A command in no group comes last.
-const GROUPS: [(&str, &[&str]); 3] = [
+const GROUPS: [Group; 3] = [
     ("Changing orders", &["accept", "issue", "accept-return", "return-to-courier", "import"]),
     ("Reading orders and events", &["get", "list", "returns", "history", "events", "packaging", "stats"]),
     ("Running the service", &["serve", "consume", "outbox", "dlq", "migrate", "verify", "config", "bench"]),
@@ -27,7 +30,8 @@ pub(super) fn render(root: &CommandInfoWithArgs, path: &[String]) -> String {
     let mut text = usage(info, path);
     text.push('\n');
     paragraph(&mut text, info.description);
-    commands(&mut text, &info.commands);
+    // The groups are those of the root.
+    commands(&mut text, if path.is_empty() { &GROUPS } else { &[] }, &info.commands);
     positionals(&mut text, info.positionals);
     let (common, own): (Vec<_>, Vec<_>) =
         info.flags.iter().filter(|flag| !flag.hidden).partition(|flag| is_common(flag));
@@ -42,7 +46,11 @@ pub(super) fn render(root: &CommandInfoWithArgs, path: &[String]) -> String {
     section(&mut text, "Examples", info.examples, &name);
     section(&mut text, "Notes", info.notes, &name);
     if !info.commands.is_empty() {
-        let _ = writeln!(text, "\nRun 'pvz{} <command> --help' for the options of a command.", words(path));
+        let _ = writeln!(
+            text,
+            "\nRun 'pvz{} <command> --help' for the options of a command. Options may also stand before it.",
+            words(path)
+        );
     }
     text
 }
@@ -64,8 +72,12 @@ fn usage(info: &CommandInfoWithArgs, path: &[String]) -> String {
         let name = positional.name;
         let _ = match positional.optionality {
             Optionality::Required => write!(text, " <{name}>"),
-            _ => write!(text, " [<{name}>]"),
+            Optionality::Optional => write!(text, " [<{name}>]"),
+            Optionality::Repeating | Optionality::Greedy => write!(text, " [<{name}>...]"),
         };
+    }
+    for flag in info.flags.iter().filter(|flag| flag.optionality == Optionality::Required) {
+        let _ = write!(text, " {}{}", flag.long, value(flag));
     }
     text.push_str(" [options]\n");
     text
@@ -100,28 +112,28 @@ fn entry(text: &mut String, term: &str, indent: usize, description: &str) {
     wrap(text, indent, indent, description);
 }
 
-fn entries(text: &mut String, title: &str, entries: &[(String, &str)]) {
+fn entries(text: &mut String, title: &str, entries: &[(String, impl AsRef<str>)]) {
     if entries.is_empty() {
         return;
     }
     let _ = writeln!(text, "\n{title}:");
     let widest = entries.iter().map(|(term, _)| term.chars().count()).max().unwrap_or_default();
     for (term, description) in entries {
-        entry(text, term, widest + 4, description);
+        entry(text, term, widest + 4, description.as_ref());
     }
 }
 
-fn commands(text: &mut String, commands: &[SubCommandInfo]) {
+fn commands(text: &mut String, names: &[Group], commands: &[SubCommandInfo]) {
     let mut groups: Vec<(&str, Vec<(String, &str)>)> = Vec::new();
     let mut placed = Vec::new();
-    for (title, names) in GROUPS {
+    for (title, names) in names {
         let group: Vec<_> = names
             .iter()
             .filter_map(|name| commands.iter().find(|command| command.name == *name))
             .map(|command| (command.name.to_owned(), summary(command.command.description)))
             .collect();
         placed.extend_from_slice(names);
-        groups.push((title, group));
+        groups.push((*title, group));
     }
     let others = commands
         .iter()
@@ -154,14 +166,19 @@ fn options(text: &mut String, title: &str, flags: &[&FlagInfo<'static>]) {
         .iter()
         .map(|flag| {
             let short = flag.short.map_or_else(String::new, |short| format!("-{short}, "));
-            let value = match flag.kind {
-                FlagInfoKind::Switch => String::new(),
-                FlagInfoKind::Option { arg_name } => format!(" <{arg_name}>"),
-            };
-            (format!("{short}{}{value}", flag.long), flag.description)
+            let required = if flag.optionality == Optionality::Required { " (required)" } else { "" };
+            (format!("{short}{}{}", flag.long, value(flag)), format!("{}{required}", flag.description.trim()))
         })
         .collect();
     entries(text, title, &list);
+}
+
+/// Returns ` <name>`, or nothing for a switch.
+fn value(flag: &FlagInfo<'_>) -> String {
+    match flag.kind {
+        FlagInfoKind::Switch => String::new(),
+        FlagInfoKind::Option { arg_name } => format!(" <{arg_name}>"),
+    }
 }
 
 /// Adds a section of lines, unchanged except for `{command_name}`, which is replaced as argh does.

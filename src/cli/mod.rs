@@ -127,7 +127,10 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Early
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             match Pvz::from_args(&["pvz"], &arguments) {
                 Ok(pvz) => Ok(pvz.command),
-                Err(exit) => Err(Early::Usage(UsageError::from_argh(path, &exit.output))),
+                Err(exit) => Err(match UsageError::from_argh(path.clone(), &exit.output) {
+                    Some(error) => Early::Usage(error),
+                    None => Early::Text(help::render(&info, &path)),
+                }),
             }
         }
     }

@@ -118,7 +118,7 @@ fn a_refusal_is_printed_with_its_details_and_sets_the_exit_code() {
         .refuse(unknown)
         .refuse(Status::permission_denied("not you"));
     let server = ScriptedServer::start(&script);
-    let output = server.run(&["accept"]);
+    let output = server.run(&["accept", "--order-id=", "--customer-id=", "--storage-until="]);
     assert_eq!((output.exit, output.stdout.as_str()), (Some(2), ""));
     assert_snapshot!(output.stderr, @r"
     error: VALIDATION_FAILED: the request is not valid

@@ -290,7 +290,9 @@ fn cli_arguments(call: ApiCall) -> Vec<String> {
             arguments.begin("accept").flag("order-id", Some(message.order_id));
             arguments.flag("customer-id", Some(message.customer_id));
             let until = message.storage_until.map(|until| serde_json::to_value(until).unwrap());
-            arguments.flag("storage-until", until.map(|until| until.as_str().unwrap().to_owned()));
+            let until = until.map(|until| until.as_str().unwrap().to_owned());
+            // The option is required; the server refuses an empty value as a missing one.
+            arguments.flag("storage-until", Some(until.unwrap_or_default()));
             arguments.flag("weight", message.weight_grams);
             let price = message.price_minor.map(|price| {
                 let sign = if price < 0 { "-" } else { "" };

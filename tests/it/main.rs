@@ -10,11 +10,15 @@ mod bench;
 #[cfg(test)]
 mod cli_client;
 #[cfg(test)]
+mod cli_ids;
+#[cfg(test)]
 mod cli_import;
 #[cfg(test)]
 mod cli_import_files;
 #[cfg(test)]
 mod cli_input;
+#[cfg(test)]
+mod cli_lists;
 #[cfg(test)]
 mod cli_output;
 #[cfg(test)]

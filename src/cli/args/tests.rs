@@ -21,13 +21,13 @@ fn usage_error(arguments: &[&str]) -> String {
 
 #[test]
 fn values_follow_an_equals_sign_or_a_space() {
-    for arguments in [&["accept", "--order-id=1"][..], &["accept", "--order-id", "1"]] {
-        assert_eq!(run(arguments), ["accept", "--order-id", "1"]);
+    for arguments in [&["get", "--order-id=1"][..], &["get", "--order-id", "1"]] {
+        assert_eq!(run(arguments), ["get", "--order-id", "1"]);
     }
-    assert_eq!(run(&["accept", "--order-id=a=b"]), ["accept", "--order-id", "a=b"]);
-    assert_eq!(run(&["accept", "--order-id="]), ["accept", "--order-id", ""]);
+    assert_eq!(run(&["get", "--order-id=a=b"]), ["get", "--order-id", "a=b"]);
+    assert_eq!(run(&["get", "--order-id="]), ["get", "--order-id", ""]);
     assert_eq!(run(&["list", "--last-n", "-5"]), ["list", "--last-n", "-5"]);
-    assert_eq!(run(&["accept", "--order-id=--price"]), ["accept", "--order-id", "--price"]);
+    assert_eq!(run(&["get", "--order-id=--server"]), ["get", "--order-id", "--server"]);
 }
 
 #[test]
@@ -43,7 +43,62 @@ fn positional_arguments_are_moved_last_and_may_begin_with_a_dash() {
     assert_eq!(run(&["get", "--", "-1"]), ["get", "--", "-1"]);
     assert_eq!(run(&["get", "help"]), ["get", "--", "help"]);
     assert_eq!(run(&["import", "-"]), ["import", "--", "-"]);
-    assert_eq!(usage_error(&["get", "1", "2"]), "unexpected argument \"2\"");
+    assert_eq!(run(&["issue", "1", "--partial", "2,3"]), ["issue", "--partial", "--", "1", "2,3"]);
+    assert_eq!(usage_error(&["history", "1", "2"]), "unexpected argument \"2\"");
+}
+
+#[test]
+fn short_options_take_values_in_every_form() {
+    for arguments in [&["get", "1", "-o", "json"][..], &["get", "1", "-o=json"], &["get", "-ojson", "1"]] {
+        assert_eq!(run(arguments), ["get", "--output", "json", "--", "1"]);
+    }
+    assert_eq!(run(&["list", "-q", "--all"]), ["list", "--quiet", "--all"]);
+    assert_eq!(usage_error(&["list", "-q=yes"]), "--quiet takes no value");
+    assert_eq!(usage_error(&["list", "-qo", "json"]), "unknown option \"-qo\"");
+    assert_eq!(usage_error(&["list", "-o"]), "--output needs a value");
+    assert_eq!(usage_error(&["list", "-ojson", "--output=table"]), "--output was given twice");
+}
+
+#[test]
+fn options_may_precede_the_command() {
+    for arguments in [
+        &["--server=x:1", "-o", "json", "get", "1"][..],
+        &["--server", "x:1", "get", "-ojson", "1"],
+        &["get", "--server=x:1", "-o=json", "1"],
+    ] {
+        assert_eq!(run(arguments), ["get", "--server", "x:1", "--output", "json", "--", "1"]);
+    }
+    assert_eq!(run(&["-o", "json", "dlq", "list"]), ["dlq", "list", "--output", "json"]);
+    assert_eq!(run(&["dlq", "-o", "json", "list"]), ["dlq", "list", "--output", "json"]);
+    assert_eq!(usage_error(&["-o", "json", "get", "1", "-o", "table"]), "--output was given twice");
+    assert_eq!(usage_error(&["--server=x:1", "serve"]), "serve has no option --server");
+    assert_eq!(usage_error(&["--server=x:1", "dlq"]), "dlq has no option --server");
+    assert_eq!(usage_error(&["--server=x:1"]), "no command given");
+    assert_eq!(usage_error(&["--server"]), "--server needs a value");
+    assert_eq!(usage_error(&["--serve=x"]), "unknown option \"--serve\"; did you mean \"--server\"?");
+}
+
+/// An option before the command is parsed before the command is known.
+#[test]
+fn options_of_the_same_name_are_of_the_same_kind() {
+    let info = crate::cli::Pvz::get_args_info();
+    let kind = |flag: &FlagInfo<'_>| matches!(flag.kind, FlagInfoKind::Switch);
+    let all = flags(&info);
+    for one in &all {
+        for other in all
+            .iter()
+            .filter(|other| one.long == other.long || (one.short.is_some() && one.short == other.short))
+        {
+            assert_eq!((one.long, kind(one)), (other.long, kind(other)));
+        }
+    }
+}
+
+#[test]
+fn missing_required_options_are_named() {
+    assert_eq!(usage_error(&["accept", "1"]), "missing --customer-id and --storage-until");
+    assert_eq!(usage_error(&["accept-return", "1"]), "missing --customer-id");
+    assert_eq!(usage_error(&["outbox", "republish"]), "missing --from");
 }
 
 #[test]
@@ -66,19 +121,18 @@ fn unknown_names_are_refused_with_a_suggestion() {
         usage_error(&["accept", "--customer=1"]),
         "unknown option \"--customer\"; did you mean \"--customer-id\"?"
     );
-    assert_eq!(usage_error(&["--server=x", "get"]), "unknown option \"--server\"");
-    assert_eq!(usage_error(&[]), "no command given");
 }
 
 #[test]
 fn help_is_recognized_in_every_position() {
     let help = |path: &[&str]| Ok(Invocation::Help(path.iter().map(|name| (*name).to_owned()).collect()));
+    assert_eq!(prepared(&[]), help(&[]));
     assert_eq!(prepared(&["--help"]), help(&[]));
     assert_eq!(prepared(&["-h"]), help(&[]));
     assert_eq!(prepared(&["help"]), help(&[]));
     assert_eq!(prepared(&["help", "accept"]), help(&["accept"]));
     assert_eq!(prepared(&["accept", "--order-id=1", "--help"]), help(&["accept"]));
-    assert_eq!(run(&["accept", "--order-id=--help"]), ["accept", "--order-id", "--help"]);
+    assert_eq!(run(&["get", "--order-id=--help"]), ["get", "--order-id", "--help"]);
     assert_eq!(prepared(&["--version"]), Ok(Invocation::Version));
     assert_eq!(prepared(&["-V"]), Ok(Invocation::Version));
 }
@@ -95,27 +149,30 @@ proptest! {
     #[test]
     fn every_value_is_passed_on_unchanged(value in ".*") {
         let argument = format!("--order-id={value}");
-        prop_assert_eq!(run(&["accept", &argument]), ["accept", "--order-id", value.as_str()]);
+        prop_assert_eq!(run(&["get", &argument]), ["get", "--order-id", value.as_str()]);
     }
 
     #[test]
     fn a_separate_value_is_passed_on_unless_it_is_an_option(value in "-{0,2}[a-z=-]*") {
-        let prepared = prepared(&["accept", "--order-id", &value]);
+        let prepared = prepared(&["get", "--order-id", &value]);
         let info = crate::cli::Pvz::get_args_info();
-        let accept = info.commands.iter().find(|command| command.name == "accept").unwrap();
+        let get = info.commands.iter().find(|command| command.name == "get").unwrap();
         let name = value.split('=').next().unwrap_or_default();
-        let is_option = value == "--" || value == "-h" || accept.command.flags.iter().any(|flag| flag.long == name);
+        let is_named = |flag: &FlagInfo<'_>| {
+            flag.long == name || flag.short.is_some_and(|short| name == format!("-{short}"))
+        };
+        let is_option = value == "--" || value == "-h" || get.command.flags.iter().any(is_named);
         match prepared {
             Ok(Invocation::Run { arguments, .. }) => {
                 prop_assert!(!is_option);
-                prop_assert_eq!(arguments, ["accept", "--order-id", value.as_str()]);
+                prop_assert_eq!(arguments, ["get", "--order-id", value.as_str()]);
             }
             _ => prop_assert!(is_option),
         }
     }
 
     #[test]
-    fn arbitrary_arguments_never_panic(arguments in prop::collection::vec("(-{0,2}(help|order-id|x)?=?|accept|import|.*)", 0..6)) {
+    fn arbitrary_arguments_never_panic(arguments in prop::collection::vec("(-{0,2}(help|order-id|o|q|x)?=?|accept|import|dlq|.*)", 0..6)) {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         if let Ok(Invocation::Run { arguments, .. }) = prepared(&arguments) {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -34,7 +34,7 @@ macro_rules! client_command {
             #[argh(option, arg_name = "duration")]
             timeout: Option<String>,
             /// the output format: table, json or ndjson (default table; PVZ_OUTPUT)
-            #[argh(option, arg_name = "format")]
+            #[argh(option, short = 'o', arg_name = "format")]
             output: Option<String>,
             /// print no colours, even on a terminal (NO_COLOR, PVZ_NO_COLOR)
             #[argh(switch)]
@@ -95,6 +95,14 @@ impl Settings {
 }
 
 impl Common {
+    /// Returns `quiet`, unless an output format was given too. The format of the environment does not count.
+    pub(in crate::cli) fn quiet(&self, quiet: bool) -> Result<bool, Failure> {
+        if quiet && self.output.is_some() {
+            return Err(Failure::usage("--quiet prints only ids and cannot be combined with --output"));
+        }
+        Ok(quiet)
+    }
+
     /// Checks the options; where one is not given, the environment or the default
     /// takes effect.
     pub(in crate::cli) fn resolve(self) -> Result<Settings, Failure> {

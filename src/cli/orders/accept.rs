@@ -1,9 +1,9 @@
 use chrono::{DateTime, Local, SecondsFormat, Utc};
 
-use super::{deadline, fields};
+use super::{deadline, fields, ids};
 use crate::cli::client::{Client, client_command, request_id};
 use crate::cli::failure::{Failure, Fields, Outcome};
-use crate::cli::output::{card, print_response};
+use crate::cli::output::{card, print_orders};
 use crate::proto::Timestamp;
 use crate::proto::v1::AcceptOrderRequest;
 
@@ -13,8 +13,8 @@ client_command! {
     #[argh(
         subcommand,
         name = "accept",
-        example = "pvz accept --order-id=1 --customer-id=123 --storage-until=7d\n\
-                   pvz accept --order-id=2 --customer-id=123 --storage-until=2026-12-31T13:00:00+03:00 \\\n\
+        example = "pvz accept 1 --customer-id=123 --storage-until=7d\n\
+                   pvz accept 2 --customer-id=123 --storage-until=2026-12-31T13:00:00+03:00 \\\n\
                    \u{20}   --weight=1.5kg --price=199.90 --packaging=box+film",
         note = "--storage-until is one of\n\
                 \u{20} 7d, 2w, 12h, 1d12h      counted from now: weeks, days of 24 hours, hours, minutes (min)\n\
@@ -25,15 +25,18 @@ client_command! {
                 separate thousands, so --price=1,999 is refused: it has three decimals."
     )]
     pub struct Accept {
-        /// the id of the order, not used before
+        /// the id of the order, not used before (required, here or as --order-id)
+        #[argh(positional, arg_name = "order-id")]
+        order: Option<String>,
+        /// the id of the order, as an option
         #[argh(option, arg_name = "id")]
         order_id: Option<String>,
         /// the customer who may collect the order
         #[argh(option, arg_name = "id")]
-        customer_id: Option<String>,
+        customer_id: String,
         /// the storage deadline: 7d from now, the date 2026-12-31, or a time (see the notes)
         #[argh(option, arg_name = "deadline")]
-        storage_until: Option<String>,
+        storage_until: String,
         /// the weight: 1.5kg, 1,5 kg, 900g, or 1500 (grams); also in кг and г
         #[argh(option, arg_name = "weight")]
         weight: Option<String>,
@@ -49,13 +52,17 @@ client_command! {
         /// the request id, to repeat the request safely (default: a random one)
         #[argh(option, arg_name = "id")]
         request_id: Option<String>,
+        /// print only the order ids, one per line
+        #[argh(switch, short = 'q')]
+        quiet: bool,
     }
 }
 
 impl Accept {
     pub(in crate::cli) async fn run(mut self) -> Outcome {
         let common = self.common();
-        let counted_from_now = self.storage_until.as_deref().is_some_and(deadline::is_duration);
+        let quiet = common.quiet(self.quiet)?;
+        let counted_from_now = deadline::is_duration(&self.storage_until);
         if counted_from_now && self.request_id.as_deref().is_some_and(|id| !id.is_empty()) {
             return Err(Failure::usage(
                 "--storage-until is counted from now, so a repeated command would not equal the first one; \
@@ -75,7 +82,7 @@ impl Accept {
                     .with_request_value("storage_until", &at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
                 _ => failure,
             })?;
-        print_response(client.format, &response, response.order.as_slice(), || {
+        print_orders(client.format, quiet, &response, response.order.as_slice(), || {
             response.order.as_ref().map(card).unwrap_or_default()
         })?;
         Ok(0)
@@ -84,13 +91,13 @@ impl Accept {
     fn into_request(self, request_id: &str, now: DateTime<Utc>) -> Result<AcceptOrderRequest, Failure> {
         let mut fields = Fields::default();
         let storage_until = fields
-            .read("storage_until", self.storage_until.as_deref(), |text| deadline::parse(text, now, &Local));
+            .read("storage_until", Some(&self.storage_until), |text| deadline::parse(text, now, &Local));
         let weight_grams = fields.read("weight_grams", self.weight.as_deref(), fields::weight);
         let price_minor = fields.read("price_minor", self.price.as_deref(), fields::price);
         fields.finish()?;
         Ok(AcceptOrderRequest {
-            order_id: self.order_id.unwrap_or_default(),
-            customer_id: self.customer_id.unwrap_or_default(),
+            order_id: ids::one(self.order, self.order_id)?,
+            customer_id: self.customer_id,
             storage_until,
             weight_grams,
             price_minor,

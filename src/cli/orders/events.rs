@@ -42,7 +42,7 @@ impl Events {
         if self.follow {
             return super::follow::follow(&client, self.after).await;
         }
-        print_pages(client.format, self.all, self.after.unwrap_or_default(), async |after| {
+        print_pages(client.format, None, self.all, self.after.unwrap_or_default(), async |after| {
             let request = ListEventsRequest {
                 after: Some(after).filter(|after| !after.is_empty()),
                 page_size: page_size(given, self.all),
@@ -56,6 +56,7 @@ impl Events {
 
 impl Page for ListEventsResponse {
     type Item = Event;
+    const EMPTY: &'static str = "no events found";
     const NEXT_OPTION: &'static str = "--after";
 
     fn items(&mut self) -> &mut Vec<Event> {

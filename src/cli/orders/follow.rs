@@ -5,7 +5,7 @@ use tonic::{Status, Streaming};
 use crate::cli::client::{Backoff, Client};
 use crate::cli::escape::plain;
 use crate::cli::failure::{Failure, Outcome, Stop};
-use crate::cli::output::{Format, Out, Row as _};
+use crate::cli::output::{Format, Out, Row as _, fitting, terminal_width};
 use crate::cli::stderr;
 use crate::proto::v1::{Event, WatchEventsRequest};
 
@@ -19,7 +19,8 @@ pub(super) async fn follow(client: &Client, after: Option<String>) -> Outcome {
 }
 
 async fn watch(client: &Client, mut after: Option<String>) -> Outcome {
-    let mut printer = Printer { out: Out::new(), format: client.format, first: true };
+    let shown = fitting::<Event>((0..COLUMN_WIDTHS.len()).collect(), &COLUMN_WIDTHS, terminal_width());
+    let mut printer = Printer { out: Out::new(), format: client.format, first: true, shown };
     let mut backoff = Backoff::new();
     let mut is_outage_reported = false;
     loop {
@@ -59,6 +60,8 @@ struct Printer {
     out: Out,
     format: Format,
     first: bool,
+    /// The columns, by index.
+    shown: Vec<usize>,
 }
 
 impl Printer {
@@ -68,9 +71,9 @@ impl Printer {
                 if self.first {
                     let titles: Vec<_> =
                         Event::COLUMNS.iter().map(|(title, _)| (*title).to_owned()).collect();
-                    self.out.text(&line(&titles))?;
+                    self.out.text(&line(&titles, &self.shown))?;
                 }
-                self.out.text(&line(&event.cells()))?;
+                self.out.text(&line(&event.cells(), &self.shown))?;
             }
             Format::Json | Format::Ndjson => self.out.line(event)?,
         }
@@ -81,12 +84,12 @@ impl Printer {
 
 /// Minimum widths of the columns: later events are not known when the first is
 /// printed.
-const COLUMN_WIDTHS: [usize; 6] = [9, 26, 20, 3, 17, 0];
+const COLUMN_WIDTHS: [usize; 6] = [9, 26, 20, 3, 17, 12];
 
-fn line(cells: &[String]) -> String {
-    let padded = cells.iter().zip(COLUMN_WIDTHS).zip(Event::COLUMNS).map(|((cell, width), (_, numeric))| {
-        let cell = plain(cell);
-        if *numeric { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+fn line(cells: &[String], shown: &[usize]) -> String {
+    let padded = shown.iter().map(|index| {
+        let (cell, width) = (plain(&cells[*index]), COLUMN_WIDTHS[*index]);
+        if Event::COLUMNS[*index].1 { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
     });
     let cells: Vec<String> = padded.collect();
     format!("{}\n", cells.join("  ").trim_end())

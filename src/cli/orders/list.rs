@@ -1,4 +1,4 @@
-use super::{fields, page_size};
+use super::{fields, order_id, page_size};
 use crate::cli::client::{Client, client_command};
 use crate::cli::failure::{Failure, Fields, Outcome};
 use crate::cli::output::{Page, print_pages};
@@ -10,8 +10,10 @@ client_command! {
         subcommand,
         name = "list",
         example = "pvz list --customer-id=123 --last-n=5\n\
-                   pvz list --states=stored,issued --all --output=ndjson\n\
-                   pvz list --expired=true"
+                   pvz list --states=stored,issued --all -o ndjson\n\
+                   pvz list --expired=true --all -q | pvz return-to-courier -",
+        note = "On a terminal that is too narrow, the table omits PACKAGING, then WEIGHT, POINT, TOTAL and\n\
+                CUSTOMER. Output to a file or a pipe has all columns."
     )]
     pub struct List {
         /// only orders of this customer
@@ -38,16 +40,20 @@ client_command! {
         /// show all pages
         #[argh(switch)]
         all: bool,
+        /// print only the order ids, one per line
+        #[argh(switch, short = 'q')]
+        quiet: bool,
     }
 }
 
 impl List {
     pub(in crate::cli) async fn run(mut self) -> Outcome {
         let common = self.common();
+        let ids = common.quiet(self.quiet)?.then_some(order_id as fn(&Order) -> &str);
         let (all, first) = (self.all, self.page_token.take().unwrap_or_default());
         let request = self.into_request()?;
         let client = Client::connect(common).await?;
-        print_pages(client.format, all, first, async |page_token| {
+        print_pages(client.format, ids, all, first, async |page_token| {
             let request = ListOrdersRequest { page_token, ..request.clone() };
             client.call(request, async |mut grpc, request| grpc.list_orders(request).await).await
         })
@@ -83,6 +89,7 @@ impl List {
 
 impl Page for ListOrdersResponse {
     type Item = Order;
+    const EMPTY: &'static str = "no orders match";
     const NEXT_OPTION: &'static str = "--page-token";
 
     fn items(&mut self) -> &mut Vec<Order> {

@@ -11,6 +11,8 @@ mod fields;
 mod follow;
 mod get;
 mod history;
+mod ids;
+mod issue_all;
 mod list;
 mod outbox;
 mod packaging;
@@ -18,6 +20,8 @@ mod returns;
 mod stats;
 
 pub(super) use fields::{packaging as packaging_codes, price, weight};
+
+use crate::proto::v1::Order;
 
 pub use accept::Accept;
 pub use accept_return::AcceptReturn;
@@ -38,4 +42,8 @@ const MAX_PAGE_SIZE: i32 = 1_000;
 /// are shown. Zero is the server's default.
 fn page_size(given: Option<i32>, all: bool) -> i32 {
     given.unwrap_or(if all { MAX_PAGE_SIZE } else { 0 })
+}
+
+fn order_id(order: &Order) -> &str {
+    &order.order_id
 }

@@ -2,7 +2,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::{fields, page_size};
+use super::{fields, ids, page_size};
 use crate::cli::client::{Client, client_command};
 use crate::cli::failure::{Failure, Fields, Outcome};
 use crate::cli::output::{Page, outbox_card, print_pages, print_response, table};
@@ -83,6 +83,9 @@ client_command! {
         /// show all pages
         #[argh(switch)]
         all: bool,
+        /// print only the order ids, one per line
+        #[argh(switch, short = 'q')]
+        quiet: bool,
     }
 }
 
@@ -97,23 +100,28 @@ client_command! {
 }
 
 client_command! {
-    /// Publish a refused event again, and then the events of the order that wait for it.
-    #[argh(subcommand, name = "retry", example = "pvz dlq retry 67012345-0001-1")]
+    /// Publish a refused event again, and then the events of the order that wait for it. With several
+    /// orders, stops at the first that fails.
+    #[argh(
+        subcommand,
+        name = "retry",
+        example = "pvz dlq retry 67012345-0001-1\npvz dlq list --all -q | pvz dlq retry -"
+    )]
     pub struct Retry {
-        /// the id of the order
+        /// the ids of the orders, separated by spaces or commas; - reads them from standard input
         #[argh(positional, arg_name = "order-id")]
-        order_id: String,
+        orders: Vec<String>,
     }
 }
 
 client_command! {
     /// Drop a refused event and publish the events of the order that wait for it. Readers of the events
-    /// never receive the dropped one.
+    /// never receive the dropped one. With several orders, stops at the first that fails.
     #[argh(subcommand, name = "drop", example = "pvz dlq drop 67012345-0001-1")]
     pub struct DropDeadLetter {
-        /// the id of the order
+        /// the ids of the orders, separated by spaces or commas; - reads them from standard input
         #[argh(positional, arg_name = "order-id")]
-        order_id: String,
+        orders: Vec<String>,
     }
 }
 
@@ -192,12 +200,14 @@ async fn list_dead_letters(
 impl ListDeadLetters {
     async fn run(mut self) -> Outcome {
         let common = self.common();
+        let quiet = common.quiet(self.quiet)?;
         let mut fields = Fields::default();
         let given = fields.read("page_size", self.page_size.as_deref(), fields::count);
         fields.finish()?;
         let client = Client::connect(common).await?;
         let size = page_size(given, self.all);
-        print_pages(client.format, self.all, self.page_token.unwrap_or_default(), async |page_token| {
+        let id = quiet.then_some((|letter| &letter.order_id) as fn(&DeadLetter) -> &str);
+        print_pages(client.format, id, self.all, self.page_token.unwrap_or_default(), async |page_token| {
             list_dead_letters(&client, size, page_token).await
         })
         .await?;
@@ -232,35 +242,43 @@ impl Show {
 
 impl Retry {
     async fn run(mut self) -> Outcome {
-        let client = Client::connect(self.common()).await?;
-        let request = RetryDeadLetterRequest { order_id: self.order_id.clone() };
-        let response =
-            client.call(request, async |mut grpc, request| grpc.retry_dead_letter(request).await).await?;
-        print_response(client.format, &response, std::slice::from_ref(&response), || {
-            format!("the relay will publish the event of order {} again\n", self.order_id)
-        })?;
+        let common = self.common();
+        let order_ids = ids::of_arguments(&self.orders)?;
+        let client = Client::connect(common).await?;
+        for order_id in order_ids {
+            let request = RetryDeadLetterRequest { order_id: order_id.clone() };
+            let response =
+                client.call(request, async |mut grpc, request| grpc.retry_dead_letter(request).await).await?;
+            print_response(client.format, &response, std::slice::from_ref(&response), || {
+                format!("the relay will publish the event of order {order_id} again\n")
+            })?;
+        }
         Ok(0)
     }
 }
 
 impl DropDeadLetter {
     async fn run(mut self) -> Outcome {
-        let client = Client::connect(self.common()).await?;
-        let request = DropDeadLetterRequest { order_id: self.order_id.clone() };
-        let response =
-            client.call(request, async |mut grpc, request| grpc.drop_dead_letter(request).await).await?;
-        print_response(client.format, &response, std::slice::from_ref(&response), || {
-            format!(
-                "the refused event of order {} is dropped; the relay continues with the next one\n",
-                self.order_id
-            )
-        })?;
+        let common = self.common();
+        let order_ids = ids::of_arguments(&self.orders)?;
+        let client = Client::connect(common).await?;
+        for order_id in order_ids {
+            let request = DropDeadLetterRequest { order_id: order_id.clone() };
+            let response =
+                client.call(request, async |mut grpc, request| grpc.drop_dead_letter(request).await).await?;
+            print_response(client.format, &response, std::slice::from_ref(&response), || {
+                format!(
+                    "the refused event of order {order_id} is dropped; the relay continues with the next one\n"
+                )
+            })?;
+        }
         Ok(0)
     }
 }
 
 impl Page for ListDeadLettersResponse {
     type Item = DeadLetter;
+    const EMPTY: &'static str = "no dead letters";
     const NEXT_OPTION: &'static str = "--page-token";
 
     fn items(&mut self) -> &mut Vec<DeadLetter> {

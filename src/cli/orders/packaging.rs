@@ -1,6 +1,7 @@
 use crate::cli::client::{Client, client_command};
 use crate::cli::failure::Outcome;
 use crate::cli::output::{print_response, table};
+use crate::cli::stderr;
 use crate::proto::v1::ListPackagingRequest;
 
 client_command! {
@@ -16,6 +17,9 @@ impl Packaging {
             .call(ListPackagingRequest {}, async |mut grpc, request| grpc.list_packaging(request).await)
             .await?;
         print_response(client.format, &response, &response.kinds, || table(&response.kinds))?;
+        if response.kinds.is_empty() {
+            stderr::line("no packaging is configured");
+        }
         Ok(0)
     }
 }

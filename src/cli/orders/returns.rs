@@ -1,4 +1,4 @@
-use super::{fields, page_size};
+use super::{fields, order_id, page_size};
 use crate::cli::client::{Client, client_command};
 use crate::cli::failure::{Fields, Outcome};
 use crate::cli::output::{Page, print_pages};
@@ -21,17 +21,21 @@ client_command! {
         /// show all pages
         #[argh(switch)]
         all: bool,
+        /// print only the order ids, one per line
+        #[argh(switch, short = 'q')]
+        quiet: bool,
     }
 }
 
 impl Returns {
     pub(in crate::cli) async fn run(mut self) -> Outcome {
         let common = self.common();
+        let ids = common.quiet(self.quiet)?.then_some(order_id as fn(&Order) -> &str);
         let mut fields = Fields::default();
         let given = fields.read("page_size", self.page_size.as_deref(), fields::count);
         fields.finish()?;
         let client = Client::connect(common).await?;
-        print_pages(client.format, self.all, self.page_token.unwrap_or_default(), async |page_token| {
+        print_pages(client.format, ids, self.all, self.page_token.unwrap_or_default(), async |page_token| {
             let request = ListReturnsRequest {
                 pickup_point_id: self.pickup_point.clone(),
                 page_size: page_size(given, self.all),
@@ -46,6 +50,7 @@ impl Returns {
 
 impl Page for ListReturnsResponse {
     type Item = Order;
+    const EMPTY: &'static str = "no returned orders match";
     const NEXT_OPTION: &'static str = "--page-token";
 
     fn items(&mut self) -> &mut Vec<Order> {

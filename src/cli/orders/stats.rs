@@ -44,8 +44,8 @@ impl Stats {
         let given = fields.read("page_size", self.page_size.as_deref(), fields::count);
         fields.finish()?;
         let client = Client::connect(common).await?;
-        let (found, conflicts) = (Cell::new(false), Cell::new(0));
-        print_pages(client.format, self.all, self.page_token.unwrap_or_default(), async |page_token| {
+        let conflicts = Cell::new(0);
+        print_pages(client.format, None, self.all, self.page_token.unwrap_or_default(), async |page_token| {
             let request = GetStatisticsRequest {
                 pickup_point_id: self.pickup_point.clone(),
                 first_day: self.first_day.clone(),
@@ -55,14 +55,10 @@ impl Stats {
             };
             let response =
                 client.call(request, async |mut grpc, request| grpc.get_statistics(request).await).await?;
-            found.set(found.get() || !response.days.is_empty());
             conflicts.set(response.conflicts);
             Ok(response)
         })
         .await?;
-        if !found.get() {
-            stderr::line("no statistics found; `pvz consume` collects them from the events");
-        }
         let conflicts = conflicts.get();
         if conflicts > 0 {
             stderr::line(format_args!(
@@ -76,6 +72,7 @@ impl Stats {
 
 impl Page for GetStatisticsResponse {
     type Item = DayStatistics;
+    const EMPTY: &'static str = "no statistics found; `pvz consume` collects them from the events";
     const NEXT_OPTION: &'static str = "--page-token";
 
     fn items(&mut self) -> &mut Vec<DayStatistics> {

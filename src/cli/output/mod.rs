@@ -1,11 +1,14 @@
 //! Prints responses: as tables for people or as JSON for programs. Responses go
 //! to standard output, everything else to standard error.
 
+mod layout;
 mod table;
+mod terminal;
 mod text;
 
-pub(super) use table::{Row, card, outbox_card, table};
-
+pub(super) use layout::{fitting, table};
+pub(super) use table::{Row, card, outbox_card};
+pub(super) use terminal::terminal_width;
 pub(super) use text::number;
 
 use std::io::{self, BufWriter, Stdout, Write as _};
@@ -14,7 +17,8 @@ use serde::Serialize;
 
 use super::failure::{Failure, Stop};
 use super::stderr;
-use table::part_of_table;
+use crate::proto::v1::Order;
+use layout::Tables;
 
 /// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +84,30 @@ pub(super) fn print_text(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Prints ids, one per line.
+pub(super) fn print_ids<'i>(ids: impl Iterator<Item = &'i str>) -> io::Result<()> {
+    let mut out = Out::new();
+    for id in ids {
+        out.text(id)?;
+        out.text("\n")?;
+    }
+    out.flush()
+}
+
+/// Prints a response with orders: the ids only, or like [`print_response`].
+pub(super) fn print_orders(
+    format: Format,
+    quiet: bool,
+    message: &impl Serialize,
+    orders: &[Order],
+    text: impl FnOnce() -> String,
+) -> io::Result<()> {
+    if quiet {
+        return print_ids(orders.iter().map(|order| order.order_id.as_str()));
+    }
+    print_response(format, message, orders, text)
+}
+
 /// Prints a response that is not a page: as text, as JSON, or its items as
 /// NDJSON.
 pub(super) fn print_response<T: Serialize>(
@@ -103,6 +131,8 @@ pub(super) trait Page: Serialize {
     type Item: Serialize + Row;
     /// The option that selects the next page.
     const NEXT_OPTION: &'static str;
+    /// The sentence for people if there are no items.
+    const EMPTY: &'static str;
 
     /// Number of leading columns to omit.
     const SKIPPED_COLUMNS: usize = 0;
@@ -113,9 +143,10 @@ pub(super) trait Page: Serialize {
     fn next(&self) -> Option<String>;
 }
 
-/// Prints one page and the option for the next one, or all pages.
+/// Prints one page and the option for the next one, or all pages. With `id`, prints only the ids.
 pub(super) async fn print_pages<P: Page>(
     format: Format,
+    id: Option<fn(&P::Item) -> &str>,
     all: bool,
     first: String,
     fetch: impl AsyncFn(String) -> Result<P, Failure>,
@@ -123,29 +154,30 @@ pub(super) async fn print_pages<P: Page>(
     let mut out = Out::new();
     let mut merged: Vec<P::Item> = Vec::new();
     let mut page = fetch(first).await?;
-    let mut first_page = true;
+    let mut tables = Tables::new(terminal_width(), P::SKIPPED_COLUMNS);
+    let mut is_empty = true;
     let next = loop {
         let next = page.next();
-        match format {
-            Format::Table => {
-                if first_page || !page.items().is_empty() {
-                    out.text(&part_of_table(page.items(), first_page, P::SKIPPED_COLUMNS))?;
-                }
-            }
-            Format::Json => merged.append(page.items()),
-            Format::Ndjson => page.items().iter().try_for_each(|item| out.line(item))?,
+        is_empty &= page.items().is_empty();
+        match (id, format) {
+            (Some(id), _) => page.items().iter().try_for_each(|item| out.text(&format!("{}\n", id(item))))?,
+            (None, Format::Table) => out.text(&tables.part(page.items()))?,
+            (None, Format::Json) => merged.append(page.items()),
+            (None, Format::Ndjson) => page.items().iter().try_for_each(|item| out.line(item))?,
         }
         out.flush()?;
-        first_page = false;
         match next {
             Some(next) if all => page = fetch(next).await?,
             next => break next,
         }
     };
-    if format == Format::Json {
+    if id.is_none() && format == Format::Json {
         *page.items() = merged;
         out.json(&page)?;
         out.flush()?;
+    }
+    if is_empty {
+        stderr::line(P::EMPTY);
     }
     if let Some(next) = next {
         stderr::line(format_args!("there may be more: {} {next}", P::NEXT_OPTION));

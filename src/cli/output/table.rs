@@ -1,9 +1,6 @@
-//! Tables that both people and `awk` can read: no borders, two spaces between
-//! columns, numbers aligned to the right.
+//! The rows of each table, and lists of fields.
 
 use std::fmt::Write as _;
-
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use super::text::{instant, money, number, state_name, weight};
 use crate::cli::escape::plain;
@@ -19,41 +16,13 @@ pub(in crate::cli) type Column = (&'static str, bool);
 pub(in crate::cli) trait Row {
     /// The columns.
     const COLUMNS: &'static [Column];
+    /// The columns that a terminal which is too narrow does not show, by title, the least important first.
+    const OMITTED: &'static [&'static str] = &[];
+    /// The column whose text continues on the next line if the terminal is still too narrow.
+    const WRAPPED: Option<&'static str> = None;
 
     /// Returns the text of each column.
     fn cells(&self) -> Vec<String>;
-}
-
-/// Returns a table of the items.
-pub(in crate::cli) fn table<R: Row>(items: &[R]) -> String {
-    part_of_table(items, true, 0)
-}
-
-/// Returns a part of a table, without the first `skipped` columns.
-pub(super) fn part_of_table<R: Row>(items: &[R], with_header: bool, skipped: usize) -> String {
-    let columns = &R::COLUMNS[skipped..];
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    let cell = |text: String, numeric: bool| {
-        let alignment = if numeric { CellAlignment::Right } else { CellAlignment::Left };
-        Cell::new_owned(plain(&text).into_owned()).set_alignment(alignment)
-    };
-    if with_header {
-        table.set_header(columns.iter().map(|(title, numeric)| cell((*title).to_owned(), *numeric)));
-    }
-    for item in items {
-        let cells = item.cells().into_iter().skip(skipped);
-        table.add_row(cells.zip(columns).map(|(text, (_, numeric))| cell(text, *numeric)));
-    }
-    let last = columns.len().saturating_sub(1);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, if index == last { 0 } else { 2 }));
-    }
-    let mut text = table.trim_fmt();
-    if !text.is_empty() {
-        text.push('\n');
-    }
-    text
 }
 
 /// Returns the fields of an order, one per line.
@@ -127,6 +96,7 @@ impl Row for Order {
         ("TOTAL", true),
         ("PACKAGING", false),
     ];
+    const OMITTED: &'static [&'static str] = &["PACKAGING", "WEIGHT", "POINT", "TOTAL", "CUSTOMER"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -145,6 +115,8 @@ impl Row for Order {
 impl Row for OrderResult {
     const COLUMNS: &'static [Column] =
         &[("ORDER", false), ("RESULT", false), ("CUSTOMER", false), ("TOTAL", true), ("MESSAGE", false)];
+    const OMITTED: &'static [&'static str] = &["TOTAL", "CUSTOMER"];
+    const WRAPPED: Option<&'static str> = Some("MESSAGE");
 
     fn cells(&self) -> Vec<String> {
         let order = self.order_id.clone();
@@ -173,6 +145,7 @@ impl Row for Event {
         ("EVENT", false),
         ("ACTOR", false),
     ];
+    const OMITTED: &'static [&'static str] = &["ACTOR", "SEQ", "CURSOR"];
 
     fn cells(&self) -> Vec<String> {
         let actor = self.actor.as_ref().map(|actor| format!("{}:{}", actor.kind, actor.id));
@@ -247,6 +220,8 @@ impl Row for DeadLetter {
         ("RESOLUTION", false),
         ("CAUSE", false),
     ];
+    const OMITTED: &'static [&'static str] = &["CURSOR", "REFUSED AT"];
+    const WRAPPED: Option<&'static str> = Some("CAUSE");
 
     fn cells(&self) -> Vec<String> {
         let resolution = match self.resolution() {
@@ -277,6 +252,8 @@ impl Row for DayStatistics {
         ("ISSUED AMOUNT", true),
         ("RETURNED AMOUNT", true),
     ];
+    const OMITTED: &'static [&'static str] =
+        &["RETURNED AMOUNT", "ACCEPTED AMOUNT", "ISSUED AMOUNT", "TO COURIER"];
 
     fn cells(&self) -> Vec<String> {
         vec![
