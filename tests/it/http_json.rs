@@ -121,7 +121,9 @@ async fn a_byte_order_mark_is_skipped_at_the_start_only() {
         (format!("\u{feff}{row}\n"), &[true][..]),
         (format!("\u{feff}\n{row}\n\u{feff}{row}\n"), &[true, false]),
     ] {
-        let request = http::Request::post("/v1/orders:import").header("content-type", "application/x-ndjson");
+        let request = http::Request::post("/v1/orders:import")
+            .header("host", "pvz")
+            .header("content-type", "application/x-ndjson");
         let response = app.send(request.body(Full::from(rows)).unwrap()).await;
         assert_eq!(response.status, 200, "{response:?}");
         let mut found: Vec<Value> = String::from_utf8_lossy(&response.body)
