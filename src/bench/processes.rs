@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::error::BenchError;
+use crate::config::redact;
 
 /// Longest wait for the server to drain before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -119,7 +120,9 @@ fn start(folder: &Path, store: &str, events: &str) -> Result<ServerProcess, Benc
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command
         .args(["serve", "--migrate", "--grpc-addr=127.0.0.1:0", "--http-addr=127.0.0.1:0"])
-        .args(["--admin-addr=127.0.0.1:0", "--events", events, "--store", store])
+        .args(["--admin-addr=127.0.0.1:0", "--events", events])
+        // Not as a flag, because it may have a password.
+        .env("PVZ_STORE", store)
         .arg("--data-dir")
         .arg(folder)
         .stdin(Stdio::null())
@@ -169,14 +172,15 @@ fn consume_all(folder: &Path, events: &str, inbox: &str) -> Result<ConsumerRun, 
     let program = std::env::current_exe().map_err(failed)?;
     if inbox.starts_with("postgres") {
         let mut migrate = Command::new(&program);
-        let migrated = migrate.args(["migrate", "--store", inbox]).stdout(Stdio::null()).status();
+        let migrated = migrate.arg("migrate").env("PVZ_STORE", inbox).stdout(Stdio::null()).status();
         if !migrated.map_err(failed)?.success() {
             return Err(BenchError::Failed("the schema of the inbox could not be created".to_owned()));
         }
     }
     let mut command = Command::new(program);
     command
-        .args(["consume", "--once", "--events", events, "--inbox", inbox, "--admin-addr=127.0.0.1:0"])
+        .args(["consume", "--once", "--events", events, "--admin-addr=127.0.0.1:0"])
+        .env("PVZ_CONSUMER_STORE", inbox)
         .arg("--data-dir")
         .arg(folder)
         .stdin(Stdio::null())
@@ -201,7 +205,8 @@ fn consume_all(folder: &Path, events: &str, inbox: &str) -> Result<ConsumerRun, 
     match new_events {
         Some(new_events) if exit.success() => Ok(ConsumerRun { new_events, cost: last_cost }),
         _ => Err(BenchError::Failed(format!(
-            "the consumer failed with {exit}; to see why, run: pvz consume --once --events={events} --inbox={inbox}"
+            "the consumer failed with {exit}; to see why, run: pvz consume --once --events={events} --inbox={}",
+            redact(inbox)
         ))),
     }
 }

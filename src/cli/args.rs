@@ -12,6 +12,8 @@ use std::fmt;
 
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo};
 
+use crate::config::redact;
+
 /// The request that the arguments express.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Invocation {
@@ -47,7 +49,8 @@ impl UsageError {
 impl fmt::Display for UsageError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let command: String = self.path.iter().flat_map(|name| [" ", name.as_str()]).collect();
-        write!(formatter, "error: {}\nrun 'pvz{command} --help' for usage", self.message)
+        // A URL in the wrong place may have a password.
+        write!(formatter, "error: {}\nrun 'pvz{command} --help' for usage", redact(&self.message))
     }
 }
 
@@ -131,7 +134,8 @@ impl<'a> Walk<'a> {
     fn command(&mut self, name: &str) -> Result<(), UsageError> {
         let Some(found) = self.info.commands.iter().find(|command| command.name == name) else {
             let names = self.info.commands.iter().map(|command| command.name);
-            return Err(self.error(format!("unknown command {name:?}{}", did_you_mean(name, names))));
+            let shown = redact(name);
+            return Err(self.error(format!("unknown command {shown:?}{}", did_you_mean(name, names))));
         };
         self.info = &found.command;
         self.path.push(name.to_owned());
@@ -158,7 +162,7 @@ impl<'a> Walk<'a> {
                 matches!(positional.optionality, Optionality::Repeating | Optionality::Greedy)
             });
         if self.positionals.len() >= self.info.positionals.len() && !takes_many {
-            return Err(self.error(format!("unexpected argument {text:?}")));
+            return Err(self.error(format!("unexpected argument {:?}", redact(&text))));
         }
         self.positionals.push(text);
         Ok(())
@@ -201,7 +205,8 @@ impl<'a> Walk<'a> {
         let Some((flag, inline)) = self.split(text) else {
             let name = text.split_once('=').map_or(text, |(name, _)| name);
             let names = flags(self.info).into_iter().map(|flag| flag.long);
-            return Err(self.error(format!("unknown option {name:?}{}", did_you_mean(name, names))));
+            let shown = redact(name);
+            return Err(self.error(format!("unknown option {shown:?}{}", did_you_mean(name, names))));
         };
         let may_repeat = matches!(flag.optionality, Optionality::Repeating);
         if !self.seen.insert(flag.long) && !may_repeat {

@@ -16,6 +16,7 @@ use crate::bench::{
     BenchError, Figure, Pace, Plan, RelayPlan, Scenario, ServerPlan, ServiceReport, Target, measure_relay,
     measure_service,
 };
+use crate::config::{password_in_flag, redact};
 
 client_command! {
     /// Measure the throughput and latency of a server that is kept busy with one kind of call.
@@ -97,6 +98,11 @@ const DEFAULT_WARM_UP: Duration = Duration::from_secs(2);
 impl Bench {
     pub(super) async fn run(mut self) -> Outcome {
         let common = self.common();
+        for (flag, url) in [("--store", &self.store), ("--inbox", &self.inbox)] {
+            if url.as_ref().is_some_and(|url| redact(url) != *url) {
+                anstream::eprintln!("warning: {}", password_in_flag(flag, "PGPASSWORD"));
+            }
+        }
         if self.scenario == RELAY {
             return self.run_relay(common).await;
         }

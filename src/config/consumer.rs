@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::store::{StoreUrl, url};
@@ -8,11 +9,15 @@ use super::text;
 #[derive(Debug, Clone, PartialEq, Eq, confique::Config)]
 pub struct Consumer {
     /// The consumer's database: "sqlite:PATH" (a file, for one consumer; default:
-    /// consumer.db in the data directory) or
-    /// "postgres://user:password@host:port/database" (for any number of
-    /// consumers; may be the database of the orders).
+    /// consumer.db in the data directory) or "postgres://user@host:port/database"
+    /// (for any number of consumers; may be the database of the orders).
     #[config(env = "PVZ_CONSUMER_STORE", default = "sqlite:", deserialize_with = url)]
     pub store: StoreUrl,
+
+    /// PostgreSQL: file with the password of the consumer's database. Not set: as
+    /// for `store.password_file`.
+    #[config(env = "PVZ_CONSUMER_PASSWORD_FILE", deserialize_with = text::path)]
+    pub password_file: Option<PathBuf>,
 
     /// Listening address of the consumer's health checks and metrics:
     /// address:port. Port 0 picks a free port.

@@ -89,10 +89,14 @@ pub struct Events {
     #[config(env = "PVZ_EVENTS_KAFKA_USER", deserialize_with = kafka::user)]
     pub kafka_user: Option<String>,
 
-    /// Kafka: SASL password. Prefer the environment variable over the file. The
-    /// password is never printed.
+    /// Kafka: SASL password. Prefer the environment variable or
+    /// `kafka_password_file` to this file. The password is never printed.
     #[config(env = "PVZ_EVENTS_KAFKA_PASSWORD", deserialize_with = secret)]
     pub kafka_password: Option<Secret>,
+
+    /// Kafka: file with the SASL password.
+    #[config(env = "PVZ_EVENTS_KAFKA_PASSWORD_FILE", deserialize_with = text::path)]
+    pub kafka_password_file: Option<PathBuf>,
 }
 
 /// The URL of the event sink.

@@ -22,6 +22,10 @@ impl KafkaUrl {
         let text = text.strip_prefix("//").ok_or("must be kafka://host:port,host:port/topic")?;
         let (brokers, topic) = text.split_once('/').unwrap_or((text, ""));
         let brokers: Vec<String> = brokers.split(',').map(|broker| broker.trim().to_owned()).collect();
+        if text.contains('@') {
+            return Err("must name brokers without a user and password: set events.kafka_user and \
+                        events.kafka_password_file");
+        }
         if !brokers.iter().all(|broker| is_broker(broker)) {
             return Err("must name brokers as host:port, with commas between them");
         }

@@ -9,9 +9,10 @@ use super::kafka::{KafkaSasl, KafkaUrl};
 pub(super) fn check(events: &Events, url: &KafkaUrl, faults: &mut Vec<Fault>, warnings: &mut Vec<Warning>) {
     let mut fault = |key: &str, problem: &str| faults.push(Fault::new(format!("events.{key}"), problem));
     let login = events.kafka_sasl != KafkaSasl::None;
-    for (key, given) in
-        [("kafka_user", events.kafka_user.is_some()), ("kafka_password", events.kafka_password.is_some())]
-    {
+    let password_file = events.kafka_password_file.is_some();
+    let password_key = if password_file { "kafka_password_file" } else { "kafka_password" };
+    let password = password_file || events.kafka_password.is_some();
+    for (key, given) in [("kafka_user", events.kafka_user.is_some()), (password_key, password)] {
         if login && !given {
             fault(key, "must be set because events.kafka_sasl is set");
         } else if given && !login {

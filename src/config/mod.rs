@@ -27,8 +27,11 @@ mod kafka_checks;
 mod keys;
 mod layers;
 mod log;
+mod passfile;
+mod passwords;
 mod policy;
 mod postgres_url;
+mod redact;
 mod render;
 mod secret;
 mod server;
@@ -44,8 +47,10 @@ pub use fault::{ConfigErrors, Fault, Origin, Warning};
 pub use kafka::{KafkaCompression, KafkaEncoding, KafkaSasl, KafkaUrl};
 pub use keys::{FLAGS, Key, keys};
 pub use log::{Log, LogFormat};
+pub use passwords::password_in_flag;
 pub use policy::Policy;
 pub use postgres_url::{PostgresAuthorities, PostgresSslMode, PostgresTls, PostgresUrl};
+pub use redact::redact;
 pub use render::template;
 pub use secret::Secret;
 pub use server::Server;
@@ -53,6 +58,7 @@ pub use store::{Store, StoreUrl};
 pub use writer::Writer;
 
 use layers::Layers;
+use passwords::Passwords;
 use setting::Setting;
 
 /// The setting of each key, by path.
@@ -104,7 +110,7 @@ pub struct Config {
 pub struct Sources {
     /// Flags as typed (`--store`, …, `--config`), with their values.
     pub flags: Vec<(&'static str, String)>,
-    /// The environment. Variables without the `PVZ_` prefix are ignored.
+    /// The environment: the `PVZ_` variables, and those with which libpq finds a password.
     pub env: Vec<(OsString, OsString)>,
     /// The platform's data directory for this program, if there is one.
     pub data_dir: Option<PathBuf>,
@@ -144,7 +150,11 @@ impl Config {
     pub fn load_with_origins(sources: &Sources) -> Result<Loaded, ConfigErrors> {
         let Layers { mut settings, mut faults, mut warnings } = Layers::merge(sources, &keys());
         let config = typed(&settings, &mut faults);
-        let config = config.map(|config| config.resolved(sources, &mut settings, &mut faults));
+        let mut config = config.map(|config| config.resolved(sources, &mut settings, &mut faults));
+        if let Some(config) = &mut config {
+            let (settings, faults, warnings) = (&settings, &mut faults, &mut warnings);
+            Passwords { env: &sources.env, settings, faults, warnings }.fill(config);
+        }
         if let Some(Config { events, .. }) = &config
             && let EventsUrl::Kafka(url) = &events.url
         {

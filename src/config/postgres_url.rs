@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use percent_encoding::percent_decode_str;
 use tokio_postgres::config::Host;
 
-use super::fault;
+use super::redact::redact;
 
 /// A PostgreSQL URL in libpq's syntax.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +15,13 @@ pub struct PostgresUrl {
     pub server: Box<tokio_postgres::Config>,
     /// The TLS parameters.
     pub tls: PostgresTls,
-    /// The URL for display, without its password.
+    /// The URL for display, with `***` for its password.
     pub(super) shown: String,
 }
+
+/// The first `@` ends the user and the password, so that a second one would be part of the host.
+const UNENCODED_AT: &str = "the password contains '@': write it as %40, or leave the password out and set \
+                            store.password_file (of the consumer: consumer.password_file)";
 
 /// `sslmode` and its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,9 +62,15 @@ impl PostgresUrl {
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let form = "must be postgres://user:password@host:port/database, with special characters \
                     percent-encoded and only parameters that the driver supports";
+        let (user_info, address) = text.split_once('@').unwrap_or(("", text));
+        let path = address.split('?').next().unwrap_or_default();
+        if !user_info.is_empty() && path.contains('@') {
+            return Err(UNENCODED_AT);
+        }
         let mut tls = Parameters::default();
         let rest = tls.take_from(text)?;
-        let server: tokio_postgres::Config = rest.parse().map_err(|_| form)?;
+        let server: tokio_postgres::Config =
+            rest.parse().map_err(|_| if address.contains('@') { UNENCODED_AT } else { form })?;
         if server.get_hosts().is_empty() {
             return Err("must name a host");
         }
@@ -69,7 +79,16 @@ impl PostgresUrl {
         if server.get_hosts().iter().all(|host| !matches!(host, Host::Tcp(_))) {
             tls.mode = PostgresSslMode::Disable;
         }
-        Ok(Self { server: Box::new(server), tls, shown: fault::redact(text) })
+        Ok(Self { server: Box::new(server), tls, shown: redact(text) })
+    }
+
+    /// Returns the URL without its password, for a command that people type.
+    pub fn without_password(&self) -> String {
+        let (address, query) = self.shown.split_once('?').unwrap_or((&self.shown, ""));
+        let parameters = query.split('&').filter(|parameter| !parameter.ends_with("=***"));
+        let query = parameters.filter(|parameter| !parameter.is_empty()).collect::<Vec<_>>().join("&");
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("{}{mark}{query}", address.replacen(":***@", "@", 1))
     }
 }
 

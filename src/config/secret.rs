@@ -10,6 +10,10 @@ pub(super) const HIDDEN: &str = "***";
 pub struct Secret(String);
 
 impl Secret {
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// Returns the secret itself, for authentication.
     pub fn expose(&self) -> &str {
         &self.0

@@ -10,10 +10,16 @@ use super::text;
 #[derive(Debug, Clone, PartialEq, Eq, confique::Config)]
 pub struct Store {
     /// The store: "sqlite:PATH" (a file, for one server; default: pvz.db in the
-    /// data directory), "postgres://user:password@host:port/database" (for any
-    /// number of replicas) or "memory:" (lost when the process ends).
+    /// data directory), "postgres://user@host:port/database" (for any number of
+    /// replicas) or "memory:" (lost when the process ends).
     #[config(env = "PVZ_STORE", default = "sqlite:", deserialize_with = url)]
     pub url: StoreUrl,
+
+    /// PostgreSQL: file with the password of the URLs of this section. Not set: the
+    /// password is that of the URL, of PGPASSWORD, or of the password file of libpq
+    /// (PGPASSFILE, ~/.pgpass).
+    #[config(env = "PVZ_STORE_PASSWORD_FILE", deserialize_with = text::path)]
+    pub password_file: Option<PathBuf>,
 
     /// SQLite: number of read connections, half of them for lists, the others for
     /// single orders. The feed and the relay have one more each.
@@ -122,6 +128,6 @@ pub(super) fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<S
         Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
             PostgresUrl::parse(text).map(StoreUrl::Postgres)
         }
-        _ => Err("must be sqlite:PATH, postgres://… or memory:"),
+        _ => Err("must be sqlite:PATH, memory: or a URL such as postgres://user@host:5432/database"),
     })
 }

@@ -8,6 +8,7 @@ use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
 use crate::cli::failure::{Failure, Fields};
 use crate::cli::output::Format;
+use crate::config::redact;
 
 /// The names of these options, for the help texts.
 pub(in crate::cli) const COMMON_OPTIONS: [&str; 6] =
@@ -139,7 +140,8 @@ fn or_env(flag: Option<String>, name: &str) -> Option<String> {
 fn address(text: &str) -> Result<&str, Failure> {
     let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
     let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-    if address.contains("://") || address.contains('/') || !matches!(port, Some(Ok(_))) {
+    if address.contains("://") || address.contains(['/', '@']) || !matches!(port, Some(Ok(_))) {
+        let text = redact(text);
         return Err(Failure::usage(format!(
             "--server must be an address such as {DEFAULT_SERVER}, not {text:?}"
         )));

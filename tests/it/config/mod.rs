@@ -2,6 +2,7 @@
 
 mod fuzz;
 mod origins;
+mod secrets;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -106,9 +107,12 @@ fn non_default_value(path: &str) -> &'static str {
         "events.kafka_compression" => "lz4",
         "events.kafka_timeout" => "3s",
         "events.kafka_create_topic" => "false",
-        "events.kafka_ca_file" | "events.kafka_client_cert_file" | "events.kafka_client_key_file" => {
-            "/srv/a.pem"
-        }
+        "events.kafka_ca_file"
+        | "events.kafka_client_cert_file"
+        | "events.kafka_client_key_file"
+        | "events.kafka_password_file"
+        | "store.password_file"
+        | "consumer.password_file" => "/srv/a.pem",
         "events.kafka_sasl" => "scram-sha-512",
         "events.kafka_user" => "pvz",
         // The form in which `show` prints it, so that its output can be loaded again.
