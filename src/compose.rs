@@ -4,6 +4,7 @@
 mod connections;
 mod consumer;
 mod events;
+mod migrate_command;
 mod store;
 
 use std::io;
@@ -39,6 +40,7 @@ pub use crate::ports::Start;
 use connections::connection_options;
 pub use consumer::{ConsumeOptions, Consumed, consume, follow, instant};
 use events::{check_store, compare, relay, sink, spawn_publishing};
+pub use migrate_command::migrate_command;
 pub use store::{SchemaStep, Store, migrate, postgres_client, schema};
 
 /// An error that keeps the service from starting.
@@ -59,6 +61,14 @@ pub enum StartError {
     /// The PostgreSQL store could not be opened.
     #[error(transparent)]
     Postgres(#[from] postgres::OpenError),
+    /// The schema must be created or updated first.
+    #[error("{problem}; run: {command}")]
+    Schema {
+        /// The error of opening the store.
+        problem: Box<StartError>,
+        /// The command that creates or updates the schema.
+        command: String,
+    },
     /// The store was opened, but a request to it failed.
     #[error("the store does not answer (store.url)")]
     Store(#[from] PortError),

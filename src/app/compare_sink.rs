@@ -75,7 +75,7 @@ pub enum Fork {
     #[error(
         "{sink} had {before} partitions and has {now}: later events of an order would go to another partition than \
          earlier ones, and readers could see them out of sequence; let all readers read to the end, then run \
-         `pvz outbox accept-fork`"
+         `pvz outbox accept-fork` (with --server=HOST:PORT, unless gRPC is at 127.0.0.1:50051)"
     )]
     Repartitioned {
         /// The sink.
@@ -89,7 +89,8 @@ pub enum Fork {
 
 /// The commands that end a fork.
 const WAYS_ON: &str = "run `pvz outbox accept-fork` to publish after what is there, or \
-                       `pvz outbox republish --from=CURSOR` to publish earlier events again as well";
+                       `pvz outbox republish --from=CURSOR` to publish earlier events again as well (both with \
+                       --server=HOST:PORT, unless gRPC is at 127.0.0.1:50051)";
 
 /// The result of a comparison.
 pub(super) struct Compared {

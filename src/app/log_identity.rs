@@ -23,7 +23,7 @@ pub(super) enum LogIdentity {
 #[error(
     "{log} is not the log that was consumed before: it was created again or replaced, or lost records. \
      At offset {offset} of partition {partition}, event {expected} was read, and now there is {found}. \
-     To consume this log from its beginning, run `pvz consume --rewind` once; \
+     To consume this log from its beginning, start the consumer once with --rewind; \
      events that were counted are not counted again",
     offset = expected.offset.0,
     expected = expected.event_id

@@ -21,7 +21,10 @@ pub fn refuse(error: &PortError) -> Refusal {
             Refusal::unavailable(message, STORE_RETRY)
         }
         ErrorKind::Inconsistent => {
-            tracing::error!(cause = chain(error), "stored data breaks an invariant, run pvz verify");
+            tracing::error!(
+                cause = chain(error),
+                "stored data breaks an invariant; `pvz verify` on this store lists every difference"
+            );
             Refusal::internal()
         }
     }

@@ -72,7 +72,7 @@ async fn show(sources: &Sources) -> u8 {
             let pending = steps.iter().filter(|step| !step.applied).count();
             let last = match pending {
                 0 => "the schema is up to date".to_owned(),
-                steps => format!("pending steps: {steps}; apply them with `pvz migrate`"),
+                steps => format!("pending steps: {steps}; run: {}", compose::migrate_command(&config)),
             };
             let line = |step: &SchemaStep| {
                 format!("{} {}", if step.applied { "applied" } else { "pending" }, step.name)

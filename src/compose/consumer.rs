@@ -12,14 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::connection_options;
 use super::events::kafka_source;
+use super::migrate_command::is_missing;
 use super::{StartError, Store, address_of, listen, make_data_dir, process_name, spawn_admin};
 use crate::adapters::admin;
 use crate::adapters::journal::JournalSource;
 use crate::adapters::memory::MemoryStore;
 use crate::adapters::metered::{MeteredInbox, MeteredSource, names};
 use crate::adapters::null::NullSink;
-use crate::adapters::postgres::OpenError as PgError;
-use crate::adapters::sqlite::OpenError;
 use crate::adapters::system::raise_open_files;
 use crate::app::{IngestEvents, IngestOptions, Ingested, OpenInbox, Readiness, WarnOfConflicts, Warning};
 use crate::config::{Config, EventsUrl};
@@ -204,9 +203,7 @@ fn remote_inbox(config: &Config) -> OpenInbox {
             let (config, opened) = &*shared;
             match opened.get_or_try_init(|| Store::open_read_only(config)).await {
                 Ok(store) => Ok(Arc::clone(&store.inbox)),
-                Err(StartError::Open(OpenError::Missing(_)) | StartError::Postgres(PgError::Missing)) => {
-                    Ok(Arc::new(MemoryStore::new([0; 32])) as Arc<dyn Inbox>)
-                }
+                Err(error) if is_missing(&error) => Ok(Arc::new(MemoryStore::new([0; 32])) as Arc<dyn Inbox>),
                 Err(error) => Err(PortError::unavailable("the consumer's store cannot be opened", error)),
             }
         };

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::StartError;
+use super::migrate_command::with_command;
 use crate::adapters::memory::MemoryStore;
 use crate::adapters::null::NullNotifications;
 use crate::adapters::postgres::{
@@ -70,6 +71,10 @@ impl Store {
 
     /// Opens the store for serving. Migrates its schema if `store.migrate` says so.
     pub async fn open(config: &Config) -> Result<Self, StartError> {
+        Self::open_writer(config).await.map_err(|error| with_command(error, config))
+    }
+
+    async fn open_writer(config: &Config) -> Result<Self, StartError> {
         match &config.store.url {
             StoreUrl::Memory => {
                 let mut secret = [0; 32];
@@ -92,18 +97,20 @@ impl Store {
 
     /// Opens the store for reading, also while another process serves it.
     pub async fn open_read_only(config: &Config) -> Result<Self, StartError> {
-        Self::open_reader(config, SqliteStore::open_read_only).await
+        let opened = Self::open_reader(config, SqliteStore::open_read_only).await;
+        opened.map_err(|error| with_command(error, config))
     }
 
     /// Opens the store for an audit like [`Store::open_read_only`], and a SQLite file even on
     /// read-only media.
     pub async fn open_for_audit(config: &Config) -> Result<Self, StartError> {
-        Self::open_reader(config, SqliteStore::open_for_audit).await
+        let opened = Self::open_reader(config, SqliteStore::open_for_audit).await;
+        opened.map_err(|error| with_command(error, config))
     }
 
     async fn open_reader(config: &Config, open_sqlite: OpenSqlite) -> Result<Self, StartError> {
         match &config.store.url {
-            StoreUrl::Memory => Self::open(config).await,
+            StoreUrl::Memory => Self::open_writer(config).await,
             StoreUrl::Sqlite(path) => Ok(Self::sqlite(sqlite(path, config, open_sqlite).await?)),
             StoreUrl::Postgres(url) => {
                 let options = PostgresOptions { standby: None, ..postgres_options(url, config)? };

@@ -31,10 +31,10 @@ pub enum OpenError {
     #[error("the database to read from is not a standby of the store's database")]
     OtherStore,
     /// There is no schema.
-    #[error("the PostgreSQL database has no schema; create it with `pvz migrate`")]
+    #[error("the PostgreSQL database has no schema")]
     Missing,
     /// The schema is older than this release.
-    #[error("the schema of the PostgreSQL database is older than this release; run `pvz migrate`")]
+    #[error("the schema of the PostgreSQL database is older than this release")]
     Older,
     /// A newer release created the schema.
     #[error(

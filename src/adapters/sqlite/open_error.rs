@@ -90,7 +90,7 @@ pub enum OpenError {
         version: String,
     },
     /// The schema is older than this release and must not be migrated.
-    #[error("the store {} has an older schema; run `pvz migrate`", .0.display())]
+    #[error("the store {} has an older schema", .0.display())]
     Older(PathBuf),
     /// A migration failed.
     #[error("cannot migrate the schema of the store {}", path.display())]

@@ -93,7 +93,7 @@ fn a_recreated_topic_is_not_read_from_the_offsets_of_the_old_one() {
     let expected = format!(
         "kafka://{address}/recreated is not the log that was consumed before: it was created again \
          or replaced, or lost records. At offset 2 of partition 0, event {} was read, and now there is \
-         no record. To consume this log from its beginning, run `pvz consume --rewind` once; \
+         no record. To consume this log from its beginning, start the consumer once with --rewind; \
          events that were counted are not counted again",
         event("c").event.event_id
     );

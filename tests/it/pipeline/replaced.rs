@@ -35,7 +35,7 @@ fn the_consumer_stops_at_another_journal_until_it_is_rewound() {
         let log = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{log}");
         assert!(log.contains("published is not the log that was consumed before"), "{log}");
-        assert!(log.contains("run `pvz consume --rewind` once"), "{log}");
+        assert!(log.contains("start the consumer once with --rewind"), "{log}");
     }
     // A server with an in-process consumer continues, and reports the stopped consumer.
     let (server, inbox_url) = (dir.path().join("server"), inbox(dir.path()));

@@ -1,5 +1,7 @@
 //! Tests of the `pvz` binary on a PostgreSQL store.
 
+use std::process::Command;
+
 use crate::process::{Server, pvz};
 use crate::support::runtime::block_on;
 
@@ -15,15 +17,24 @@ fn binary_migrates_serves_and_verifies() {
     let refused = Server::spawn(folder.path(), &[&store]).wait_with_output().unwrap();
     let error = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{error}");
-    assert!(error.contains("`pvz migrate`") && !error.contains("secret"), "{error}");
+    assert!(!error.contains("secret"), "{error}");
+    // The last line is the command to type.
+    let command = error.lines().next_back().unwrap().split_once("; run: ").unwrap().1;
+    let without_password = url.replace(":secret@", "@");
+    assert_eq!(command, format!("PGPASSWORD='…' pvz migrate --store={without_password}"));
 
     let stdout_of = |arguments: &[&str]| {
         let output = pvz().args(arguments).arg(&store).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(stdout_of(&["migrate", "status"]).contains("pending 20261123000001_orders"));
-    let migrated = stdout_of(&["migrate"]);
+    let pending = stdout_of(&["migrate", "status"]);
+    assert!(pending.contains("pending 20261123000001_orders"), "{pending}");
+    assert!(pending.ends_with(&format!("run: {command}\n")), "{pending}");
+    let typed = command.replace("pvz migrate", &format!("{} migrate", env!("CARGO_BIN_EXE_pvz")));
+    let output = Command::new("sh").args(["-c", &typed.replace('…', "secret")]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let migrated = String::from_utf8(output.stdout).unwrap();
     for step in ["20261123000001_orders", "20261126000001_outbox", "20261126000010_traceparent"] {
         assert!(migrated.contains(&format!("{step}\n")), "{migrated}");
     }

@@ -20,7 +20,6 @@ async fn concurrent_migrations_apply_each_step_once() {
     let options = database.options();
     let missing = PostgresStore::open(&options).await.unwrap_err();
     assert!(matches!(missing, OpenError::Missing), "{missing:?}");
-    assert!(missing.to_string().contains("pvz migrate"));
     let all = tokio::join!(migrate(&options), migrate(&options), migrate(&options), migrate(&options));
     let mut applied = [all.0, all.1, all.2, all.3].map(|steps| steps.unwrap().len());
     applied.sort_unstable();
