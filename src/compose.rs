@@ -4,12 +4,13 @@
 mod connections;
 mod consumer;
 mod events;
+mod exposed_files;
 mod migrate_command;
 mod store;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -40,6 +41,7 @@ pub use crate::ports::Start;
 use connections::connection_options;
 pub use consumer::{ConsumeOptions, Consumed, consume, follow, instant};
 use events::{check_store, compare, relay, sink, spawn_publishing};
+use exposed_files::warn_of_exposed_files;
 pub use migrate_command::migrate_command;
 pub use store::{SchemaStep, Store, migrate, postgres_client, schema};
 
@@ -184,7 +186,7 @@ pub async fn start(
     let connections = connection_options(config, raise_open_files());
     let metrics = Metrics::install()?;
     names::describe();
-    make_data_dir(&config.data_dir).await?;
+    make_data_dir(config).await?;
     let (store, sink, compare) = open(config, life).await?;
     let secret = store.orders.secret().await?;
     let sockets = Sockets::open(config).await?;
@@ -293,11 +295,14 @@ fn operate(store: &Store, compare: CompareSink, clock: Arc<dyn Clock>, tokens: P
     OperateOutbox::new(Arc::clone(&store.log), Arc::clone(&store.outbox), clock, tokens, compare)
 }
 
-/// Creates the data directory. The folder of a store with its own path must
-/// exist.
-async fn make_data_dir(path: &Path) -> Result<(), StartError> {
+/// Creates the data directory, and warns if every user can read what is there. The folder of a store
+/// with its own path must exist.
+async fn make_data_dir(config: &Config) -> Result<(), StartError> {
+    let path = &config.data_dir;
     let made = tokio::fs::create_dir_all(path).await;
-    made.map_err(|cause| StartError::DataDir { path: path.to_owned(), cause })
+    made.map_err(|cause| StartError::DataDir { path: path.clone(), cause })?;
+    warn_of_exposed_files(config);
+    Ok(())
 }
 
 fn call_context(config: &Config, ids: &Arc<dyn Ids>, life: &Lifecycle, memory: RequestMemory) -> CallContext {

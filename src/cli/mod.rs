@@ -136,8 +136,27 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Early
     }
 }
 
+impl Command {
+    /// Returns true if the command creates files of its own.
+    fn has_data(&self) -> bool {
+        matches!(
+            self,
+            Self::Serve(_) | Self::Consume(_) | Self::Migrate(_) | Self::Verify(_) | Self::Bench(_)
+        )
+    }
+}
+
+/// Lets only the user of this process access the files that it creates, as PostgreSQL does.
+fn keep_files_private() {
+    use rustix::fs::Mode;
+    _ = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+}
+
 /// Runs the command and returns the exit code.
 pub fn run(command: Command) -> u8 {
+    if command.has_data() {
+        keep_files_private();
+    }
     let threads = Builder::new_multi_thread;
     match command {
         Command::Accept(command) => ask(threads(), command.run()),

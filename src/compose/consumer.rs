@@ -128,7 +128,7 @@ pub async fn consume(
 ) -> Result<(SocketAddr, Consumed), StartError> {
     let metrics = Metrics::install()?;
     names::describe();
-    make_data_dir(&config.data_dir).await?;
+    make_data_dir(config).await?;
     let source = source(config)?;
     let store = Store::open(&with_consumer_store(config)).await?;
     let listener = listen(config.consumer.admin_addr, "consumer.admin_addr").await?;

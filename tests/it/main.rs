@@ -40,6 +40,8 @@ mod errors;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod file_permissions;
+#[cfg(test)]
 mod http_day;
 #[cfg(test)]
 mod http_differential;
