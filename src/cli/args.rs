@@ -12,6 +12,7 @@ use std::fmt;
 
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo};
 
+use super::escape::plain;
 use crate::config::redact;
 
 /// The request that the arguments express.
@@ -49,8 +50,10 @@ impl UsageError {
 impl fmt::Display for UsageError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let command: String = self.path.iter().flat_map(|name| [" ", name.as_str()]).collect();
-        // A URL in the wrong place may have a password.
-        write!(formatter, "error: {}\nrun 'pvz{command} --help' for usage", redact(&self.message))
+        // A URL in the wrong place may have a password. The messages of argh have several lines.
+        let message: Vec<String> =
+            redact(&self.message).lines().map(|line| plain(line).into_owned()).collect();
+        write!(formatter, "error: {}\nrun 'pvz{command} --help' for usage", message.join("\n"))
     }
 }
 

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::escape::plain;
 use super::failure::printed;
 use super::output::print_text;
 use super::stderr;
@@ -140,7 +141,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, u8> {
     match Config::load_with_origins(sources) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                stderr::line(format_args!("warning: {warning}"));
+                stderr::line(plain(&format!("warning: {warning}")));
             }
             Ok(loaded)
         }
@@ -154,7 +155,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, u8> {
 /// Prints every fault on standard error.
 pub fn report_faults(ConfigErrors(faults): &ConfigErrors) {
     for fault in faults {
-        stderr::line(format_args!("error: {fault}"));
+        stderr::line(plain(&format!("error: {fault}")));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use super::config::{EXIT_FAULTY, configured_command, load};
+use super::escape::plain;
 use super::failure::printed;
 use super::serve::failed;
 use super::stderr;
@@ -100,8 +101,8 @@ fn start(from: Option<&str>) -> Result<Start, &'static str> {
 fn banner(config: &Config, addr: std::net::SocketAddr) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "pvz {} consumes", env!("CARGO_PKG_VERSION"))?;
-    writeln!(out, "  events {}", config.events.url)?;
-    writeln!(out, "  inbox  {}", config.consumer.store)?;
+    writeln!(out, "  events {}", plain(&config.events.url.to_string()))?;
+    writeln!(out, "  inbox  {}", plain(&config.consumer.store.to_string()))?;
     writeln!(out, "  admin  http://{addr}/readyz")?;
     out.flush()
 }

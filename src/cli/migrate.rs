@@ -3,6 +3,7 @@
 use argh::{ArgsInfo, FromArgs};
 
 use super::config::{configured_command, load};
+use super::escape::plain;
 use super::failure::printed;
 use super::output::print_text;
 use super::serve::failed;
@@ -84,7 +85,8 @@ async fn show(sources: &Sources) -> u8 {
 }
 
 fn print(lines: &[String], last: &str) -> u8 {
-    let lines = lines.iter().map(String::as_str).chain([last]);
+    let last = plain(last);
+    let lines = lines.iter().map(String::as_str).chain([last.as_ref()]);
     let text: String = lines.flat_map(|line| [line, "\n"]).collect();
     printed(print_text(&text), 0)
 }

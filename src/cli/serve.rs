@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 use tokio::runtime::Builder;
 
 use super::config::{configured_command, load};
+use super::escape::plain;
 use super::run_on;
 use crate::compose::{self, Addresses, Environment};
 use crate::config::Config;
@@ -87,7 +88,7 @@ pub(super) fn failed(error: &dyn std::error::Error) -> u8 {
         cause = error.source();
     }
     // Ignored: there is nowhere else to report it.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", plain(&line));
     EXIT_START
 }
 
@@ -97,8 +98,8 @@ fn banner(config: &Config, addresses: Addresses) -> io::Result<()> {
     writeln!(out, "  gRPC   {}", addresses.grpc)?;
     writeln!(out, "  REST   http://{}/swagger-ui/", addresses.http)?;
     writeln!(out, "  admin  http://{}/readyz", addresses.admin)?;
-    writeln!(out, "  store  {}", config.store.url)?;
-    writeln!(out, "  events {}", config.events.url)?;
-    writeln!(out, "  data   {}", config.data_dir.display())?;
+    writeln!(out, "  store  {}", plain(&config.store.url.to_string()))?;
+    writeln!(out, "  events {}", plain(&config.events.url.to_string()))?;
+    writeln!(out, "  data   {}", plain(&config.data_dir.to_string_lossy()))?;
     out.flush()
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use super::config::{configured_command, load};
+use super::escape::plain;
 use super::failure::printed;
 use crate::adapters::status::{EXIT_DIFFERENCES, Reason, status_codes};
 use crate::app::{Report, verify};
@@ -48,7 +49,7 @@ impl Verify {
 fn print(report: &Report) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for difference in &report.differences {
-        writeln!(out, "{}: {}", difference.order_id, difference.what)?;
+        writeln!(out, "{}: {}", difference.order_id, plain(&difference.what))?;
     }
     let listed = u64::try_from(report.differences.len()).unwrap_or(u64::MAX);
     if report.differing > listed {
@@ -67,6 +68,6 @@ fn report_error(error: &dyn std::error::Error, code: u8) -> u8 {
         line = format!("{line}: {error}");
         cause = error.source();
     }
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", plain(&line));
     code
 }

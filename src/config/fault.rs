@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::redact::redact;
 use super::secret::{HIDDEN, is_secret};
+use crate::domain::escape;
 
 /// Maximum length of a value in an error message, in characters.
 const ECHO_LIMIT: usize = 100;
@@ -26,8 +27,8 @@ impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => formatter.write_str("default"),
-            Self::File(path, line) => write!(formatter, "{}:{line}", path.display()),
-            Self::Variable(name) => formatter.write_str(name),
+            Self::File(path, line) => write!(formatter, "{}:{line}", escape(&path.to_string_lossy())),
+            Self::Variable(name) => formatter.write_str(&escape(name)),
             Self::Flag(name) => formatter.write_str(name),
         }
     }
@@ -58,15 +59,7 @@ impl Fault {
 
     pub(super) fn with_value(mut self, value: &toml::Value) -> Self {
         let whole = if is_secret(&self.subject) { HIDDEN.to_owned() } else { redacted(value).to_string() };
-        let mut shown = String::new();
-        for character in whole.chars().take(ECHO_LIMIT) {
-            // An error message is a single line.
-            if character.is_control() {
-                shown.extend(character.escape_default());
-            } else {
-                shown.push(character);
-            }
-        }
+        let mut shown: String = whole.chars().take(ECHO_LIMIT).collect();
         if whole.chars().nth(ECHO_LIMIT).is_some() {
             shown.push('…');
         }
@@ -77,14 +70,15 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.subject)?;
+        formatter.write_str(&escape(&self.subject))?;
         if let Some(value) = &self.value {
-            write!(formatter, " = {value}")?;
+            write!(formatter, " = {}", escape(value))?;
         }
         if let Some(origin) = &self.origin {
             write!(formatter, " ({origin})")?;
         }
-        write!(formatter, ": {}", self.problem)
+        // The parser of TOML writes some problems in two lines.
+        write!(formatter, ": {}", escape(&self.problem.trim_end().replace('\n', "; ")))
     }
 }
 
@@ -108,7 +102,7 @@ pub struct Warning(pub String);
 
 impl fmt::Display for Warning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(&escape(&self.0))
     }
 }
 

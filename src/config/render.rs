@@ -7,6 +7,7 @@ use super::keys::{self, Key};
 use super::layers::default_of;
 use super::secret::{HIDDEN, is_secret};
 use super::setting::Setting;
+use crate::domain::is_deceptive;
 
 const TEMPLATE_HEAD: &str = "\
 # The configuration of pvz: every key with its default. Remove the `#` before a
@@ -70,10 +71,25 @@ fn comment(out: &mut String, lines: &[&str]) {
 /// Formats a value after its `=`. A list of tables takes one line per row.
 fn assigned(value: &toml::Value) -> String {
     match value {
+        toml::Value::String(text) if text.contains(is_deceptive) => format!(" {}", escaped_string(text)),
         toml::Value::Array(rows) if rows.iter().any(toml::Value::is_table) => {
             let rows: Vec<String> = rows.iter().map(|row| format!("  {row},\n")).collect();
             format!(" [\n{}]", rows.concat())
         }
         other => format!(" {other}"),
     }
+}
+
+/// Formats a string with the escapes of TOML for the characters that a reader does not see as they
+/// are.
+fn escaped_string(text: &str) -> String {
+    let mut escaped = "\"".to_owned();
+    for character in text.chars() {
+        _ = match character {
+            '"' | '\\' => write!(escaped, "\\{character}"),
+            _ if is_deceptive(character) => write!(escaped, "\\U{:08X}", u32::from(character)),
+            _ => write!(escaped, "{character}"),
+        };
+    }
+    escaped + "\""
 }

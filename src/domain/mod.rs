@@ -5,6 +5,7 @@ mod command;
 mod content;
 mod day_statistics;
 mod decide;
+mod escape;
 mod event;
 mod form;
 mod id;
@@ -25,6 +26,7 @@ pub use command::{
 pub use content::{Content, Method};
 pub use day_statistics::DayStatistics;
 pub use decide::{Change, Decision, Orders, decide};
+pub use escape::{escape, is_deceptive};
 pub use event::{Actor, ActorKind, Event, EventId, EventType, Inconsistency, evolve};
 pub use form::Form;
 pub use id::{ActorId, CustomerId, OrderId, PickupPointId, RequestId};

@@ -1,10 +1,11 @@
 //! Refusals: a reason from a closed set, a sentence for people, and metadata for programs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::{OrderId, OrderResult};
+use super::{OrderId, OrderResult, escape};
 
 /// The maximum length of an echoed value, in characters (`docs/domain.md`, Refusals).
 const ECHO_LIMIT: usize = 64;
@@ -167,7 +168,7 @@ impl Refusal {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
-            message: message.into(),
+            message: escaped(message.into()),
             metadata: BTreeMap::new(),
             violations: Vec::new(),
             batch: None,
@@ -175,7 +176,7 @@ impl Refusal {
         }
     }
 
-    /// Adds a value that the sentence mentions, cut at 64 characters.
+    /// Adds a value that the sentence mentions, cut at 64 characters and escaped.
     pub fn with(mut self, key: &str, value: impl Display) -> Self {
         self.metadata.insert(key.to_owned(), echo(&value.to_string()));
         self
@@ -207,7 +208,11 @@ impl Refusal {
         if total > 1 {
             refusal = refusal.with("violations_total", total);
         }
-        refusal.violations = violations;
+        let shown = |FieldViolation { field, description }| FieldViolation {
+            field: escaped(field),
+            description: escaped(description),
+        };
+        refusal.violations = violations.into_iter().map(shown).collect();
         refusal
     }
 
@@ -244,7 +249,14 @@ impl Refusal {
     }
 }
 
-/// Cuts an echoed value at 64 characters.
+/// Cuts an echoed value at 64 characters, and escapes it.
 pub fn echo(value: &str) -> String {
-    value.chars().take(ECHO_LIMIT).collect()
+    escaped(value.chars().take(ECHO_LIMIT).collect())
+}
+
+fn escaped(text: String) -> String {
+    match escape(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(escaped) => escaped,
+    }
 }

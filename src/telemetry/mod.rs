@@ -2,6 +2,7 @@
 //! and the metrics recorder. Log lines contain ids, but no bodies and no secrets.
 //! Times are UTC in RFC 3339.
 
+mod escape;
 mod metrics;
 
 use std::io::{self, IsTerminal as _};
@@ -12,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 
+use self::escape::Escaping;
 pub use self::metrics::Metrics;
 use crate::config::{Log, LogFormat};
 
@@ -75,7 +77,7 @@ where
         // Otherwise a failed write panics, because the subscriber reports it with
         // `eprintln!` to the same broken stderr.
         .log_internal_errors(false)
-        .with_writer(writer);
+        .with_writer(Escaping { inner: writer, format });
     Ok(match format {
         // The subscriber itself honours NO_COLOR.
         LineFormat::Colour => erase(builder.finish()),
@@ -123,6 +125,7 @@ mod tests {
 
     use super::{LineFormat, dispatch, log_panic};
     use crate::config::LogFormat;
+    use crate::domain::is_deceptive;
 
     #[derive(Clone, Default)]
     struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -164,6 +167,26 @@ mod tests {
     fn plain_lines_contain_no_escape_sequences() {
         let text = logged("info", LineFormat::Plain, || tracing::info!(actor = "a\u{1b}[2J", "hello"));
         assert!(text.contains("hello") && !text.contains('\u{1b}'), "{text:?}");
+    }
+
+    #[test]
+    fn deceptive_characters_are_escaped_in_every_format() {
+        let path = std::path::Path::new("/srv/a\nb\u{202e}c\u{e0041}\u{9b}d\u{1b}[2J");
+        for format in [LineFormat::Plain, LineFormat::Colour, LineFormat::Json] {
+            let text = logged(
+                "info",
+                format,
+                || tracing::info!(path = %path.display(), "opened {}", path.display()),
+            );
+            assert_eq!(text.lines().count(), 1, "{text:?}");
+            let codes = ["0m", "2m", "3m", "32m"].map(|code| format!("\u{1b}[{code}"));
+            let plain = codes.iter().fold(text.clone(), |text, code| text.replace(code, ""));
+            assert!(!plain.trim_end().contains(is_deceptive), "{text:?}");
+            if format == LineFormat::Json {
+                let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(line["path"], path.to_str().unwrap());
+            }
+        }
     }
 
     #[test]

@@ -52,13 +52,24 @@ const LAYERS: [Layer; 12] = [
     layer("adapters", &["domain", "ports"]),
     layer("proto", &[]),
     layer("config", &["domain"]),
-    layer("telemetry", &["config"]),
+    layer("telemetry", &["config", "domain::is_deceptive"]),
     // It logs port errors with their causes.
     layer("lifecycle", &["ports"]),
     layer("bench", &["compose", "config", "proto", "adapters::write_coalescing", "adapters::status"]),
     layer(
         "cli",
-        &["bench", "compose", "config", "app", "proto", "adapters::status", "lifecycle", "telemetry"],
+        &[
+            "bench",
+            "compose",
+            "config",
+            "app",
+            "proto",
+            "adapters::status",
+            "lifecycle",
+            "telemetry",
+            // The function that makes text from outside safe to print.
+            "domain::escape",
+        ],
     ),
     layer(
         "compose",
