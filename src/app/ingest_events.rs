@@ -19,7 +19,7 @@ use super::ingest_partition::{IngestPartition, Ingested, PartitionEnd};
 use super::ingest_progress::{Activity, IngestProgress};
 use super::log_identity::OtherLog;
 use crate::domain::assign_partitions;
-use crate::ports::{Assignment, EventSource, Inbox, PortError, chain};
+use crate::ports::{Assignment, EventSource, Inbox, Outage, PortError, chain};
 
 /// The use case that reads events into an inbox.
 pub struct IngestEvents {
@@ -27,6 +27,19 @@ pub struct IngestEvents {
     inbox: Arc<dyn Inbox>,
     options: Arc<IngestOptions>,
     progress: IngestProgress,
+}
+
+/// The retries of an action that fails.
+struct Retries {
+    outage: Outage,
+    /// The pause before the next attempt.
+    pause: Duration,
+}
+
+impl Retries {
+    fn new(options: &IngestOptions) -> Self {
+        Self { outage: Outage::default(), pause: options.first_backoff }
+    }
 }
 
 /// The partitions that this consumer reads.
@@ -68,13 +81,13 @@ impl IngestEvents {
         };
         self.progress.record(Activity::Assign);
         if self.options.rewind {
-            let mut pause = self.options.first_backoff;
+            let mut retries = Retries::new(&self.options);
             while let Some(Err(error)) = stop.run_until_cancelled(self.rewind()).await {
                 self.progress.record_failure(Activity::Assign, &error);
-                self.back_off("rewind", &error, &mut pause, &stop).await;
+                self.back_off("rewind", &error, &mut retries, &stop).await;
             }
         }
-        let mut pause = self.options.first_backoff;
+        let mut retries = Retries::new(&self.options);
         loop {
             let renew = Instant::now() + self.options.lease / 3;
             let Some(assigned) = stop.run_until_cancelled(self.assign()).await else { break };
@@ -82,11 +95,14 @@ impl IngestEvents {
                 Ok(assigned) => assigned,
                 Err(error) => {
                     self.progress.record_failure(Activity::Assign, &error);
-                    self.back_off("assign partitions", &error, &mut pause, &stop).await;
+                    self.back_off("assign partitions", &error, &mut retries, &stop).await;
                     continue;
                 }
             };
-            pause = self.options.first_backoff;
+            retries.pause = self.options.first_backoff;
+            if let Some(failures) = retries.outage.end() {
+                tracing::info!(failures, "consumer recovered");
+            }
             self.progress.record(Activity::Assign);
             self.adopt(&mut partitions, assignments, &stop);
             if self.options.once && partitions.finished.len() >= count {
@@ -160,17 +176,22 @@ impl IngestEvents {
         }
     }
 
-    /// Logs a failure, and pauses before the next attempt.
+    /// Logs a failure if its cause is new, and pauses before the next attempt.
     async fn back_off(
         &self,
         action: &str,
         error: &PortError,
-        pause: &mut Duration,
+        retries: &mut Retries,
         stop: &CancellationToken,
     ) {
-        tracing::warn!(action, cause = chain(error), "consumer failed, backing off");
-        stop.run_until_cancelled(sleep(*pause)).await;
-        *pause = (*pause * 2).min(self.options.last_backoff);
+        let cause = chain(error);
+        if retries.outage.is_new(&cause) {
+            tracing::warn!(action, cause, "consumer failed, backing off");
+        } else {
+            tracing::debug!(action, cause, "consumer failed, backing off");
+        }
+        stop.run_until_cancelled(sleep(retries.pause)).await;
+        retries.pause = (retries.pause * 2).min(self.options.last_backoff);
     }
 }
 

@@ -11,7 +11,7 @@ use super::ingest_progress::{Activity, IngestProgress};
 use super::log_identity::{LogIdentity, OtherLog, check_log};
 use crate::domain::{Event, Reception, receive_events};
 use crate::ports::{
-    Applied, Assignment, EventSource, Fetched, Inbox, InboxBatch, LastEvent, Offset, PortError,
+    Applied, Assignment, EventSource, Fetched, Inbox, InboxBatch, LastEvent, Offset, Outage, PortError,
     RecordContent, SourceRecord, UndecodedRecord, chain,
 };
 
@@ -90,6 +90,7 @@ pub(super) struct IngestPartition {
     unknown_retried: bool,
     /// The time of the first check that found the last event missing.
     missing_since: Option<Instant>,
+    outage: Outage,
 }
 
 /// A batch, sorted by content.
@@ -120,6 +121,7 @@ impl IngestPartition {
             goal: None,
             unknown_retried: false,
             missing_since: None,
+            outage: Outage::default(),
         }
     }
 
@@ -132,8 +134,12 @@ impl IngestPartition {
                 Ok(end) => break end,
                 Err(error) => {
                     self.progress.record_failure(activity, &error);
-                    let partition = self.assignment.partition;
-                    tracing::warn!(partition, cause = chain(&error), "partition failed, backing off");
+                    let (partition, cause) = (self.assignment.partition, chain(&error));
+                    if self.outage.is_new(&cause) {
+                        tracing::warn!(partition, cause, "partition failed, backing off");
+                    } else {
+                        tracing::debug!(partition, cause, "partition failed, backing off");
+                    }
                 }
             }
             if stop.run_until_cancelled(sleep(pause)).await.is_none() {
@@ -181,6 +187,9 @@ impl IngestPartition {
                 next = self.assignment.position.unwrap_or(next);
             }
             self.progress.record(Activity::Read(partition));
+            if let Some(failures) = self.outage.end() {
+                tracing::info!(partition, failures, "partition recovered");
+            }
             if self.options.once && next >= goal {
                 return Ok(PartitionEnd::Reached);
             }

@@ -12,7 +12,7 @@ pub fn refuse(error: &PortError) -> Refusal {
     match error.kind() {
         ErrorKind::Unavailable => {
             tracing::warn!(cause = chain(error), "store request failed");
-            Refusal::unavailable("the storage cannot be reached or cannot be written", STORE_RETRY)
+            unavailable()
         }
         ErrorKind::InDoubt => {
             tracing::error!(cause = chain(error), "commit in doubt: its outcome could not be determined");
@@ -28,4 +28,9 @@ pub fn refuse(error: &PortError) -> Refusal {
             Refusal::internal()
         }
     }
+}
+
+/// Returns the refusal for a store that is unavailable.
+pub(super) fn unavailable() -> Refusal {
+    Refusal::unavailable("the storage cannot be reached or cannot be written", STORE_RETRY)
 }

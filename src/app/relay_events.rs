@@ -17,8 +17,8 @@ use super::relay_batch::Waiting;
 use super::{Committed, CompareSink, RelayOptions};
 use crate::domain::OrderId;
 use crate::ports::{
-    Clock, Delivery, EventLog, EventSink, LeaderStatus, Lease, LoggedEvent, Outbox, PortError, Position,
-    Receipt, chain,
+    Clock, Delivery, EventLog, EventSink, LeaderStatus, Lease, LoggedEvent, Outage, Outbox, PortError,
+    Position, Receipt, chain,
 };
 
 /// The relay of one sink.
@@ -34,9 +34,6 @@ pub struct RelayEvents {
     pub(super) options: RelayOptions,
     random: RandomState,
 }
-
-/// Maximum number of different causes logged per outage.
-const MOST_CAUSES: usize = 16;
 
 /// The reason for the end of a lease.
 pub(super) enum Ended {
@@ -74,8 +71,8 @@ pub(super) struct Lead<'r> {
     pub(super) status: LeaderStatus,
     /// The instant of the last recorded failure.
     pub(super) failed: Option<Instant>,
-    /// The causes of the current outage that were logged.
-    told: Vec<String>,
+    /// The current outage of the sink.
+    outage: Outage,
 }
 
 impl RelayEvents {
@@ -99,7 +96,7 @@ impl RelayEvents {
             return;
         }
         let sink = self.sink.name();
-        let mut failures = 0;
+        let (mut failures, mut outage) = (0, Outage::default());
         while !stop.is_cancelled() {
             let led = match self.outbox.acquire_lease(sink).await {
                 Ok(Some(lease)) => self.lead(lease, &mut failures, &stop).await,
@@ -113,8 +110,17 @@ impl RelayEvents {
                     pause(&stop, self.options.stand_by).await;
                 }
                 Err(Ended::Failed(error)) => {
+                    if failures == 0 {
+                        // It has made progress since the last failure.
+                        outage.end();
+                    }
                     failures += 1;
-                    tracing::warn!(sink, cause = chain(&error), "relay: store error, backing off");
+                    let cause = chain(&error);
+                    if outage.is_new(&cause) {
+                        tracing::warn!(sink, cause, "relay: store error, backing off");
+                    } else {
+                        tracing::debug!(sink, cause, "relay: store error, backing off");
+                    }
                     pause(&stop, self.backoff(failures)).await;
                 }
             }
@@ -191,7 +197,7 @@ impl<'r> Lead<'r> {
             failures: 0,
             status,
             failed: None,
-            told: Vec::new(),
+            outage: Outage::default(),
         }
     }
 
@@ -291,25 +297,25 @@ impl<'r> Lead<'r> {
             self.failures = 0;
         }
         if let Some(error) = failure {
-            self.tell(chain(&error), waiting.events.len());
+            self.tell(&chain(&error), waiting.events.len());
             self.note_failure(&error).await?;
             return Ok(false);
         }
-        if waiting.progressed && !self.told.is_empty() {
-            tracing::info!(sink = relay.sink.name(), "sink recovered, publishing again");
-            self.told.clear();
+        if waiting.progressed
+            && let Some(failures) = self.outage.end()
+        {
+            tracing::info!(sink = relay.sink.name(), failures, "sink recovered, publishing again");
         }
         Ok(waiting.progressed)
     }
 
     /// Logs each cause once per outage, because the relay retries without end.
-    pub(super) fn tell(&mut self, cause: String, events: usize) {
+    pub(super) fn tell(&mut self, cause: &str, events: usize) {
         let sink = self.relay.sink.name();
-        if self.told.contains(&cause) || self.told.len() >= MOST_CAUSES {
-            tracing::debug!(sink, events, cause, "publish failed, retrying");
-        } else {
+        if self.outage.is_new(cause) {
             tracing::warn!(sink, events, cause, "publish failed, events wait in the store");
-            self.told.push(cause);
+        } else {
+            tracing::debug!(sink, events, cause, "publish failed, retrying");
         }
     }
 

@@ -19,7 +19,7 @@ impl Lead<'_> {
             match stop.run_until_cancelled(self.read_tail()).await {
                 Some(Ok(tail)) => self.agreed = self.agrees(&tail).await?,
                 Some(Err(error)) => {
-                    self.tell(chain(&error), 0);
+                    self.tell(&chain(&error), 0);
                     self.note_failure(&error).await?;
                 }
                 None => break,

@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::queue::{Claim, Claims, Queue, claims};
-use super::refuse::{STORE_RETRY, refuse};
+use super::refuse::{STORE_RETRY, refuse, unavailable};
 use super::{BatchDecider, Caller, Entry};
 use crate::domain::{Command, Policy, Refusal, RequestId};
 use crate::ports::{Clock, ErrorKind, Ids, OrderStore, Outcome, PortError, chain};
@@ -284,13 +284,19 @@ impl Pool {
     }
 
     /// Retries a batch with backoff while the store fails, within the retry budget and the
-    /// deadlines.
+    /// deadlines. Logs one line for all failed attempts.
     async fn run_until_answered(&self, mut waiting: Vec<Waiting>) {
         let give_up = Instant::now() + self.limits.retry_budget;
         let mut backoff = FIRST_BACKOFF;
+        let (mut failures, mut refused, mut cause) = (0_u32, 0, String::new());
         while !waiting.is_empty() {
             let error = match self.attempt(&waiting).await {
-                Ok(outcomes) => return self.deliver(waiting, outcomes),
+                Ok(outcomes) => {
+                    if failures > 0 {
+                        tracing::warn!(cause, failures, refused, "batch committed after failed attempts");
+                    }
+                    return self.deliver(waiting, outcomes);
+                }
                 Err(error) => error,
             };
             // If it ran again, a command without a `request_id` would see its own effect.
@@ -304,15 +310,19 @@ impl Pool {
             let budget_left = next < give_up;
             let (retry, spent): (Vec<_>, Vec<_>) =
                 waiting.into_iter().partition(|job| budget_left && job.deadline > next);
-            if !spent.is_empty() {
-                refuse_all(spent, &refuse(&error));
-            }
+            failures += 1;
+            refused += spent.len();
+            cause = chain(&error);
+            refuse_all(spent, &unavailable());
             waiting = retry.into_iter().filter(|job| !job.reply.is_closed()).collect();
             if !waiting.is_empty() {
-                tracing::warn!(cause = chain(&error), commands = waiting.len(), "batch failed, retrying");
+                tracing::debug!(cause, commands = waiting.len(), "batch failed, retrying");
                 sleep(backoff).await;
             }
             backoff = (backoff * 2).min(LAST_BACKOFF);
+        }
+        if failures > 0 {
+            tracing::warn!(cause, failures, refused, "batch failed, its commands were refused");
         }
     }
 

@@ -21,6 +21,7 @@ mod event_source;
 mod ids;
 mod inbox;
 mod order_store;
+mod outage;
 mod outbox;
 
 pub use clock::Clock;
@@ -38,6 +39,7 @@ pub use order_store::{
     AuditedOrder, Batch, BatchDecision, CommandResult, Decide, IdempotencyKey, IdempotencyRecord, Loaded,
     OrderFilter, OrderStore, Outcome, Page, SortedKeys, Writes,
 };
+pub use outage::Outage;
 pub use outbox::{
     DeadLetter, KnownSink, LeaderStatus, Lease, LeaseToken, LeaseWrite, Outbox, OutboxStatus, Resolution,
 };

@@ -37,7 +37,7 @@ pub use self::record::Encoding;
 pub use self::security::{Login, Mechanism, Security, SecurityError, Tls};
 pub use self::source::KafkaSource;
 use self::topic_client::TopicClient;
-use crate::ports::{Delivery, EventSink, LoggedEvent, PortError, Receipt, SinkTail};
+use crate::ports::{Delivery, EventSink, LoggedEvent, Outage, PortError, Receipt, SinkTail};
 
 /// The size from which requests are compressed, in bytes, if compression is on.
 /// Smaller ones might be compressed to a size that waits (see `requests`).
@@ -120,7 +120,7 @@ impl KafkaSink {
     /// Retries until the client is connected, so that problems are logged before
     /// the first event. Publishing does not depend on this call.
     pub async fn connect(&self) {
-        let mut logged = None;
+        let mut outage = Outage::default();
         loop {
             match self.client().await {
                 Ok(client) => {
@@ -130,10 +130,9 @@ impl KafkaSink {
                 }
                 Err(error) => {
                     let cause = error.to_string();
-                    if logged.as_ref() != Some(&cause) {
+                    if outage.is_new(&cause) {
                         let sink = self.describe();
                         tracing::warn!(sink, cause, "Kafka cannot be reached: events wait in the store");
-                        logged = Some(cause);
                     }
                 }
             }

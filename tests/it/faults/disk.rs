@@ -155,7 +155,7 @@ async fn commands_are_unavailable_while_a_foreign_lock_is_held() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_lock_only_delays_a_command() {
     let dir = tempfile::tempdir().unwrap();
-    let config = "[writer]\nretry_budget = \"60s\"\n[store]\nbusy_timeout = \"10ms\"\n";
+    let config = "[writer]\nretry_budget = \"60s\"\n[store]\nbusy_timeout = \"10ms\"\n[log]\nfilter = \"info,pvz::app=debug\"\n";
     let service = TestService::start(dir.path(), config);
     let client = service.client().await;
     let lock = service.foreign_lock();
@@ -166,5 +166,14 @@ async fn a_short_lock_only_delays_a_command() {
     .await;
     drop(lock);
     assert!(call.await.unwrap().result.is_ok());
+    let lines = || {
+        let lines =
+            service.log().into_iter().filter(|line| line.contains("batch committed after failed attempts"));
+        lines.collect::<Vec<_>>()
+    };
+    wait_until("the failures are logged", async || !lines().is_empty()).await;
+    let lines = lines();
+    assert!(lines.len() == 1 && lines[0].contains("\"failures\":"), "{lines:?}");
+    assert!(!service.log().iter().any(|line| line.contains("WARN") && line.contains("batch failed")));
     service.stop();
 }
