@@ -99,6 +99,12 @@ impl Actor {
     }
 }
 
+impl fmt::Display for Actor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.kind.name(), self.id)
+    }
+}
+
 /// An event: the fact that a command took effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

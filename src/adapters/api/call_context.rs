@@ -2,7 +2,7 @@
 //! every call, over gRPC and REST alike. It also catches panics.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::{FutureExt as _, Stream};
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Answers, RequestMemory};
 use crate::app::Caller;
-use crate::domain::{Actor, Form, Refusal, Traceparent};
+use crate::domain::{Actor, Form, Refusal, Traceparent, echo};
 use crate::ports::Ids;
 
 /// Header of the actor: `<kind>:<id>`.
@@ -27,6 +27,8 @@ pub const GRPC_TIMEOUT: &str = "grpc-timeout";
 pub const REPLAYED: &str = "idempotent-replayed";
 /// The longest correlation id that is accepted from a caller, in bytes.
 const MAX_CORRELATION_ID: usize = 128;
+/// The most orders that a log line names.
+const MAX_LOGGED_ORDERS: usize = 8;
 /// The server's deadline is this much earlier than the caller's, so that the
 /// refusal with its reason arrives before the transport's error without one.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
@@ -44,12 +46,22 @@ pub struct CallContext {
 pub struct Call {
     /// The correlation id, echoed and logged.
     pub correlation_id: String,
-    method: &'static str,
     deadline: Instant,
     /// True if the deadline is the caller's own.
     has_own_deadline: bool,
     actor: Result<Actor, &'static str>,
     traceparent: Option<Traceparent>,
+    log: Arc<CallLog>,
+}
+
+/// The log line of a call.
+struct CallLog {
+    method: &'static str,
+    correlation_id: String,
+    /// `None` if it is malformed.
+    actor: Option<Actor>,
+    /// The first orders that the request names.
+    orders: OnceLock<String>,
     started: Instant,
 }
 
@@ -108,14 +120,20 @@ impl CallContext {
             Some(requested) => requested.saturating_sub(DEADLINE_MARGIN.min(requested / 10)),
             None => self.request_timeout,
         };
+        let (correlation_id, actor) = (correlation_id(headers, self.ids.as_ref()), actor(headers));
         Call {
-            correlation_id: correlation_id(headers, self.ids.as_ref()),
-            method,
+            correlation_id: correlation_id.clone(),
             deadline: started + allowed,
             has_own_deadline: requested.is_some(),
-            actor: actor(headers),
+            log: Arc::new(CallLog {
+                method,
+                correlation_id,
+                actor: actor.clone().ok(),
+                orders: OnceLock::new(),
+                started,
+            }),
+            actor,
             traceparent: traceparent(headers),
-            started,
         }
     }
 
@@ -128,8 +146,7 @@ impl CallContext {
     where
         F: Future<Output = Result<Answered<A>, Refused>>,
     {
-        let (method, started, deadline) = (call.method, call.started, call.deadline);
-        let correlation_id = call.correlation_id.clone();
+        let (line, deadline) = (Arc::clone(&call.log), call.deadline);
         let answer = if let Err(refusal) = self.admit() {
             Err(refusal.into())
         } else {
@@ -137,13 +154,18 @@ impl CallContext {
             match timeout_at(deadline, running).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_panic)) => {
-                    tracing::error!(method, request_id = correlation_id, "a call panicked");
+                    tracing::error!(
+                        method = line.method,
+                        request_id = line.correlation_id,
+                        orders = line.orders.get(),
+                        "a call panicked"
+                    );
                     Err(Refusal::internal().into())
                 }
                 Err(_elapsed) => Err(Refusal::deadline_exceeded().into()),
             }
         };
-        log(method, &correlation_id, started, answer.as_ref().err().map(|refused| &refused.refusal));
+        line.write(answer.as_ref().err().map(|refused| &refused.refusal));
         answer
     }
 
@@ -188,23 +210,38 @@ impl Call {
         Caller { actor, scope: String::new(), traceparent, deadline: self.deadline }
     }
 
+    /// Names the orders of the request in the log line, as the request spells them.
+    pub fn names_orders<'m>(&self, order_ids: impl IntoIterator<Item = &'m str>) {
+        let mut order_ids = order_ids.into_iter();
+        let first: Vec<String> = order_ids.by_ref().take(MAX_LOGGED_ORDERS).map(echo).collect();
+        let more = match order_ids.count() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        // A second call would be of the same request.
+        _ = self.log.orders.set(first.join(" ") + &more);
+    }
+
     /// Writes the log line of a call that answers with a stream.
     pub fn log(&self, refusal: Option<&Refusal>) {
-        log(self.method, &self.correlation_id, self.started, refusal);
+        self.log.write(refusal);
     }
 }
 
-/// Successful calls are logged at debug level only, because the event log
-/// records their effects and a line per call costs throughput. A refusal is
-/// recorded nowhere else.
-fn log(method: &'static str, correlation_id: &str, started: Instant, refusal: Option<&Refusal>) {
-    let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let reason = refusal.map_or("OK", |refusal| refusal.reason.name());
-    let request_id = correlation_id;
-    if refusal.is_some() {
-        tracing::info!(target: "pvz::calls", method, reason, request_id, elapsed_us, "call");
-    } else {
-        tracing::debug!(target: "pvz::calls", method, reason, request_id, elapsed_us, "call");
+impl CallLog {
+    /// Successful calls are logged at debug level only, because the event log
+    /// records their effects and a line per call costs throughput. A refusal is
+    /// recorded nowhere else.
+    fn write(&self, refusal: Option<&Refusal>) {
+        let elapsed_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let reason = refusal.map_or("OK", |refusal| refusal.reason.name());
+        let Self { method, correlation_id: request_id, actor, orders, .. } = self;
+        let (actor, orders) = (actor.as_ref().map(tracing::field::display), orders.get());
+        if refusal.is_some() {
+            tracing::info!(target: "pvz::calls", method, actor, orders, reason, request_id, elapsed_us, "call");
+        } else {
+            tracing::debug!(target: "pvz::calls", method, actor, orders, reason, request_id, elapsed_us, "call");
+        }
     }
 }
 

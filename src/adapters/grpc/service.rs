@@ -89,7 +89,8 @@ impl OrderService for GrpcOrderService {
         &self,
         request: Request<v1::AcceptOrderRequest>,
     ) -> Result<Response<v1::AcceptOrderResponse>, Status> {
-        let handle = |message, form, call: Call| async move {
+        let handle = |message: v1::AcceptOrderRequest, form, call: Call| async move {
+            call.names_orders([message.order_id.as_str()]);
             let (accept, key) = requests::accept(form, &message)?;
             let order = one(self.change(Command::Accept(accept), key, &call).await?)?;
             Ok(order.map(|order| v1::AcceptOrderResponse { order: Some(order) }))
@@ -101,7 +102,8 @@ impl OrderService for GrpcOrderService {
         &self,
         request: Request<v1::IssueOrdersRequest>,
     ) -> Result<Response<v1::IssueOrdersResponse>, Status> {
-        let handle = |message, form, call: Call| async move {
+        let handle = |message: v1::IssueOrdersRequest, form, call: Call| async move {
+            call.names_orders(message.order_ids.iter().map(String::as_str));
             let (issue, key) = requests::issue(form, &message)?;
             let results = many(self.change(Command::Issue(issue), key, &call).await?)?;
             Ok(results.map(|results| v1::IssueOrdersResponse { results }))
@@ -113,7 +115,8 @@ impl OrderService for GrpcOrderService {
         &self,
         request: Request<v1::AcceptReturnRequest>,
     ) -> Result<Response<v1::AcceptReturnResponse>, Status> {
-        let handle = |message, form, call: Call| async move {
+        let handle = |message: v1::AcceptReturnRequest, form, call: Call| async move {
+            call.names_orders([message.order_id.as_str()]);
             let (accept_return, key) = requests::accept_return(form, &message)?;
             let order = one(self.change(Command::AcceptReturn(accept_return), key, &call).await?)?;
             Ok(order.map(|order| v1::AcceptReturnResponse { order: Some(order) }))
@@ -125,7 +128,8 @@ impl OrderService for GrpcOrderService {
         &self,
         request: Request<v1::ReturnToCourierRequest>,
     ) -> Result<Response<v1::ReturnToCourierResponse>, Status> {
-        let handle = |message, form, call: Call| async move {
+        let handle = |message: v1::ReturnToCourierRequest, form, call: Call| async move {
+            call.names_orders(message.order_ids.iter().map(String::as_str));
             let (to_courier, key) = requests::return_to_courier(form, &message)?;
             let results = many(self.change(Command::ReturnToCourier(to_courier), key, &call).await?)?;
             Ok(results.map(|results| v1::ReturnToCourierResponse { results }))
@@ -149,7 +153,8 @@ impl OrderService for GrpcOrderService {
     }
 
     async fn get_order(&self, request: Request<v1::GetOrderRequest>) -> Result<Response<v1::Order>, Status> {
-        let handle = |message: v1::GetOrderRequest, form, _| async move {
+        let handle = |message: v1::GetOrderRequest, form, call: Call| async move {
+            call.names_orders([message.order_id.as_str()]);
             let order_id = requests::order_id(form, &message.order_id)?;
             Ok(proto_mapping::order(self.orders.get(&order_id).await?).into())
         };
@@ -173,7 +178,8 @@ impl OrderService for GrpcOrderService {
         &self,
         request: Request<v1::GetOrderHistoryRequest>,
     ) -> Result<Response<v1::GetOrderHistoryResponse>, Status> {
-        let handle = |message, form, _| async move {
+        let handle = |message: v1::GetOrderHistoryRequest, form, call: Call| async move {
+            call.names_orders([message.order_id.as_str()]);
             let (order_id, limit, token) = requests::history(form, message)?;
             let page = self.events.history(&order_id, limit, &token).await?;
             // The history of one order carries no cursors of the feed.
@@ -310,7 +316,8 @@ impl OrderService for GrpcOrderService {
         &self,
         request: Request<v1::RetryDeadLetterRequest>,
     ) -> Result<Response<v1::RetryDeadLetterResponse>, Status> {
-        let handle = |message: v1::RetryDeadLetterRequest, form, _| async move {
+        let handle = |message: v1::RetryDeadLetterRequest, form, call: Call| async move {
+            call.names_orders([message.order_id.as_str()]);
             let order_id = requests::order_id(form, &message.order_id)?;
             self.outbox.resolve(&order_id, Resolution::Retry).await?;
             Ok(v1::RetryDeadLetterResponse {}.into())
@@ -322,7 +329,8 @@ impl OrderService for GrpcOrderService {
         &self,
         request: Request<v1::DropDeadLetterRequest>,
     ) -> Result<Response<v1::DropDeadLetterResponse>, Status> {
-        let handle = |message: v1::DropDeadLetterRequest, form, _| async move {
+        let handle = |message: v1::DropDeadLetterRequest, form, call: Call| async move {
+            call.names_orders([message.order_id.as_str()]);
             let order_id = requests::order_id(form, &message.order_id)?;
             self.outbox.resolve(&order_id, Resolution::Drop).await?;
             Ok(v1::DropDeadLetterResponse {}.into())

@@ -29,7 +29,14 @@ pub struct Server {
     pub http: String,
     /// Host and port of the admin server.
     pub admin: String,
-    log: Arc<Mutex<Vec<String>>>,
+    log: Arc<Mutex<Log>>,
+}
+
+/// The lines logged so far.
+#[derive(Default)]
+struct Log {
+    calls: Vec<String>,
+    others: Vec<String>,
 }
 
 impl Server {
@@ -99,7 +106,12 @@ impl Server {
 
     /// Returns the lines logged so far, without those of `pvz::calls`.
     pub fn log(&self) -> Vec<String> {
-        self.log.lock().unwrap().clone()
+        self.log.lock().unwrap().others.clone()
+    }
+
+    /// Returns the lines of `pvz::calls` logged so far.
+    pub fn calls(&self) -> Vec<String> {
+        self.log.lock().unwrap().calls.clone()
     }
 
     /// Returns a client command for this server.
@@ -175,16 +187,16 @@ fn lines(stream: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> 
     receiver
 }
 
-/// Reads a log to its end in a thread, so that the pipe never fills. Returns the
-/// lines without those of `pvz::calls`.
-fn collect_log(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
-    let log = Arc::new(Mutex::new(Vec::new()));
+/// Reads a log to its end in a thread, so that the pipe never fills.
+fn collect_log(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<Log>> {
+    let log = Arc::new(Mutex::new(Log::default()));
     let lines = Arc::clone(&log);
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            if !line.contains("\"target\":\"pvz::calls\"") {
-                lines.lock().unwrap().push(line);
-            }
+            let mut log = lines.lock().unwrap();
+            let kind =
+                if line.contains("\"target\":\"pvz::calls\"") { &mut log.calls } else { &mut log.others };
+            kind.push(line);
         }
     });
     log
