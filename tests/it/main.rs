@@ -66,6 +66,8 @@ mod journal;
 #[cfg(test)]
 mod kafka;
 #[cfg(test)]
+mod leaks;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod openapi;

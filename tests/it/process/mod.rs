@@ -29,6 +29,7 @@ pub struct Server {
     pub http: String,
     /// Host and port of the admin server.
     pub admin: String,
+    banner: String,
     log: Arc<Mutex<Log>>,
 }
 
@@ -76,7 +77,7 @@ impl Server {
         let grpc = banner_value(&banner, "gRPC");
         let host = |url: String| url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
         let (http, admin) = (host(banner_value(&banner, "REST")), host(banner_value(&banner, "admin")));
-        Self { child, grpc, http, admin, log }
+        Self { child, grpc, http, admin, banner: banner.join("\n"), log }
     }
 
     /// Starts `pvz serve` without waiting for its banner; all output is piped.
@@ -107,6 +108,11 @@ impl Server {
     /// Returns the lines logged so far, without those of `pvz::calls`.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().others.clone()
+    }
+
+    /// Returns the text that the server printed when it was ready.
+    pub fn banner(&self) -> &str {
+        &self.banner
     }
 
     /// Returns the lines of `pvz::calls` logged so far.
