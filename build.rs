@@ -1,11 +1,13 @@
 //! Compiles `proto/`: messages, the gRPC service, the JSON mapping, the routes of
 //! the REST gateway, the OpenAPI and AsyncAPI documents, and the descriptor set
-//! for reflection. It does not need `protoc`.
+//! for reflection. It does not need `protoc`. Renders the documents for users too.
 
 #[path = "build/asyncapi.rs"]
 mod asyncapi;
 #[path = "build/contract.rs"]
 mod contract;
+#[path = "build/documents.rs"]
+mod documents;
 #[path = "build/openapi.rs"]
 mod openapi;
 #[path = "build/routes.rs"]
@@ -27,6 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=migrations");
+    println!("cargo:rerun-if-changed=docs");
+    println!("cargo:rerun-if-changed=CHANGELOG.md");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_source_info(true).include_imports(true).open_files(PROTOS)?;
@@ -42,6 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let events = asyncapi::document(&contract, &env::var("CARGO_PKG_VERSION")?)?;
     fs::write(out.join("asyncapi.json"), serde_json::to_string_pretty(&events)? + "\n")?;
     fs::write(out.join("swagger_ui.rs"), swagger_ui::unpack(&out)?)?;
+    fs::write(out.join("documents.rs"), documents::render(&out)?)?;
     Ok(())
 }
 

@@ -8,6 +8,8 @@ use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
+use pvz::adapters::http::metadata_keys;
+use pvz::domain::Reason;
 use pvz::proto::v1;
 use pvz::proto::v1::order_service_client::OrderServiceClient;
 use serde::Serialize;
@@ -152,7 +154,12 @@ impl Rest {
         let violations = response["fieldViolations"].as_array().unwrap().iter();
         let violations =
             violations.map(|one| format!("{} {}", text(&one["field"]), text(&one["description"])));
-        Reply::refused(text(&response["reason"]), metadata, violations)
+        let reason = text(&response["reason"]);
+        let documented = metadata_keys(Reason::parse(&reason).unwrap());
+        for key in response["metadata"].as_object().unwrap().keys() {
+            assert!(documented.contains(&key.as_str()), "the page of {reason} does not have the key {key}");
+        }
+        Reply::refused(reason, metadata, violations)
     }
 
     /// Sends a request, and returns the head and the JSON of the response.

@@ -350,9 +350,7 @@ impl HttpApp {
     }
 
     pub async fn send(&self, request: Request<Full<Bytes>>) -> HttpResponse {
-        let (parts, body) = self.open(request).await.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        HttpResponse { status: parts.status, headers: parts.headers, body }
+        send_to(self.address, request).await
     }
 
     /// Sends a request on a new connection. The body of the response is not read.
@@ -362,11 +360,7 @@ impl HttpApp {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        sender.send_request(request).await.unwrap()
+        open(self.address, request).await
     }
 
     pub async fn get(&self, path: &str) -> HttpResponse {
@@ -376,6 +370,25 @@ impl HttpApp {
     pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> HttpResponse {
         self.send(post(path).body(Full::new(body.into())).unwrap()).await
     }
+}
+
+/// Sends a request on a new connection to a server.
+pub async fn send_to(address: SocketAddr, request: Request<Full<Bytes>>) -> HttpResponse {
+    let (parts, body) = open(address, request).await.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    HttpResponse { status: parts.status, headers: parts.headers, body }
+}
+
+async fn open<B>(address: SocketAddr, request: Request<B>) -> hyper::Response<hyper::body::Incoming>
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender.send_request(request).await.unwrap()
 }
 
 pub fn get(path: &str) -> http::request::Builder {

@@ -52,6 +52,8 @@ mod http_host;
 #[cfg(test)]
 mod http_json;
 #[cfg(test)]
+mod http_pages;
+#[cfg(test)]
 mod http_problem;
 #[cfg(test)]
 mod http_protocol;
@@ -78,8 +80,6 @@ mod postgres;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
-mod readme;
-#[cfg(test)]
 mod relay;
 #[cfg(test)]
 mod restored_store;
@@ -91,6 +91,8 @@ mod storm;
 mod support;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod tours;
 #[cfg(test)]
 mod watch_events;
 #[cfg(test)]

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Tests REST with tools that share no code with pvz: validators for the OpenAPI and
-AsyncAPI documents, a fuzzer, a generated client, and Swagger UI in a browser.
+AsyncAPI documents, a fuzzer, a generated client, and Swagger UI and the pages in a browser.
 
-    tests/rest/run.py PVZ [document|events|fuzz|client|browser ...]
+    tests/rest/run.py PVZ [document|events|fuzz|client|browser|pages ...]
 
 PVZ is the path of the binary. pip and npm install the tools into $PVZ_TEST_CACHE
 once; later runs reuse them. The screenshot and the fuzzer's log are written to
@@ -23,6 +23,7 @@ STEPS = {
     "fuzz": steps.fuzz,
     "client": steps.client,
     "browser": steps.browser,
+    "pages": steps.pages,
 }
 
 

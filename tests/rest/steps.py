@@ -1,10 +1,12 @@
 """The steps of run.py."""
 
+import html.parser
 import os
 import pathlib
 import re
 import shutil
 import subprocess
+import urllib.parse
 import urllib.request
 
 import server
@@ -20,6 +22,7 @@ NODE = (
     "openapi-typescript@7.13.0",
     "playwright-core@1.65.1",
     "typescript@5.9.3",
+    "vnu-jar@26.9.27",
 )
 
 # Requests that the fuzzer generates for each operation.
@@ -102,4 +105,55 @@ def browser(binary, cache, artefacts):
     shutil.copy(HERE / "browser.mjs", script)
     with server.running(binary) as base:
         command = ["node", script, chromium, base, artefacts / "swagger-ui.png"]
+        subprocess.run(command, cwd=folder, check=True)
+
+
+class Links(html.parser.HTMLParser):
+    """Collects the links of a page."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found += [value for name, value in attributes if name == "href" and tag == "a"]
+
+
+def crawl(base):
+    """Returns the text of every page that the index leads to, by its path."""
+    found, left = {}, ["/"]
+    while left:
+        path = left.pop()
+        if path in found or path.startswith("/swagger-ui/"):
+            continue
+        with urllib.request.urlopen(base + path) as response:
+            if response.headers.get_content_type() != "text/html":
+                continue
+            found[path] = response.read().decode()
+        for link in Links(found[path]).found:
+            url = urllib.parse.urljoin(base + path, link)
+            if url.startswith(f"{base}/"):
+                left.append(urllib.parse.urlsplit(url).path)
+    return found
+
+
+def pages(binary, cache, artefacts):
+    """Checks that the pages are valid HTML and fit a phone, in light and dark."""
+    chromium = tools.require("chromium", "chromium")
+    folder = tools.node(cache, *NODE)
+    script = folder / "pages.mjs"
+    shutil.copy(HERE / "pages.mjs", script)
+    saved = artefacts / "pages"
+    shutil.rmtree(saved, ignore_errors=True)
+    saved.mkdir()
+    with server.running(binary) as base:
+        found = crawl(base)
+        if len(found) < 40:
+            raise SystemExit(f"the index leads to {len(found)} pages only: {sorted(found)}")
+        for path, text in found.items():
+            (saved / f"{path.strip('/').replace('/', '-') or 'index'}.html").write_text(text, encoding="utf-8")
+        validator = folder / "node_modules" / "vnu-jar" / "build" / "dist" / "vnu.jar"
+        subprocess.run(["java", "-jar", validator, "--Werror", *saved.glob("*.html")], check=True)
+        command = ["node", script, chromium, base, artefacts / "index.png", *sorted(found)]
         subprocess.run(command, cwd=folder, check=True)

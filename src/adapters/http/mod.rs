@@ -8,15 +8,19 @@
 
 mod body;
 mod call;
+mod documents;
 mod gateway;
 mod idempotency;
 mod import;
 mod large_texts;
 mod lines;
+mod methods;
 mod openapi;
 mod pages;
 mod parameters;
 mod problem;
+mod problem_examples;
+mod problem_pages;
 mod reasons;
 mod refuse;
 mod router;
@@ -37,6 +41,7 @@ use crate::ports::Ids;
 use crate::proto::v1::order_service_server::OrderService;
 
 pub use problem::{Problem, ProblemContext};
+pub use problem_examples::{example, metadata_keys};
 
 /// Limits and timeouts of the HTTP server.
 #[derive(Clone)]

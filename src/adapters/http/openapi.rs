@@ -16,7 +16,7 @@ use super::reasons::explain;
 use crate::adapters::status::status_codes;
 use crate::domain::Reason;
 
-const GENERATED: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
+pub(super) const GENERATED: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 
 /// The document as served.
 pub struct Document {

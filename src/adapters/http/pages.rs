@@ -1,4 +1,5 @@
-//! Pages for people: the index, the explanation of each reason, and Swagger UI.
+//! Pages for people: the index, the documents, the reasons, and Swagger UI. Their
+//! links are relative, because a proxy may serve them below a path.
 
 use std::sync::Arc;
 
@@ -8,32 +9,38 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::openapi::Document;
 use super::problem::ProblemContext;
-use super::reasons::{explain, page, slug};
-use super::{refuse, swagger_ui};
-use crate::adapters::status::status_codes;
+use super::reasons::{explain, slug};
+use super::{documents, problem_pages, refuse, swagger_ui};
 use crate::domain::Reason;
 
 type Context = Extension<ProblemContext>;
 
-/// The path of the OpenAPI document.
-const OPENAPI: &str = "/openapi.json";
-
 const SWAGGER: &str = "/swagger-ui/";
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem;color:#222}\
-code{background:#f2f2f2;padding:.1em .3em;border-radius:3px}dt{font-weight:600;margin-top:.7em}dd{margin:0}";
+const STYLE: &str = include_str!("pages.css");
+
+const ICON: &[u8] = include_bytes!("favicon.ico");
 
 /// Returns the routes of the pages.
 pub fn routes<S: Clone + Send + Sync + 'static>(public_url: &str) -> Router<S> {
     let document = Arc::new(Document::new(public_url));
     Router::new()
-        .route("/", read_only(get(async || html(&index()))))
-        .route("/problems", read_only(get(async || html(&problems()))))
+        .route("/", read_only(get(async || page("pvz", "./", &index()))))
+        .route("/favicon.ico", read_only(get(async || ([(CONTENT_TYPE, "image/x-icon")], ICON))))
+        .route("/docs", read_only(get(async || Redirect::permanent("docs/"))))
+        .route("/docs/", read_only(get(async || page("Documents", "../", &document_list()))))
+        .route("/docs/{name}", read_only(get(document_page)))
+        .route("/problems", read_only(get(async || Redirect::permanent("problems/"))))
+        .route(
+            "/problems/",
+            read_only(get(async || page("Reasons for refused requests", "../", &problem_pages::list()))),
+        )
         .route("/problems/{slug}", read_only(get(problem)))
-        .route(OPENAPI, read_only(get(async move |headers: HeaderMap| document.answer(&headers))))
+        .route("/openapi.json", read_only(get(async move |headers: HeaderMap| document.answer(&headers))))
         .route("/swagger-ui", read_only(get(async || Redirect::permanent("swagger-ui/"))))
         .route(SWAGGER, read_only(get(async |context: Context| swagger("", &context))))
         .route(
@@ -68,56 +75,86 @@ fn swagger(path: &str, request: &Context) -> Response {
 
 async fn problem(Path(name): Path<String>, context: Context) -> Response {
     match Reason::ALL.iter().find(|reason| slug(**reason) == name) {
-        Some(reason) => html(&explanation(*reason)),
+        Some(reason) => {
+            page(explain(*reason).title, "../", &problem_pages::explanation(*reason, &context.public_url))
+        }
         None => refuse::unknown_route(&context, &format!("/problems/{name}")),
     }
 }
 
-fn html(body: &str) -> Response {
-    let text = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>pvz</title>\n<style>{STYLE}</style>\n{body}"
-    );
-    let mut response = text.into_response();
+async fn document_page(Path(name): Path<String>, context: Context) -> Response {
+    match documents::all().iter().find(|document| document.name == name) {
+        Some(document) => page(document.title, "../", &PreEscaped(document.html.to_owned())),
+        None => refuse::unknown_route(&context, &format!("/docs/{name}")),
+    }
+}
+
+/// Returns a page. `root` is the relative address of the index.
+fn page(title: &str, root: &str, content: &Markup) -> Response {
+    let text = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) @if title != "pvz" { " · pvz" } }
+                link rel="icon" href={ (root) "favicon.ico" };
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                @if root != "./" {
+                    nav {
+                        a href=(root) { "pvz" }
+                        a href={ (root) "docs/" } { "Documents" }
+                        a href={ (root) "problems/" } { "Reasons" }
+                        a href={ (root) "swagger-ui/" } { "Swagger UI" }
+                    }
+                }
+                main { (content) }
+            }
+        }
+    };
+    let mut response = text.into_string().into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(
         CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; img-src 'self'"),
     );
     response
 }
 
-fn index() -> String {
-    format!(
-        "<h1>pvz</h1>\n<p>Order management for pickup points, version {}.</p>\n<ul>\n\
-         <li><a href=\"{SWAGGER}\">Swagger UI</a>: explore and try the API\n\
-         <li><a href=\"{OPENAPI}\">{OPENAPI}</a>: the OpenAPI 3.1 document, for generating clients\n\
-         <li><a href=\"/problems\">/problems</a>: the reasons for refused requests, and what to do\n</ul>\n",
-        env!("CARGO_PKG_VERSION")
-    )
+fn index() -> Markup {
+    html! {
+        h1 { "pvz" }
+        p { "Order management for pickup points, version " (env!("CARGO_PKG_VERSION")) "." }
+        h2 { "Try it" }
+        ul {
+            li { a href="swagger-ui/" { "Swagger UI" } ": all methods, to try in the browser" }
+            li { a href="openapi.json" { "openapi.json" } ": the OpenAPI 3.1 document, for generating clients" }
+        }
+        h2 { "Guides" }
+        ul { @for guide in documents::all().iter().filter(|document| document.is_guide) { (entry("docs/", guide)) } }
+        h2 { "Reference" }
+        ul {
+            li { a href="problems/" { "Reasons" } " for refused requests, and what to do" }
+            li { a href="docs/" { "Documents" } ": the rules, the interfaces, the guarantees, operation" }
+        }
+    }
 }
 
-fn problems() -> String {
-    let item = |reason: &Reason| {
-        let (address, name, title) = (page(*reason), reason.name(), explain(*reason).title);
-        format!("<li><a href=\"{address}\"><code>{name}</code></a>: {title}\n")
-    };
-    let items = Reason::ALL.iter().map(item).collect::<Vec<_>>().concat();
-    format!("<h1>Reasons for refused requests</h1>\n<ul>\n{items}</ul>\n")
+fn document_list() -> Markup {
+    let (guides, references): (Vec<_>, Vec<_>) =
+        documents::all().iter().partition(|document| document.is_guide);
+    html! {
+        h1 { "Documents" }
+        h2 { "Guides" }
+        ul { @for document in guides { (entry("", document)) } }
+        h2 { "Reference" }
+        ul { @for document in references { (entry("", document)) } }
+    }
 }
 
-fn explanation(reason: Reason) -> String {
-    let text = explain(reason);
-    let codes = status_codes(reason);
-    format!(
-        "<h1>{}</h1>\n<p><code>{}</code></p>\n<dl>\n<dt>Meaning<dd>{}\n<dt>What to do<dd>{}\n\
-         <dt>HTTP<dd>{}\n<dt>gRPC<dd>{:?}\n<dt>Exit code of the CLI<dd>{}\n</dl>\n<p><a href=\"/problems\">All reasons</a></p>\n",
-        text.title,
-        reason.name(),
-        text.meaning,
-        text.remedy,
-        codes.http,
-        codes.grpc,
-        codes.exit
-    )
+fn entry(folder: &str, document: &documents::Document) -> Markup {
+    html! { li { a href={ (folder) (document.name) } { (document.title) } } }
 }

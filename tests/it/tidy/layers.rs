@@ -79,7 +79,7 @@ const LAYERS: [Layer; 12] = [
 ];
 
 /// Crates of a technology, and the places that may name them.
-const TECHNOLOGIES: [(&str, &[&str]); 22] = [
+const TECHNOLOGIES: [(&str, &[&str]); 23] = [
     ("argh", &["cli"]),
     ("axum", &["adapters/admin", "adapters/http"]),
     ("chrono", &["cli", "proto", "telemetry", "adapters/http"]),
@@ -92,6 +92,7 @@ const TECHNOLOGIES: [(&str, &[&str]); 22] = [
     ("h2", &["bench"]),
     ("hdrhistogram", &["bench"]),
     ("libsqlite3_sys", &["adapters/sqlite"]),
+    ("maud", &["adapters/http"]),
     ("metrics", &["adapters/metered"]),
     ("metrics_exporter_prometheus", &["telemetry", "compose"]),
     (
