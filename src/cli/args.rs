@@ -143,13 +143,16 @@ impl<'a> Walk<'a> {
         self.info = &found.command;
         self.path.push(name.to_owned());
         self.arguments.push(name.to_owned());
-        if self.info.commands.is_empty() {
-            for (flag, value) in std::mem::take(&mut self.early) {
-                if !self.info.flags.iter().any(|own| own.long == flag.long) {
-                    return Err(self.error(format!("{} has no option {}", self.path.join(" "), flag.long)));
-                }
-                self.pass_on(flag, value);
+        if self.info.commands.is_empty() { self.pass_on_early() } else { Ok(()) }
+    }
+
+    /// Passes on the options that were given before the command.
+    fn pass_on_early(&mut self) -> Result<(), UsageError> {
+        for (flag, value) in std::mem::take(&mut self.early) {
+            if !self.info.flags.iter().any(|own| own.long == flag.long) {
+                return Err(self.error(format!("{} has no option {}", self.path.join(" "), flag.long)));
             }
+            self.pass_on(flag, value);
         }
         Ok(())
     }
@@ -239,9 +242,8 @@ impl<'a> Walk<'a> {
         if self.path.is_empty() {
             return Err(self.error("no command given".to_owned()));
         }
-        if let Some((flag, _)) = self.early.first() {
-            return Err(self.error(format!("{} has no option {}", self.path.join(" "), flag.long)));
-        }
+        // A group can be a command itself: `pvz migrate` and `pvz migrate status`.
+        self.pass_on_early()?;
         let is_missing = |flag: &&FlagInfo<'_>| {
             flag.optionality == Optionality::Required && !self.seen.contains(flag.long)
         };

@@ -11,6 +11,7 @@ use super::config::sources;
 use super::escape::plain;
 use super::failure::{Failure, Outcome};
 use super::output::{Format, Out, number};
+use super::stderr;
 use crate::adapters::status::{Reason, status_codes};
 use crate::bench::{
     BenchError, Figure, Pace, Plan, RelayPlan, Scenario, ServerPlan, ServiceReport, Target, measure_relay,
@@ -100,7 +101,7 @@ impl Bench {
         let common = self.common();
         for (flag, url) in [("--store", &self.store), ("--inbox", &self.inbox)] {
             if url.as_ref().is_some_and(|url| redact(url) != *url) {
-                anstream::eprintln!("warning: {}", password_in_flag(flag, "PGPASSWORD"));
+                stderr::line(format_args!("warning: {}", password_in_flag(flag, "PGPASSWORD")));
             }
         }
         if self.scenario == RELAY {

@@ -158,7 +158,7 @@ fn public_url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Strin
         let host = url.find("://").map_or(0, |colon| colon + 3);
         let path = url[host..].find('/').map_or(url.len(), |slash| host + slash);
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%".contains(&byte);
-        if is_origin(&url[..path]) && url[path..].bytes().all(plain) {
+        if is_origin(&url[..path].to_ascii_lowercase()) && url[path..].bytes().all(plain) {
             return Ok(url.to_owned());
         }
         Err("must be a URL such as https://shop.example/pvz, without a user, a query and a fragment")

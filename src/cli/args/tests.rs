@@ -80,6 +80,17 @@ fn options_may_precede_the_command() {
 
 /// An option before the command is parsed before the command is known.
 #[test]
+fn a_group_that_is_a_command_takes_its_options() {
+    let store = ["--store", "memory:"];
+    assert_eq!(run(&["migrate", "--store=memory:"]), [&["migrate"], &store[..]].concat());
+    assert_eq!(run(&["--store=memory:", "migrate"]), [&["migrate"], &store[..]].concat());
+    let status = [&["migrate", "status"], &store[..]].concat();
+    assert_eq!(run(&["migrate", "--store=memory:", "status"]), status);
+    assert_eq!(run(&["migrate", "status", "--store=memory:"]), status);
+    assert_eq!(usage_error(&["migrate", "--output=json"]), "migrate has no option --output");
+}
+
+#[test]
 fn options_of_the_same_name_are_of_the_same_kind() {
     let info = crate::cli::Pvz::get_args_info();
     let kind = |flag: &FlagInfo<'_>| matches!(flag.kind, FlagInfoKind::Switch);

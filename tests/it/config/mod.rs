@@ -385,31 +385,3 @@ fn config_commands_print_values_and_faults_and_set_the_exit_code() {
     assert_eq!(faults.lines().filter(|line| line.starts_with("error: ")).count(), 2, "{faults}");
     assert!(!faults.contains("hunter2"), "{faults}");
 }
-
-#[test]
-fn a_public_url_has_a_host_and_no_query() {
-    let load = |url: &str| Config::load(&env(&[("PVZ_SERVER_PUBLIC_URL", url)]));
-    for (given, kept) in [
-        ("https://shop.example/pvz", "https://shop.example/pvz"),
-        ("http://localhost:8080/", "http://localhost:8080"),
-        ("https://[::1]/a/b//", "https://[::1]/a/b"),
-    ] {
-        let (config, _) = load(given).unwrap();
-        assert_eq!(config.server.public_url.as_deref(), Some(kept));
-    }
-    for wrong in [
-        "shop.example",
-        "/pvz",
-        "ftp://shop.example",
-        "https://",
-        "https:///pvz",
-        "https://anna@shop.example",
-        "https://shop.example/pvz?a=b",
-        "https://shop.example/#a",
-        "https://shop.example/{a}",
-        "https://shop.example/a b",
-    ] {
-        let error = load(wrong).unwrap_err().to_string();
-        assert!(error.contains("must be a URL such as https://shop.example/pvz"), "{wrong}: {error}");
-    }
-}

@@ -72,7 +72,8 @@ fn a_bad_row_does_not_affect_the_others() {
     let fault = |row: usize| rows[row].1.as_ref().unwrap_err().as_str();
     assert_eq!(
         fault(0),
-        "weight_grams must be a whole number, not \"1.5\"; price must have at most two decimals, not \"1.999\""
+        "weight_grams must be a whole number, not \"1.5\"; price must have at most two decimals; \
+         a dot or comma does not separate thousands: 1999, 199.90 or 199,90, not \"1.999\""
     );
     assert_eq!(fault(2), "line has 4 fields, but the header has 5");
     assert_eq!(fault(3), "price must be an amount such as 199.90, not \"я\"");
