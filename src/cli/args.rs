@@ -14,6 +14,15 @@ use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalI
 
 use super::escape::plain;
 use crate::config::redact;
+/// `--version`, which argh does not know.
+pub(super) const VERSION_FLAG: FlagInfo<'static> = FlagInfo {
+    kind: FlagInfoKind::Switch,
+    optionality: Optionality::Optional,
+    long: "--version",
+    short: Some('V'),
+    description: "print the version",
+    hidden: false,
+};
 
 /// The request that the arguments express.
 #[derive(Debug, PartialEq, Eq)]

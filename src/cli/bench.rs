@@ -42,8 +42,8 @@ client_command! {
                 refused, 6 if the connection to the server was lost."
     )]
     pub struct Bench {
-        /// accept, issue, get, list, returns, import, mixed-day or relay
-        #[argh(positional, arg_name = "scenario")]
+        /// the kind of call to measure
+        #[argh(positional, arg_name = "accept|issue|get|list|returns|import|mixed-day|relay")]
         scenario: String,
         /// calls in flight; for import, rows in flight in each stream (default 64; import 1024)
         #[argh(option, arg_name = "number")]
@@ -70,16 +70,15 @@ client_command! {
         /// start a server for the measurement, with a temporary store unless --store is given
         #[argh(switch)]
         embedded: bool,
-        /// the store of the embedded server: sqlite:PATH, postgres://… or memory:
-        #[argh(option, arg_name = "url")]
+        /// the store of the embedded server
+        #[argh(option, arg_name = "sqlite:FILE|postgres://…|memory:")]
         store: Option<String>,
-        /// relay only: where to publish events, journal:DIR or kafka://host:port/topic; each run adds
-        /// its own suffix to the topic (default: a temporary journal)
-        #[argh(option, arg_name = "url")]
+        /// relay only: where to publish events, Kafka as kafka://host:port/topic; each run adds its own
+        /// suffix to the topic (default: a temporary journal)
+        #[argh(option, arg_name = "journal:FOLDER|kafka://…")]
         events: Option<String>,
-        /// relay only: the store of the consumer, sqlite:PATH or postgres://… (default: a temporary
-        /// file)
-        #[argh(option, arg_name = "url")]
+        /// relay only: the store of the consumer (default: a temporary file)
+        #[argh(option, arg_name = "sqlite:FILE|postgres://…")]
         inbox: Option<String>,
         /// also measure the database of --store without a server: one transaction per command with
         /// separate statements, and 200 orders per statement over one connection and over two
@@ -92,7 +91,7 @@ client_command! {
 }
 
 /// The scenario that measures the path of events.
-const RELAY: &str = "relay";
+pub(super) const RELAY: &str = "relay";
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 const DEFAULT_WARM_UP: Duration = Duration::from_secs(2);
 

@@ -1,7 +1,13 @@
 //! `pvz completion` and `pvz version`.
+//!
+//! The script of each shell asks the program for the candidates, with `pvz __complete WORD...`. So the
+//! scripts contain no commands or options, and need not be written again after an update.
 
-use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
-use argh_complete::Generator as _;
+mod candidates;
+
+pub(super) use candidates::complete;
+
+use argh::{ArgsInfo, FromArgs};
 
 use super::failure::{Failure, Outcome};
 use super::output::print_text;
@@ -16,23 +22,23 @@ use super::output::print_text;
                pvz completion fish > ~/.config/fish/completions/pvz.fish"
 )]
 pub struct Completion {
-    /// bash, zsh or fish
-    #[argh(positional)]
+    /// the shell
+    #[argh(positional, arg_name = "bash|zsh|fish")]
     shell: String,
 }
 
 impl Completion {
-    pub(super) fn run(self, info: &CommandInfoWithArgs) -> Outcome {
+    pub(super) fn run(self) -> Outcome {
         let script = match self.shell.as_str() {
-            "bash" => argh_complete::bash::Bash::generate("pvz", info),
-            "zsh" => argh_complete::zsh::Zsh::generate("pvz", info),
-            "fish" => argh_complete::fish::Fish::generate("pvz", info),
+            "bash" => include_str!("completion/pvz.bash"),
+            "zsh" => include_str!("completion/pvz.zsh"),
+            "fish" => include_str!("completion/pvz.fish"),
             other => {
                 let message = format!("<shell> must be one of bash, zsh, fish, not {other:?}");
                 return Err(Failure::usage(message).into());
             }
         };
-        print_text(&script)?;
+        print_text(script)?;
         Ok(0)
     }
 }

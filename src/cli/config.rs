@@ -22,15 +22,15 @@ macro_rules! configured_command {
         #[derive(Debug, Clone, PartialEq, argh::FromArgs, argh::ArgsInfo)]
         $(#[$attribute])*
         pub struct $name {
-            /// the store: sqlite:PATH, postgres://… or memory: (default: sqlite in the data directory)
-            #[argh(option, arg_name = "url")]
+            /// the store (default: sqlite in the data directory)
+            #[argh(option, arg_name = "sqlite:FILE|postgres://…|memory:")]
             pub store: Option<String>,
             /// the cache in front of the store: none:
             #[argh(option, arg_name = "url")]
             pub cache: Option<String>,
-            /// where events are published: journal:DIR, kafka://host:port/topic or none: (default:
-            /// journal in the data directory)
-            #[argh(option, arg_name = "url")]
+            /// where events are published, Kafka as kafka://host:port/topic (default: journal in the data
+            /// directory)
+            #[argh(option, arg_name = "journal:FOLDER|kafka://…|none:")]
             pub events: Option<String>,
             /// the address of gRPC (default 127.0.0.1:50051)
             #[argh(option, arg_name = "address:port")]

@@ -23,13 +23,12 @@ configured_command! {
         example = "Consume the journal in the data directory:\n  {command_name}\nConsume a Kafka topic:\n  {command_name} --events=kafka://127.0.0.1:9092\nConsume every event published so far, and exit:\n  {command_name} --once"
     )]
     pub struct Consume {
-        /// the consumer's store: sqlite:PATH or postgres://… (default: consumer.db in the data
-        /// directory)
-        #[argh(option, arg_name = "url")]
+        /// the consumer's store (default: consumer.db in the data directory)
+        #[argh(option, arg_name = "sqlite:FILE|postgres://…")]
         pub inbox: Option<String>,
-        /// where to begin in a partition that was never read: earliest, latest or an instant such as
-        /// 2026-12-31T10:00:00Z (default earliest)
-        #[argh(option, arg_name = "where")]
+        /// where to begin in a partition that was never read; an instant is 2026-12-31T10:00:00Z for
+        /// example (default earliest)
+        #[argh(option, arg_name = "earliest|latest|INSTANT")]
         pub from: Option<String>,
         /// begin at --from also in partitions that were read before; events that are read again change
         /// nothing

@@ -8,6 +8,8 @@ use super::client::COMMON_OPTIONS;
 
 /// Line width, in characters.
 const WIDTH: usize = 96;
+/// The widest term next to its description. The description of a wider one begins below it.
+const MAX_TERM: usize = 34;
 
 /// A title and the names of its commands.
 type Group = (&'static str, &'static [&'static str]);
@@ -55,7 +57,7 @@ pub(super) fn render(root: &CommandInfoWithArgs, path: &[String]) -> String {
     text
 }
 
-fn is_common(flag: &FlagInfo<'_>) -> bool {
+pub(super) fn is_common(flag: &FlagInfo<'_>) -> bool {
     COMMON_OPTIONS.contains(&flag.long)
 }
 
@@ -108,7 +110,11 @@ fn wrap(text: &mut String, indent: usize, mut column: usize, description: &str) 
 
 /// Writes a term and its description, aligned with the other entries.
 fn entry(text: &mut String, term: &str, indent: usize, description: &str) {
-    let _ = write!(text, "  {term:<width$}", width = indent - 2);
+    if term.chars().count() > indent - 4 {
+        let _ = write!(text, "  {term}\n{:indent$}", "");
+    } else {
+        let _ = write!(text, "  {term:<width$}", width = indent - 2);
+    }
     wrap(text, indent, indent, description);
 }
 
@@ -117,7 +123,8 @@ fn entries(text: &mut String, title: &str, entries: &[(String, impl AsRef<str>)]
         return;
     }
     let _ = writeln!(text, "\n{title}:");
-    let widest = entries.iter().map(|(term, _)| term.chars().count()).max().unwrap_or_default();
+    let widths = entries.iter().map(|(term, _)| term.chars().count());
+    let widest = widths.filter(|width| *width <= MAX_TERM).max().unwrap_or_default();
     for (term, description) in entries {
         entry(text, term, widest + 4, description.as_ref());
     }
@@ -148,7 +155,7 @@ fn commands(text: &mut String, names: &[Group], commands: &[SubCommandInfo]) {
 }
 
 /// Returns the first sentence.
-fn summary(description: &str) -> &str {
+pub(super) fn summary(description: &str) -> &str {
     description.trim().split_once(". ").map_or(description.trim(), |(first, _)| first).trim_end_matches('.')
 }
 

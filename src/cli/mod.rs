@@ -6,6 +6,8 @@
 //! - `failure` is a failed command: message, reason, exit code.
 //! - `output` prints responses as tables or JSON; `stderr` prints messages.
 //! - `orders` and `import` are the commands that call a server.
+//! - `completion` and `man` derive completion and manual pages from the same
+//!   descriptions as `help`.
 //! - `bench` reads the options of the load generator.
 
 mod args;
@@ -18,6 +20,7 @@ mod escape;
 mod failure;
 mod help;
 mod import;
+mod man;
 mod migrate;
 mod orders;
 mod output;
@@ -87,6 +90,8 @@ pub enum Command {
     Config(config::ConfigCommand),
     /// Prints a completion script.
     Completion(completion::Completion),
+    /// Prints a manual page.
+    Man(man::Man),
     /// Prints the version.
     Version(completion::Version),
 }
@@ -114,12 +119,20 @@ impl Early {
     }
 }
 
+/// The first argument of the call with which a completion script asks for candidates.
+const COMPLETE: &str = "__complete";
+
 /// Parses the arguments, given without the name of the program.
 ///
 /// # Errors
 /// There is no command to run.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Early> {
     let info = Pvz::get_args_info();
+    let mut arguments = arguments.peekable();
+    if arguments.next_if(|first| first == COMPLETE).is_some() {
+        let words: Vec<String> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
+        return Err(Early::Text(completion::complete(&info, &words)));
+    }
     match args::prepare(&info, arguments).map_err(Early::Usage)? {
         Invocation::Help(path) => Err(Early::Text(help::render(&info, &path))),
         Invocation::Version => Err(Early::Text(completion::version_text())),
@@ -181,7 +194,8 @@ pub fn run(command: Command) -> u8 {
         Command::Migrate(command) => run_on(threads(), command.run()),
         Command::Verify(command) => run_on(threads(), command.run()),
         Command::Config(command) => command.run(),
-        Command::Completion(command) => failure::exit_code(command.run(&Pvz::get_args_info())),
+        Command::Completion(command) => failure::exit_code(command.run()),
+        Command::Man(command) => failure::exit_code(command.run(&Pvz::get_args_info())),
         Command::Version(command) => failure::exit_code(command.run()),
     }
 }

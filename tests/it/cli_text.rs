@@ -1,6 +1,4 @@
-//! The command line without a server: help, wrong usage, completion.
-
-use crate::cli_server::{CommandOutput, pvz};
+//! The command line without a server: help, wrong usage.
 
 #[test]
 fn help_and_errors_match_the_snapshots() {
@@ -10,24 +8,4 @@ fn help_and_errors_match_the_snapshots() {
         cases.env(name, "");
     }
     cases.case("tests/cmd/*.trycmd");
-}
-
-#[test]
-fn completion_scripts_contain_the_commands() {
-    for shell in ["bash", "zsh", "fish"] {
-        let output = CommandOutput::from(pvz(&["completion", shell]).output().unwrap());
-        assert_eq!(output.exit, Some(0), "{shell}");
-        for word in ["return-to-courier", "import", "storage-until"] {
-            assert!(output.stdout.contains(word), "{shell}: {word}");
-        }
-    }
-}
-
-#[test]
-fn bash_completes_options() {
-    let script = CommandOutput::from(pvz(&["completion", "bash"]).output().unwrap()).stdout;
-    let complete = "COMP_WORDS=(pvz accept --cust); COMP_CWORD=2; _pvz; echo \"${COMPREPLY[*]}\"";
-    let bash =
-        std::process::Command::new("bash").args(["-c", &format!("{script}\n{complete}")]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&bash.stdout), "--customer-id\n", "{bash:?}");
 }

@@ -86,6 +86,8 @@ mod restored_store;
 #[cfg(test)]
 mod schema_docs;
 #[cfg(test)]
+mod shells;
+#[cfg(test)]
 mod storm;
 #[cfg(test)]
 mod support;

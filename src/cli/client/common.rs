@@ -34,8 +34,8 @@ macro_rules! client_command {
             /// how long to wait for a response, including retries (default 30s; PVZ_TIMEOUT)
             #[argh(option, arg_name = "duration")]
             timeout: Option<String>,
-            /// the output format: table, json or ndjson (default table; PVZ_OUTPUT)
-            #[argh(option, short = 'o', arg_name = "format")]
+            /// the output format (default table; PVZ_OUTPUT)
+            #[argh(option, short = 'o', arg_name = "table|json|ndjson")]
             output: Option<String>,
             /// print no colours, even on a terminal (NO_COLOR, PVZ_NO_COLOR)
             #[argh(switch)]

@@ -52,11 +52,11 @@ client_command! {
         /// the file, or - for standard input
         #[argh(positional, arg_name = "file")]
         file: String,
-        /// csv or ndjson (default: detected from the file extension, or from the first line)
-        #[argh(option, arg_name = "format")]
+        /// the format (default: detected from the file extension, or from the first line)
+        #[argh(option, arg_name = "csv|ndjson")]
         format: Option<String>,
-        /// auto, utf-8, utf-16le, utf-16be or windows-1251 (default auto)
-        #[argh(option, arg_name = "name")]
+        /// the encoding (default auto)
+        #[argh(option, arg_name = "auto|utf-8|utf-16le|utf-16be|windows-1251")]
         encoding: Option<String>,
     }
 }

@@ -96,7 +96,7 @@ pub(super) fn ids(text: Option<String>) -> Vec<String> {
 }
 
 /// Parses a state from its short or full name, in either case.
-pub(super) fn state(text: &str) -> Result<i32, &'static str> {
+pub(in crate::cli) fn state(text: &str) -> Result<i32, &'static str> {
     let name = text.to_ascii_uppercase().replace('-', "_");
     let full = if name.starts_with("ORDER_STATE_") { name } else { format!("ORDER_STATE_{name}") };
     OrderState::from_str_name(&full)

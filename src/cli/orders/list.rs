@@ -22,8 +22,8 @@ client_command! {
         /// only orders at this pickup point
         #[argh(option, arg_name = "id")]
         pickup_point: Option<String>,
-        /// only orders in these states, separated by commas: stored, issued, returned, handed_to_courier
-        #[argh(option, arg_name = "states")]
+        /// only orders in these states, separated by commas
+        #[argh(option, arg_name = "stored|issued|returned|handed_to_courier,…")]
         states: Option<String>,
         /// true: only expired orders; false: only orders that are not expired
         #[argh(option, arg_name = "true|false")]

@@ -19,6 +19,8 @@ mod packaging;
 mod returns;
 mod stats;
 
+#[cfg(test)]
+pub(super) use fields::state;
 pub(super) use fields::{packaging as packaging_codes, price, weight};
 
 use crate::proto::v1::Order;
