@@ -21,6 +21,17 @@ use super::log_identity::OtherLog;
 use crate::domain::assign_partitions;
 use crate::ports::{Assignment, EventSource, Inbox, Outage, PortError, chain};
 
+/// An error that ends a consumer.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The source is not the log that was read before.
+    #[error(transparent)]
+    OtherLog(OtherLog),
+    /// A consumer that ends by itself has nothing to read. Others wait for the source.
+    #[error("{0} does not exist, so there is nothing to consume; check events.url (--events)")]
+    Missing(String),
+}
+
 /// The use case that reads events into an inbox.
 pub struct IngestEvents {
     source: Arc<dyn EventSource>,
@@ -50,7 +61,7 @@ struct OpenPartitions {
     open: HashMap<u32, (i64, CancellationToken)>,
     /// The partitions that were read to the end at which to stop.
     finished: BTreeSet<u32>,
-    other_log: Option<OtherLog>,
+    error: Option<IngestError>,
     total: Ingested,
 }
 
@@ -70,13 +81,14 @@ impl IngestEvents {
     /// leases.
     ///
     /// # Errors
-    /// Returns an error if the source is not the log that was read before.
-    pub async fn run(self, stop: CancellationToken) -> Result<Ingested, OtherLog> {
+    /// Returns an error if the source is not the log that was read before, or, with `once`, if it does
+    /// not exist.
+    pub async fn run(self, stop: CancellationToken) -> Result<Ingested, IngestError> {
         let mut partitions = OpenPartitions {
             tasks: JoinSet::new(),
             open: HashMap::new(),
             finished: BTreeSet::new(),
-            other_log: None,
+            error: None,
             total: Ingested::default(),
         };
         self.progress.record(Activity::Assign);
@@ -88,6 +100,7 @@ impl IngestEvents {
             }
         }
         let mut retries = Retries::new(&self.options);
+        let mut waits = false;
         loop {
             let renew = Instant::now() + self.options.lease / 3;
             let Some(assigned) = stop.run_until_cancelled(self.assign()).await else { break };
@@ -105,11 +118,21 @@ impl IngestEvents {
             }
             self.progress.record(Activity::Assign);
             self.adopt(&mut partitions, assignments, &stop);
+            if count == 0 {
+                let missing = IngestError::Missing(self.source.describe());
+                if self.options.once {
+                    partitions.error = Some(missing);
+                    break;
+                }
+                if !std::mem::replace(&mut waits, true) {
+                    tracing::warn!(cause = %missing, "consumer waits");
+                }
+            }
             if self.options.once && partitions.finished.len() >= count {
                 break;
             }
             partitions.wait(renew, &stop).await;
-            if partitions.other_log.is_some() {
+            if partitions.error.is_some() {
                 break;
             }
         }
@@ -122,7 +145,7 @@ impl IngestEvents {
         if let Err(error) = self.inbox.release(self.source.name(), &self.options.consumer).await {
             tracing::warn!(cause = chain(&error), "leases were not released; they will expire");
         }
-        partitions.other_log.map_or(Ok(partitions.total), Err)
+        partitions.error.map_or(Ok(partitions.total), Err)
     }
 
     /// Renews the leases. Returns the assignments of this consumer and the number
@@ -220,7 +243,7 @@ impl OpenPartitions {
         match end {
             PartitionEnd::Stopped => {}
             PartitionEnd::Reached => _ = self.finished.insert(assignment.partition),
-            PartitionEnd::OtherLog(other) => self.other_log = Some(other),
+            PartitionEnd::OtherLog(other) => self.error = Some(IngestError::OtherLog(other)),
         }
     }
 }

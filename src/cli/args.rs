@@ -14,6 +14,7 @@ use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalI
 
 use super::escape::plain;
 use crate::config::redact;
+
 /// `--version`, which argh does not know.
 pub(super) const VERSION_FLAG: FlagInfo<'static> = FlagInfo {
     kind: FlagInfoKind::Switch,

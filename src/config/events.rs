@@ -132,9 +132,7 @@ impl fmt::Display for EventsUrl {
 
 fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<EventsUrl, D::Error> {
     text::read(deserializer, |text| match text.split_once(':') {
-        Some(("journal", path)) => {
-            text::parse_path(path.strip_prefix("//").unwrap_or(path)).map(EventsUrl::Journal)
-        }
+        Some(("journal", path)) => text::parse_url_path(path).map(EventsUrl::Journal),
         Some(("none", "")) => Ok(EventsUrl::None),
         Some(("kafka", rest)) => KafkaUrl::parse(rest).map(EventsUrl::Kafka),
         _ => Err("must be journal:DIR, kafka://host:port,host:port/topic or none:"),

@@ -6,6 +6,9 @@ use super::text;
 
 /// The default topic.
 const TOPIC: &str = "pvz.events-log";
+/// The greatest length of a topic's name. Kafka allows 249 characters, and the name of the dead-letter
+/// topic has four more.
+pub const MAX_TOPIC: usize = 245;
 
 /// A Kafka URL: brokers and a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,10 +32,11 @@ impl KafkaUrl {
         if !brokers.iter().all(|broker| is_broker(broker)) {
             return Err("must name brokers as host:port, with commas between them");
         }
+        let topic = topic.trim_start_matches('/');
         let topic = if topic.is_empty() { TOPIC } else { topic };
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if topic.len() > 249 || matches!(topic, "." | "..") || !topic.bytes().all(legal) {
-            return Err("must name a topic of up to 249 letters, digits, '.', '_' and '-'");
+        if topic.len() > MAX_TOPIC || matches!(topic, "." | "..") || !topic.bytes().all(legal) {
+            return Err("must name a topic of up to 245 letters, digits, '.', '_' and '-'");
         }
         Ok(Self { brokers, topic: topic.to_owned() })
     }

@@ -1,11 +1,12 @@
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::text;
 
 /// Log output on stderr.
 #[derive(Debug, Clone, PartialEq, Eq, confique::Config)]
 pub struct Log {
-    /// Level (error, warn, info, debug or trace), or levels by module, such as
+    /// Level (off, error, warn, info, debug or trace), or levels by module, such as
     /// "info,pvz::app=debug".
     #[config(env = "PVZ_LOG_FILTER", default = "info", deserialize_with = filter)]
     pub filter: String,
@@ -28,11 +29,30 @@ pub enum LogFormat {
 
 fn filter<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     text::read(deserializer, |text| match EnvFilter::try_new(text) {
-        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
-        _ => Err(
-            "must be a level (error, warn, info, debug, trace) or levels by module, such as info,pvz::app=debug",
-        ),
+        Ok(_) if is_filter(text) => Ok(text.to_owned()),
+        _ => Err("must be a level (off, error, warn, info, debug, trace) or levels by module, such as \
+             info,pvz::app=debug"),
     })
+}
+
+/// Returns true if the text consists of levels, and of modules with their levels. The library takes any
+/// other word for a module whose logs are all wanted, and so turns off the logs of all other modules.
+fn is_filter(text: &str) -> bool {
+    let mut directives = text.split(',').filter(|directive| !directive.is_empty()).peekable();
+    directives.peek().is_some() && directives.all(is_directive)
+}
+
+fn is_directive(text: &str) -> bool {
+    let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    match text.rsplit_once('=') {
+        // A span: the library checks it.
+        Some((target, level)) if target.contains('[') => target.ends_with(']') && is_level(level),
+        Some((module, level)) => module.split("::").all(is_name) && is_level(level),
+        None => is_level(text),
+    }
 }
 
 fn format<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<LogFormat, D::Error> {

@@ -44,7 +44,7 @@ pub use cache::{Cache, CacheUrl};
 pub use consumer::Consumer;
 pub use events::{Events, EventsUrl};
 pub use fault::{ConfigErrors, Fault, Origin, Warning};
-pub use kafka::{KafkaCompression, KafkaEncoding, KafkaSasl, KafkaUrl};
+pub use kafka::{KafkaCompression, KafkaEncoding, KafkaSasl, KafkaUrl, MAX_TOPIC};
 pub use keys::{FLAGS, Key, keys};
 pub use log::{Log, LogFormat};
 pub use passwords::password_in_flag;

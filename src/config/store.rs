@@ -10,8 +10,9 @@ use super::text;
 #[derive(Debug, Clone, PartialEq, Eq, confique::Config)]
 pub struct Store {
     /// The store: "sqlite:PATH" (a file, for one server; default: pvz.db in the
-    /// data directory), "postgres://user@host:port/database" (for any number of
-    /// replicas) or "memory:" (lost when the process ends).
+    /// data directory; the path is taken as it is, and must not contain "?"),
+    /// "postgres://user@host:port/database" (for any number of replicas) or "memory:"
+    /// (lost when the process ends).
     #[config(env = "PVZ_STORE", default = "sqlite:", deserialize_with = url)]
     pub url: StoreUrl,
 
@@ -119,11 +120,10 @@ fn standby<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Postgres
 
 pub(super) fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<StoreUrl, D::Error> {
     text::read(deserializer, |text| match text.split_once(':') {
-        // Many programs write `sqlite:///srv/pvz.db`.
-        Some(("sqlite", path)) => match path.strip_prefix("//").unwrap_or(path) {
-            ":memory:" => Err("must name a file; for a store in memory use memory:"),
-            path => text::parse_path(path).map(StoreUrl::Sqlite),
-        },
+        Some(("sqlite", path)) if path.trim_start_matches('/') == ":memory:" => {
+            Err("must name a file; for a store in memory use memory:")
+        }
+        Some(("sqlite", path)) => text::parse_url_path(path).map(StoreUrl::Sqlite),
         Some(("memory", "")) => Ok(StoreUrl::Memory),
         Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
             PostgresUrl::parse(text).map(StoreUrl::Postgres)

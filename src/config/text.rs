@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -140,7 +140,17 @@ pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf
     read(deserializer, parse_path)
 }
 
-/// Parses a path. Refuses a leading `~`, which only a shell expands.
+/// Parses the path of a URL such as `sqlite:PATH`, which is taken as it is. Refuses `?`, after which
+/// other programs expect parameters, so that such a URL never names another file.
+pub(super) fn parse_url_path(text: &str) -> Result<PathBuf, &'static str> {
+    if text.contains('?') {
+        return Err("must not contain ?: the path is taken as it is, without parameters");
+    }
+    parse_path(text)
+}
+
+/// Parses a path, and removes repeated slashes: a file has one name. Refuses a leading `~`, which only a
+/// shell expands.
 pub(super) fn parse_path(text: &str) -> Result<PathBuf, &'static str> {
     if text == "~" || text.starts_with("~/") {
         return Err("must be a full path: ~ is not expanded");
@@ -148,7 +158,7 @@ pub(super) fn parse_path(text: &str) -> Result<PathBuf, &'static str> {
     if text.contains('\0') {
         return Err("must be a path without NUL characters");
     }
-    Ok(PathBuf::from(text))
+    Ok(Path::new(text).components().collect())
 }
 
 /// Reads a list of strings: an array, or one string with commas.

@@ -74,6 +74,8 @@ mod lifecycle;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
+mod paths;
+#[cfg(test)]
 mod pipeline;
 #[cfg(test)]
 mod postgres;

@@ -23,7 +23,7 @@ const BYTE_BITS: u32 = 40;
 const DEAD_LETTERS: &str = "dead-letters.jsonl";
 
 /// An [`EventSource`] that reads the folder of a [`Journal`](super::Journal), also
-/// while that is written.
+/// while that is written. A folder that does not exist has no partition.
 #[derive(Debug, Clone)]
 pub struct JournalSource {
     name: String,
@@ -207,7 +207,7 @@ impl EventSource for JournalSource {
     }
 
     async fn partitions(&self) -> Result<Vec<u32>, PortError> {
-        Ok(vec![0])
+        self.blocking(|folder| Ok(if folder.try_exists()? { vec![0] } else { Vec::new() })).await
     }
 
     async fn begin(&self, _: u32, start: Start) -> Result<Offset, PortError> {

@@ -15,7 +15,7 @@ use crate::domain::Timestamp;
 use crate::ports::{Clock, UndecodedRecord};
 
 /// The suffix that makes the name of a topic that of its dead-letter topic.
-const SUFFIX: &str = ".dlq";
+pub const SUFFIX: &str = ".dlq";
 
 /// Writes records that could not be decoded to `<topic>.dlq`, with their key,
 /// value and headers, and with headers that name the cause and the position.

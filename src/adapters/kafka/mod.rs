@@ -32,6 +32,7 @@ pub use self::asyncapi::asyncapi_document;
 use self::cached_client::CachedClient;
 pub use self::connection::KafkaConnection;
 use self::connection::{TopicClientError, with_timeout};
+pub use self::dead_letter_topic::SUFFIX as DEAD_LETTER_SUFFIX;
 pub use self::partitioner::partition;
 pub use self::record::Encoding;
 pub use self::security::{Login, Mechanism, Security, SecurityError, Tls};

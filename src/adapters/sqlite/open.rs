@@ -145,7 +145,9 @@ pub(super) fn schema(path: &Path) -> Result<Vec<(String, bool)>, OpenError> {
 fn uri(path: &Path, mode: &str) -> Result<String, OpenError> {
     let text = path.to_str().ok_or_else(|| OpenError::Path(path.to_owned()))?;
     let path = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    Ok(format!("file:{path}?mode={mode}"))
+    // SQLite takes what follows two slashes for a host.
+    let host = if path.starts_with("//") { "//" } else { "" };
+    Ok(format!("file:{host}{path}?mode={mode}"))
 }
 
 fn writer_pragmas(options: &SqliteOptions) -> Vec<String> {

@@ -3,6 +3,7 @@
 mod fuzz;
 mod origins;
 mod secrets;
+mod values;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

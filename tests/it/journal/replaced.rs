@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use pvz::adapters::journal::{Journal, JournalSource};
 use pvz::adapters::memory::MemoryStore;
-use pvz::app::{IngestEvents, IngestOptions, Ingested, OtherLog};
+use pvz::app::{IngestError, IngestEvents, IngestOptions, Ingested};
 use tokio_util::sync::CancellationToken;
 
 use super::{files, publish};
 
 /// Reads a journal to its end.
-async fn consume(folder: &Path, inbox: &Arc<MemoryStore>, rewind: bool) -> Result<Ingested, OtherLog> {
+async fn consume(folder: &Path, inbox: &Arc<MemoryStore>, rewind: bool) -> Result<Ingested, IngestError> {
     let options = IngestOptions::new("only".to_owned());
     let options = IngestOptions { once: true, rewind, missing_grace: Duration::ZERO, ..options };
     let source = Arc::new(JournalSource::new(folder));

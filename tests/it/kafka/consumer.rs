@@ -60,6 +60,18 @@ fn raw_record(value: &[u8], headers: &[(&str, &str)]) -> Record {
 }
 
 #[test]
+fn topic_that_does_not_exist_is_not_consumed_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, inbox) =
+        (Broker::shared().address(), format!("sqlite:{}/consumer.db", dir.path().display()));
+    let output = consume(dir.path(), &broker, "never-created", &inbox).arg("--once").output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{log}");
+    let missing = format!("kafka://{broker}/never-created does not exist, so there is nothing to consume");
+    assert!(log.contains(&missing), "{log}");
+}
+
+#[test]
 fn statistics_match_the_commands_despite_foreign_records() {
     let dir = tempfile::tempdir().unwrap();
     let flag = format!("--events=kafka://{}/consumed", Broker::shared().address());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pvz::adapters::kafka::{KafkaOptions, KafkaSink, KafkaSource};
 use pvz::adapters::memory::MemoryStore;
-use pvz::app::{IngestEvents, IngestOptions, Ingested, OtherLog};
+use pvz::app::{IngestError, IngestEvents, IngestOptions, Ingested};
 use pvz::domain::assign_partitions;
 use pvz::ports::{EventSink as _, Inbox as _, LoggedEvent, Offset};
 use rskafka::client::ClientBuilder;
@@ -48,7 +48,7 @@ async fn consume(
     options: &KafkaOptions,
     inbox: &Arc<MemoryStore>,
     rewind: bool,
-) -> Result<Ingested, OtherLog> {
+) -> Result<Ingested, IngestError> {
     let once = IngestOptions { once: true, rewind, ..ingest_options() };
     let run = ingest(options, inbox, once).run(CancellationToken::new());
     tokio::time::timeout(TIMEOUT, run).await.expect("the end is reached")

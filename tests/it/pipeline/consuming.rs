@@ -8,7 +8,7 @@ use pvz::adapters::system::SystemClock;
 use pvz::ports::Clock as _;
 use serde_json::Value;
 
-use super::consumer::{Consumer, once};
+use super::consumer::{Consumer, consume, once};
 use crate::kafka::broker::Broker;
 use crate::kafka::topic;
 use crate::postgres::cluster::cluster;
@@ -73,6 +73,21 @@ pub fn assert_day(server: &Server, orders: i64) {
 
 pub fn inbox(dir: &Path) -> String {
     format!("sqlite:{}", dir.join("consumer.db").display())
+}
+
+#[test]
+fn journal_that_does_not_exist_is_not_consumed_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = format!("journal:{}", dir.path().join("evnts").display());
+    let output = consume(dir.path(), &journal, &inbox(dir.path())).arg("--once").output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{log}");
+    assert!(log.contains("evnts does not exist, so there is nothing to consume; check events.url"), "{log}");
+    // A server that has published nothing has a journal.
+    let server = Server::start(dir.path());
+    let journal = format!("journal:{}", dir.path().join("events").display());
+    assert!(once(dir.path(), &journal, &inbox(dir.path()), &[]).starts_with("read 0 records"));
+    server.stop();
 }
 
 #[test]
