@@ -28,8 +28,8 @@ use crate::adapters::postgres;
 use crate::adapters::sqlite::OpenError;
 use crate::adapters::system::{SystemClock, SystemIds, raise_open_files};
 use crate::app::{
-    CompareSink, Fork, ImportOrders, Maintenance, OperateOutbox, PageTokens, ReadEvents, ReadOrders,
-    ReadStatistics, Readiness, Writer, WriterLimits,
+    CompareSink, Fork, ImportOrders, Maintenance, OpenInbox, OperateOutbox, PageTokens, ReadEvents,
+    ReadOrders, ReadStatistics, Readiness, Writer, WriterLimits,
 };
 use crate::config::Config;
 use crate::domain::Policy;
@@ -214,7 +214,7 @@ pub async fn start(
             writer.committed(),
             life.soft().clone(),
         ),
-        statistics: ReadStatistics::new(inbox, Arc::clone(&clock), tokens),
+        statistics: read_statistics(inbox, &store, &sink, &clock, tokens),
         outbox: operated.clone(),
         policy: Arc::clone(&policy),
     };
@@ -288,6 +288,17 @@ fn spawn_admin(
     life.spawn_until_done("admin", admin::serve(listener, state, render, connections, stop.clone()));
     let (upkeep, stop) = (metrics.upkeep(), stop.clone());
     life.spawn_until_done("metrics", async move { _ = stop.run_until_cancelled(upkeep).await });
+}
+
+/// Builds the use case that reads statistics.
+fn read_statistics(
+    inbox: OpenInbox,
+    store: &Store,
+    sink: &Arc<dyn EventSink>,
+    clock: &Arc<dyn Clock>,
+    tokens: PageTokens,
+) -> ReadStatistics {
+    ReadStatistics::new(inbox, Arc::clone(&store.log), Arc::clone(sink), Arc::clone(clock), tokens)
 }
 
 /// The outbox use cases for operators.

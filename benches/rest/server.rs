@@ -104,7 +104,9 @@ fn service(
     let events = ReadEvents::new(log, kept, Arc::clone(&dyn_clock), tokens.clone(), committed, drain);
     let inbox = Arc::<MemoryStore>::clone(store);
     let open_inbox = move || futures::future::ready(Ok(Arc::clone(&inbox) as Arc<dyn Inbox>)).boxed();
-    let statistics = ReadStatistics::new(Box::new(open_inbox), Arc::clone(&dyn_clock), tokens.clone());
+    let (log, sink) = (Arc::<MemoryStore>::clone(store), Arc::new(NullSink));
+    let statistics =
+        ReadStatistics::new(Box::new(open_inbox), log, sink, Arc::clone(&dyn_clock), tokens.clone());
     let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));
     let compare = CompareSink::new(
         Arc::<MemoryStore>::clone(store),

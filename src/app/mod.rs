@@ -2,6 +2,7 @@
 
 mod caller;
 mod compare_sink;
+mod counted_events;
 mod decide_batch;
 mod import_orders;
 mod ingest_events;
@@ -32,6 +33,7 @@ mod writer;
 
 pub use caller::Caller;
 pub use compare_sink::{CompareSink, Fork};
+pub use counted_events::CountedEvents;
 pub use decide_batch::{BatchDecider, Entry};
 pub use import_orders::{ImportOrders, ImportRequest, ImportResult};
 pub use ingest_events::{IngestError, IngestEvents};

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+use super::counted_events::{CountedEvents, counted_events};
 use super::page_token::PagePosition;
 use super::{PageTokens, refuse};
 use crate::domain::{Day, DayStatistics, PickupPointId, Refusal};
-use crate::ports::{Clock, Inbox, PortError, StatisticsFilter, StatisticsPage};
+use crate::ports::{Clock, EventLog, EventSink, Inbox, PortError, StatisticsFilter, StatisticsPage};
 
 /// Returns the inbox of the consumer, and opens it if necessary.
 pub type OpenInbox = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Inbox>, PortError>> + Send + Sync>;
@@ -18,6 +19,9 @@ pub struct ReadStatistics(Arc<Shared>);
 
 struct Shared {
     open: OpenInbox,
+    log: Arc<dyn EventLog>,
+    /// The sink, which is the source of the consumer.
+    sink: Arc<dyn EventSink>,
     clock: Arc<dyn Clock>,
     tokens: PageTokens,
 }
@@ -31,12 +35,21 @@ pub struct StatisticsFound {
     pub next_page_token: String,
     /// The number of events that were put aside because of a conflict, over all pickup points.
     pub conflicts: u64,
+    /// How far the events of the log are counted; `None` if no consumer reads them.
+    pub counted: Option<CountedEvents>,
 }
 
 impl ReadStatistics {
-    /// Creates the use case over the inbox that `open` returns.
-    pub fn new(open: OpenInbox, clock: Arc<dyn Clock>, tokens: PageTokens) -> Self {
-        Self(Arc::new(Shared { open, clock, tokens }))
+    /// Creates the use case over the inbox that `open` returns, and the log whose events are published
+    /// to `sink`.
+    pub fn new(
+        open: OpenInbox,
+        log: Arc<dyn EventLog>,
+        sink: Arc<dyn EventSink>,
+        clock: Arc<dyn Clock>,
+        tokens: PageTokens,
+    ) -> Self {
+        Self(Arc::new(Shared { open, log, sink, clock, tokens }))
     }
 
     /// Returns a page of the statistics that match a filter: pickup points
@@ -54,6 +67,9 @@ impl ReadStatistics {
         let bound = describe(filter);
         let after = if token.is_empty() { None } else { Some(self.position(&bound, token)?) };
         let inbox = (self.0.open)().await.map_err(|error| refuse(&error))?;
+        // First: what is counted later is in the page as well.
+        let counted = counted_events(&*self.0.log, &*inbox, self.0.sink.name(), &*self.0.clock);
+        let counted = counted.await.map_err(|error| refuse(&error))?;
         let page = StatisticsPage { after, limit: limit + 1 };
         let mut days = inbox.statistics(filter, &page).await.map_err(|error| refuse(&error))?;
         let mut next_page_token = String::new();
@@ -66,7 +82,7 @@ impl ReadStatistics {
             }
         }
         let conflicts = inbox.conflicts(0).await.map_err(|error| refuse(&error))?.events;
-        Ok(StatisticsFound { days, next_page_token, conflicts })
+        Ok(StatisticsFound { days, next_page_token, conflicts, counted })
     }
 
     /// Decodes a page token to the key of the last item of the previous page.

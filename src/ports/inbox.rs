@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -70,6 +70,9 @@ pub trait Inbox: Send + Sync {
     /// Returns every partition of the source that was ever assigned or rewound,
     /// ascending.
     async fn progress(&self, source: &str) -> Result<Vec<Progress>, PortError>;
+
+    /// Returns those of the events, by order and sequence, that were applied.
+    async fn known_events(&self, events: &[(OrderId, i64)]) -> Result<HashSet<(OrderId, i64)>, PortError>;
 
     /// Returns the number of orders with a gap in their sequence, and up to
     /// `limit` of them by id.
@@ -157,6 +160,9 @@ pub struct Progress {
     pub partition: u32,
     /// The offset to continue at; `None` if the partition was never read.
     pub position: Option<Offset>,
+    /// The last event read before the position; `None` if none was read since the
+    /// partition was rewound.
+    pub last_event: Option<LastEvent>,
     /// The consumer that holds the lease; `None` if there is no lease or it has
     /// expired.
     pub consumer: Option<String>,

@@ -34,6 +34,8 @@ mod config;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod counted_events;
+#[cfg(test)]
 mod day;
 #[cfg(test)]
 mod domain;

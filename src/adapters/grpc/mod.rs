@@ -7,6 +7,7 @@ mod request_body;
 mod respond;
 mod server;
 mod service;
+mod statistics;
 mod status;
 mod stream_cutoff;
 

@@ -7,12 +7,10 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::respond::{self, Messages, unary};
-use super::{outbox, status};
+use super::{outbox, statistics, status};
 use crate::adapters::api::{Answered, Call, CallContext, ImportService, Refused, import_request, requests};
 use crate::adapters::proto_mapping;
-use crate::app::{
-    Admission, OperateOutbox, OrderPage, ReadEvents, ReadOrders, ReadStatistics, StatisticsFound, Writer,
-};
+use crate::app::{Admission, OperateOutbox, OrderPage, ReadEvents, ReadOrders, ReadStatistics, Writer};
 use crate::domain::{Answer, Command, Form, Policy, Refusal, RequestId};
 use crate::ports::{Outcome, Resolution};
 use crate::proto::v1::{self, order_service_server::OrderService};
@@ -255,11 +253,8 @@ impl OrderService for GrpcOrderService {
     ) -> Result<Response<v1::GetStatisticsResponse>, Status> {
         let handle = |message, form, _| async move {
             let (filter, limit, token) = requests::statistics(form, message)?;
-            let StatisticsFound { days, next_page_token, conflicts } =
-                self.statistics.page(&filter, limit, &token).await?;
-            let days = days.iter().map(proto_mapping::day_statistics).collect();
-            let conflicts = i64::try_from(conflicts).unwrap_or(i64::MAX);
-            Ok(v1::GetStatisticsResponse { days, next_page_token, conflicts }.into())
+            let found = self.statistics.page(&filter, limit, &token).await?;
+            Ok(statistics::message(found).into())
         };
         unary(&self.calls, "GetStatistics", request, handle).await
     }

@@ -1,7 +1,7 @@
 //! The inbox in memory.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -70,6 +70,11 @@ impl Inbox for MemoryStore {
 
     async fn progress(&self, source: &str) -> Result<Vec<Progress>, PortError> {
         Ok(self.inbox().progress(source))
+    }
+
+    async fn known_events(&self, events: &[(OrderId, i64)]) -> Result<HashSet<(OrderId, i64)>, PortError> {
+        let inbox = self.inbox();
+        Ok(events.iter().filter(|key| inbox.events.contains_key(*key)).cloned().collect())
     }
 
     async fn gaps(&self, limit: usize) -> Result<Gaps, PortError> {
@@ -269,6 +274,7 @@ impl InboxState {
         let progress = |partition: &Partition| Progress {
             partition: partition.lease.partition,
             position: partition.position,
+            last_event: partition.last_event,
             consumer: partition.lease.holder(now).map(str::to_owned),
         };
         partitions.map(progress).collect()

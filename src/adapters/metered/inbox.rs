@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use metrics::{Counter, counter, gauge};
 
 use super::names;
-use crate::domain::{DayStatistics, Reception};
+use crate::domain::{DayStatistics, OrderId, Reception};
 use crate::ports::{
     Applied, Assignment, AssignmentRule, Conflicts, Gaps, Inbox, InboxBatch, Offset, PortError, Progress,
     ReceptionRule, StatisticsFilter, StatisticsPage, UndecodedRecord,
@@ -101,6 +101,10 @@ impl Inbox for MeteredInbox {
 
     async fn progress(&self, source: &str) -> Result<Vec<Progress>, PortError> {
         self.inbox.progress(source).await
+    }
+
+    async fn known_events(&self, events: &[(OrderId, i64)]) -> Result<HashSet<(OrderId, i64)>, PortError> {
+        self.inbox.known_events(events).await
     }
 
     async fn gaps(&self, limit: usize) -> Result<Gaps, PortError> {

@@ -19,7 +19,7 @@ use super::inbox_write::{InsertConflicts, InsertEvents, InsertUnknown};
 use super::pool::on_connection;
 use super::sql::Sql;
 use super::store::PostgresStore;
-use crate::adapters::rows::{OrderProgressRow, PartitionRow, StatisticsRow, UnknownEventRow};
+use crate::adapters::rows::{Fault, OrderProgressRow, PartitionRow, StatisticsRow, UnknownEventRow};
 use crate::domain::{
     DayStatistics, Event, EventId, OrderId, OrderProgress, PartitionClaim, PartitionLease, ReceivedBefore,
 };
@@ -99,6 +99,10 @@ impl Inbox for PostgresStore {
         on_connection!(self.readers.points, |connection| progress(&mut connection, source))
     }
 
+    async fn known_events(&self, events: &[(OrderId, i64)]) -> Result<HashSet<(OrderId, i64)>, PortError> {
+        on_connection!(self.readers.points, |connection| known_events(&mut connection, events))
+    }
+
     async fn gaps(&self, limit: usize) -> Result<Gaps, PortError> {
         on_connection!(self.readers.lists, |connection| gaps(&mut connection, limit))
     }
@@ -149,10 +153,8 @@ async fn assign(
                 let written: Vec<PartitionRow> =
                     statements::write_lease(source, &lease, before).load(connection).await?;
                 for row in written.iter().filter(|row| row.consumer.as_deref() == Some(consumer)) {
-                    let key = format!("{source}/{}", row.partition);
                     let assignment = row.assignment(source, consumer);
-                    assignments
-                        .push(assignment.map_err(|fault| Failure::row("inbox_partitions", &key, &fault))?);
+                    assignments.push(assignment.map_err(|fault| partition_fault(source, row, &fault))?);
                 }
             }
             Ok(assignments)
@@ -233,7 +235,8 @@ async fn received_events(
     connection: &mut AsyncPgConnection,
     events: &[&Event],
 ) -> Result<HashMap<(OrderId, i64), EventId>, Failure> {
-    let rows: Vec<(String, i64, Uuid)> = statements::received_events(events).load(connection).await?;
+    let keys = events.iter().map(|event| (&event.order.order_id, event.sequence));
+    let rows: Vec<(String, i64, Uuid)> = statements::received_events(keys).load(connection).await?;
     let ids: HashMap<(String, i64), Uuid> =
         rows.into_iter().map(|(order_id, sequence, event_id)| ((order_id, sequence), event_id)).collect();
     let received = |event: &&Event| {
@@ -277,7 +280,23 @@ async fn rewind(
 async fn progress(connection: &mut AsyncPgConnection, source: &str) -> Result<Vec<Progress>, Failure> {
     let now: i64 = statements::now().get_result(connection).await?;
     let rows: Vec<PartitionRow> = statements::partitions(source).load(connection).await?;
-    Ok(rows.iter().map(|row| row.progress(now)).collect())
+    rows.iter().map(|row| row.progress(now).map_err(|fault| partition_fault(source, row, &fault))).collect()
+}
+
+fn partition_fault(source: &str, row: &PartitionRow, fault: &Fault) -> Failure {
+    Failure::row("inbox_partitions", &format!("{source}/{}", row.partition), fault)
+}
+
+async fn known_events(
+    connection: &mut AsyncPgConnection,
+    events: &[(OrderId, i64)],
+) -> Result<HashSet<(OrderId, i64)>, Failure> {
+    let keys = events.iter().map(|(order_id, sequence)| (order_id, *sequence));
+    let rows: Vec<(String, i64, Uuid)> = statements::received_events(keys).load(connection).await?;
+    let known: HashSet<(&str, i64)> =
+        rows.iter().map(|(order_id, sequence, _)| (order_id.as_str(), *sequence)).collect();
+    let is_known = |(order_id, sequence): &&(OrderId, i64)| known.contains(&(order_id.as_str(), *sequence));
+    Ok(events.iter().filter(is_known).cloned().collect())
 }
 
 async fn gaps(connection: &mut AsyncPgConnection, limit: usize) -> Result<Gaps, Failure> {

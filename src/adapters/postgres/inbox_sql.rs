@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable, Text, Uuid};
 
 use super::sql::Sql;
-use crate::domain::{DayStatistics, Event, OrderId, OrderProgress, PartitionLease};
+use crate::domain::{DayStatistics, OrderId, OrderProgress, PartitionLease};
 use crate::ports::{Assignment, InboxBatch, LastEvent, Offset, StatisticsFilter, StatisticsPage};
 
 type PartitionColumns =
@@ -141,14 +141,17 @@ pub(super) fn rewind(source: &str, partition: u32, to: Offset) -> Sql<()> {
 }
 
 /// Returns the ids of the events that the inbox already has, by order and sequence.
-pub(super) fn received_events(events: &[&Event]) -> Sql<(Text, BigInt, Uuid)> {
+pub(super) fn received_events<'a>(
+    events: impl Iterator<Item = (&'a OrderId, i64)>,
+) -> Sql<(Text, BigInt, Uuid)> {
+    let (orders, sequences) = events.map(|(order_id, sequence)| (order_id.to_string(), sequence)).unzip();
     Sql::new(
         "SELECT order_id, sequence, event_id FROM inbox_events WHERE (order_id, sequence) IN \
          (SELECT * FROM unnest(",
     )
-    .texts(events.iter().map(|event| event.order.order_id.to_string()).collect())
+    .texts(orders)
     .sql(", ")
-    .integers(events.iter().map(|event| event.sequence).collect())
+    .integers(sequences)
     .sql("))")
 }
 

@@ -52,29 +52,34 @@ impl PartitionRow {
     /// # Errors
     /// The column of the last event whose value breaks an invariant.
     pub fn assignment(&self, source: &str, consumer: &str) -> Result<Assignment, Fault> {
-        let last_event = match (self.last_event_offset, &self.last_event_id) {
-            (Some(offset), Some(id)) => {
-                Some(LastEvent { offset: Offset(offset), event_id: event_id_of("last_event_id", id)? })
-            }
-            _ => None,
-        };
         Ok(Assignment {
             source: source.to_owned(),
             partition: self.number(),
             consumer: consumer.to_owned(),
             fencing_token: self.fence,
             position: self.position.map(Offset),
-            last_event,
+            last_event: self.last_event()?,
         })
     }
 
     /// Returns the progress, with the consumer if its lease has not expired.
-    pub fn progress(&self, now: i64) -> Progress {
-        Progress {
+    ///
+    /// # Errors
+    /// The column of the last event whose value breaks an invariant.
+    pub fn progress(&self, now: i64) -> Result<Progress, Fault> {
+        Ok(Progress {
             partition: self.number(),
             position: self.position.map(Offset),
+            last_event: self.last_event()?,
             consumer: self.lease().holder(now).map(str::to_owned),
-        }
+        })
+    }
+
+    fn last_event(&self) -> Result<Option<LastEvent>, Fault> {
+        let Some((offset, id)) = self.last_event_offset.zip(self.last_event_id.as_ref()) else {
+            return Ok(None);
+        };
+        Ok(Some(LastEvent { offset: Offset(offset), event_id: event_id_of("last_event_id", id)? }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The inbox of a consumer. One process at a time opens the file for writing, so
 //! there are no races; leases and fencing tokens are kept as on any other store.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use super::inbox_tables::{ConflictRow, InboxEventRow, UnknownRow};
 use super::sql::{Sql, insert};
 use super::write::{immediate, json};
 use crate::adapters::rows::{
-    EventRow, OrderProgressRow, PartitionRow, StatisticsRow, UnknownEventRow, event_id_of,
+    EventRow, Fault, OrderProgressRow, PartitionRow, StatisticsRow, UnknownEventRow, event_id_of,
 };
 use crate::domain::{
     DayStatistics, Event, EventId, OrderId, OrderProgress, PartitionClaim, PartitionLease, ReceivedBefore,
@@ -100,9 +100,25 @@ impl Inbox for SqliteStore {
         let progress = move |connection: &mut SqliteConnection| {
             let now: i64 = statements::now().get_result(connection)?;
             let rows: Vec<PartitionRow> = statements::partitions(&source).load(connection)?;
-            Ok(rows.iter().map(|row| row.progress(now)).collect())
+            rows.iter()
+                .map(|row| row.progress(now).map_err(|fault| partition_fault(&source, row, &fault)))
+                .collect()
         };
         self.readers.points.read(progress).await
+    }
+
+    async fn known_events(&self, events: &[(OrderId, i64)]) -> Result<HashSet<(OrderId, i64)>, PortError> {
+        let keys: Vec<(&str, i64)> =
+            events.iter().map(|(order_id, sequence)| (order_id.as_str(), *sequence)).collect();
+        let query = statements::received_events(json(&keys)?);
+        let load = |connection: &mut SqliteConnection| {
+            let rows: Vec<(String, i64, Vec<u8>)> = query.load(connection)?;
+            let known = |(order_id, sequence, _): (String, i64, Vec<u8>)| {
+                Ok((parse("inbox_events", &order_id)?, sequence))
+            };
+            rows.into_iter().map(known).collect()
+        };
+        self.readers.points.read(load).await
     }
 
     async fn gaps(&self, limit: usize) -> Result<Gaps, PortError> {
@@ -125,6 +141,10 @@ impl Inbox for SqliteStore {
         };
         self.readers.lists.read(load).await
     }
+}
+
+fn partition_fault(source: &str, row: &PartitionRow, fault: &Fault) -> Failure {
+    Failure::row("inbox_partitions", &format!("{source}/{}", row.partition), fault)
 }
 
 fn day_statistics(row: StatisticsRow) -> Result<DayStatistics, Failure> {
@@ -167,8 +187,7 @@ fn assign(
     let rows = load(connection)?;
     let assigned = rows.iter().filter(|row| row.consumer.as_deref() == Some(consumer));
     let assignment = |row: &PartitionRow| {
-        let key = format!("{source}/{}", row.partition);
-        row.assignment(source, consumer).map_err(|fault| Failure::row("inbox_partitions", &key, &fault))
+        row.assignment(source, consumer).map_err(|fault| partition_fault(source, row, &fault))
     };
     assigned.map(assignment).collect()
 }

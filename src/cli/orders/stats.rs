@@ -1,9 +1,9 @@
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use super::{fields, page_size};
 use crate::cli::client::{Client, client_command};
 use crate::cli::failure::{Fields, Outcome};
-use crate::cli::output::{Page, print_pages};
+use crate::cli::output::{Format, Page, counted, print_pages, print_text};
 use crate::cli::stderr;
 use crate::proto::v1::{DayStatistics, GetStatisticsRequest, GetStatisticsResponse};
 
@@ -45,6 +45,7 @@ impl Stats {
         fields.finish()?;
         let client = Client::connect(common).await?;
         let conflicts = Cell::new(0);
+        let how_far = RefCell::<Option<String>>::default();
         print_pages(client.format, None, self.all, self.page_token.unwrap_or_default(), async |page_token| {
             let request = GetStatisticsRequest {
                 pickup_point_id: self.pickup_point.clone(),
@@ -56,9 +57,18 @@ impl Stats {
             let response =
                 client.call(request, async |mut grpc, request| grpc.get_statistics(request).await).await?;
             conflicts.set(response.conflicts);
+            // That of the first page holds for all pages.
+            how_far.borrow_mut().get_or_insert_with(|| counted(&response));
             Ok(response)
         })
         .await?;
+        match (client.format, how_far.take().unwrap_or_default()) {
+            (Format::Table, how_far) => print_text(&how_far)?,
+            // The lines have no place for it.
+            (Format::Ndjson, how_far) => stderr::line(how_far.trim_end()),
+            // It is in the message.
+            (Format::Json, _) => {}
+        }
         let conflicts = conflicts.get();
         if conflicts > 0 {
             stderr::line(format_args!(

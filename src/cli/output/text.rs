@@ -3,7 +3,7 @@
 use chrono::Local;
 
 use crate::proto::Timestamp;
-use crate::proto::v1::OrderState;
+use crate::proto::v1::{GetStatisticsResponse, OrderState};
 
 /// Formats an integer with commas between thousands.
 pub(in crate::cli) fn number(value: i64) -> String {
@@ -38,6 +38,24 @@ pub(in crate::cli) fn instant(at: Option<&Timestamp>) -> String {
     at.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
+/// Returns a line that says up to when the events are counted.
+pub(in crate::cli) fn counted(statistics: &GetStatisticsResponse) -> String {
+    let Some(as_of) = &statistics.as_of else {
+        return "as of: not known; no consumer has read from where this server publishes\n".to_owned();
+    };
+    let as_of = instant(Some(as_of));
+    let lag = statistics.lag_events.unwrap_or_default();
+    if lag == 0 {
+        return format!("as of {as_of}: all events are counted\n");
+    }
+    let (lag, seconds) = (number(lag), number(statistics.lag_seconds.unwrap_or_default()));
+    let idle = match statistics.consumers {
+        Some(0) => "; no consumer is running: run `pvz consume`",
+        _ => "",
+    };
+    format!("as of {as_of}: up to {lag} later events are not counted yet, the oldest for {seconds} s{idle}\n")
+}
+
 /// Returns the name of a state on the command line.
 pub(in crate::cli) fn state_name(state: i32) -> String {
     let name = OrderState::try_from(state).unwrap_or_default().as_str_name();
@@ -59,6 +77,27 @@ mod tests {
         ] {
             assert_eq!(number(value), text);
         }
+    }
+
+    #[test]
+    fn lag_of_the_statistics_is_named() {
+        let mut statistics = GetStatisticsResponse::default();
+        assert_eq!(
+            counted(&statistics),
+            "as of: not known; no consumer has read from where this server publishes\n"
+        );
+        statistics.as_of = Timestamp::parse_rfc3339("2026-12-01T09:15:00Z").ok();
+        statistics.lag_events = Some(0);
+        statistics.consumers = Some(0);
+        assert!(counted(&statistics).ends_with(": all events are counted\n"));
+        statistics.lag_events = Some(1_200);
+        statistics.lag_seconds = Some(90);
+        let later = "up to 1,200 later events are not counted yet, the oldest for 90 s";
+        assert!(
+            counted(&statistics).ends_with(&format!("{later}; no consumer is running: run `pvz consume`\n"))
+        );
+        statistics.consumers = Some(2);
+        assert!(counted(&statistics).ends_with(&format!("{later}\n")));
     }
 
     #[test]

@@ -96,6 +96,12 @@ fn rewound_journal_is_counted_once() {
     let server = served_day(dir.path(), &[], 200);
     let journal = format!("journal:{}", dir.path().join("events").display());
     assert!(days(&server).is_empty(), "no consumer has run");
+    assert_eq!(server.json(&["stats"]).get("asOf"), None);
+    let stats = |flags: &[&str]| {
+        let output = server.cli(&[&["stats"][..], flags].concat()).output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    assert!(stats(&[]).contains("as of: not known; no consumer has read from where this server publishes"));
     wait_until_published(&server);
     let printed = once(dir.path(), &journal, &inbox(dir.path()), &[]);
     assert_eq!(
@@ -103,6 +109,13 @@ fn rewound_journal_is_counted_once() {
         "read 320 records: 320 new events, 0 duplicates, 0 of unknown types, 0 undecodable\n"
     );
     assert_day(&server, 200);
+    let lag = || {
+        let statistics = server.json(&["stats"]);
+        assert!(statistics["asOf"].is_string(), "{statistics}");
+        ["countedCursor", "lagEvents", "consumers"].map(|field| statistics[field].to_string())
+    };
+    assert_eq!(lag(), ["\"320\"", "\"0\"", "0"]);
+    assert!(stats(&[]).contains(": all events are counted\n"), "{}", stats(&[]));
     let printed = once(dir.path(), &journal, &inbox(dir.path()), &[]);
     assert!(printed.starts_with("read 0 records"), "{printed}");
     let printed = once(dir.path(), &journal, &inbox(dir.path()), &["--rewind", "--from=earliest"]);
@@ -111,6 +124,11 @@ fn rewound_journal_is_counted_once() {
     let printed =
         once(dir.path(), &journal, &inbox(dir.path()), &["--rewind", "--from=2031-01-01T00:00:00Z"]);
     assert!(printed.starts_with("read 0 records"), "no event is this late: {printed}");
+    let deadline = SystemClock.now().plus(Duration::from_hours(240)).to_string();
+    server.json(&["accept", "--order-id=later", "--customer-id=anna", "--storage-until", &deadline]);
+    assert_eq!(lag(), ["\"320\"", "\"1\"", "0"]);
+    let behind = "up to 1 later events are not counted yet";
+    assert!(stats(&[]).contains(behind) && stats(&["--output=ndjson"]).contains(behind), "{}", stats(&[]));
     server.stop();
 }
 

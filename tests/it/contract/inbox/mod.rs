@@ -1,6 +1,7 @@
 //! The contract of [`Inbox`].
 
 mod conflicts;
+mod counted;
 mod last_events;
 
 use std::collections::{BTreeMap, BTreeSet};
