@@ -1,6 +1,7 @@
 //! The composition root: configuration → adapters → use cases → servers. No
 //! other module knows all of them.
 
+mod cache;
 mod connections;
 mod consumer;
 mod events;
@@ -28,13 +29,13 @@ use crate::adapters::postgres;
 use crate::adapters::sqlite::OpenError;
 use crate::adapters::system::{SystemClock, SystemIds, raise_open_files};
 use crate::app::{
-    CompareSink, Fork, ImportOrders, Maintenance, OpenInbox, OperateOutbox, PageTokens, ReadEvents,
-    ReadOrders, ReadStatistics, Readiness, Writer, WriterLimits,
+    CompareSink, Fork, ImportOrders, Maintenance, OpenInbox, OperateOutbox, PageTokens, PublishChanges,
+    ReadEvents, ReadOrders, ReadStatistics, Readiness, Writer, WriterLimits,
 };
 use crate::config::Config;
 use crate::domain::Policy;
 use crate::lifecycle::Lifecycle;
-use crate::ports::{Clock, EventSink, Ids, PortError};
+use crate::ports::{Clock, EventSink, Ids, OrderCache, PortError};
 use crate::telemetry::Metrics;
 
 pub use crate::ports::Start;
@@ -193,7 +194,8 @@ pub async fn start(
     let addresses = sockets.addresses(config)?;
 
     let policy = Arc::new(config.policy.to_domain());
-    let writer = writer(config, &store, &clock, &ids, &policy);
+    let (cache, cached_orders) = cache::cache(&config.cache, &store);
+    let writer = writer(config, &store, &clock, &ids, &policy, &cache);
     spawn_workers(&writer, config.writer.workers.unwrap_or(store.workers), life);
     let tokens = PageTokens::new(secret);
     let operated = operate(&store, compare.clone(), Arc::clone(&clock), tokens.clone());
@@ -205,7 +207,7 @@ pub async fn start(
         calls,
         writer: writer.clone(),
         imports: imports.clone(),
-        orders: ReadOrders::new(Arc::clone(&store.orders), Arc::clone(&clock), tokens.clone()),
+        orders: ReadOrders::new(cached_orders, Arc::clone(&store.orders), Arc::clone(&clock), tokens.clone()),
         events: ReadEvents::new(
             Arc::clone(&store.log),
             Arc::clone(&store.orders),
@@ -231,6 +233,7 @@ pub async fn start(
     // Publishing stops after the servers, so that the events of the last commands
     // are published too.
     let relay = relay(config, compare, clock, &writer);
+    cache::spawn_gauges(cache, life, &done);
     warnings.push(spawn_publishing(&store, relay, operated, &writer, life, &done));
     let state = admin::State { ready, warnings };
     spawn_admin(connections, sockets.admin, state, metrics, life, &done);
@@ -359,13 +362,16 @@ fn writer(
     clock: &Arc<dyn Clock>,
     ids: &Arc<dyn Ids>,
     policy: &Arc<Policy>,
+    cache: &Arc<dyn OrderCache>,
 ) -> Writer {
     let limits = WriterLimits {
         queue: config.writer.queue,
         batch: config.writer.batch,
         retry_budget: config.writer.retry_budget,
     };
-    Writer::new(Arc::clone(&store.orders), Arc::clone(clock), Arc::clone(ids), Arc::clone(policy), limits)
+    let (clock, ids, policy) = (Arc::clone(clock), Arc::clone(ids), Arc::clone(policy));
+    let changes = PublishChanges::new(Arc::<dyn OrderCache>::clone(cache));
+    Writer::new(Arc::clone(&store.orders), clock, ids, policy, limits, changes)
 }
 
 /// Returns host and process id, which name the leader in `pvz outbox status`.

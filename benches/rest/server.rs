@@ -15,11 +15,11 @@ use pvz::adapters::connections::ConnectionOptions;
 use pvz::adapters::grpc::{self, GrpcOptions, GrpcOrderService};
 use pvz::adapters::http::{self, HttpOptions};
 use pvz::adapters::memory::MemoryStore;
-use pvz::adapters::null::NullSink;
+use pvz::adapters::null::{NullCache, NullSink};
 use pvz::adapters::system::{SystemClock, SystemIds};
 use pvz::app::{
-    CompareSink, ImportOrders, OperateOutbox, PageTokens, ReadEvents, ReadOrders, ReadStatistics, Readiness,
-    Writer, WriterLimits,
+    CachedOrders, CompareSink, ImportOrders, OperateOutbox, PageTokens, PublishChanges, ReadEvents,
+    ReadOrders, ReadStatistics, Readiness, Writer, WriterLimits,
 };
 use pvz::domain::{PickupPointId, Policy};
 use pvz::ports::{Clock, Inbox};
@@ -88,6 +88,7 @@ fn service(
         Arc::<SystemIds>::clone(ids),
         Arc::clone(&policy),
         limits,
+        PublishChanges::new(Arc::new(NullCache)),
     );
     tokio::spawn(writer.clone().work());
     let calls = CallContext::new(
@@ -96,8 +97,13 @@ fn service(
         stop.clone(),
         RequestMemory::new(64 << 20),
     );
-    let orders =
-        ReadOrders::new(Arc::<MemoryStore>::clone(store), Arc::<SystemClock>::clone(&clock), tokens.clone());
+    let single = CachedOrders::new(Arc::new(NullCache), Arc::<MemoryStore>::clone(store));
+    let orders = ReadOrders::new(
+        single,
+        Arc::<MemoryStore>::clone(store),
+        Arc::<SystemClock>::clone(&clock),
+        tokens.clone(),
+    );
     let (log, kept) = (Arc::<MemoryStore>::clone(store), Arc::<MemoryStore>::clone(store));
     let dyn_clock: Arc<dyn Clock> = clock;
     let (committed, drain) = (writer.committed(), stop.clone());

@@ -13,6 +13,7 @@ pub mod last_commit;
 pub mod lock_file;
 pub mod memory;
 pub mod metered;
+pub mod moka;
 pub mod null;
 pub mod optimistic_insert;
 pub mod postgres;

@@ -3,17 +3,18 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use super::DecidedOrders;
 use crate::domain::{
     Actor, Change, Command, Content, Decision, Event, Method, OrderId, Policy, Reason, Refusal, RequestId,
     Timestamp, Traceparent, decide, echo,
 };
 use crate::ports::{
     Batch, BatchDecision, Clock, CommandResult, Decide, IdempotencyKey, IdempotencyRecord, Ids, Loaded,
-    Outcome, SortedKeys, Writes,
+    Outcome, SortedKeys, StaleOrder, Writes,
 };
 
 /// A command in a batch.
@@ -91,6 +92,8 @@ pub struct BatchDecider {
     policy: Arc<Policy>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
+    /// The orders after the last decision, which is the one that the store writes.
+    decided: Mutex<DecidedOrders>,
 }
 
 impl BatchDecider {
@@ -103,13 +106,19 @@ impl BatchDecider {
     ) -> Self {
         let order_ids = entries.iter().flat_map(|entry| entry.order_ids()).cloned().collect();
         let idempotency_keys = entries.iter().filter_map(|entry| entry.idempotency_key()).cloned().collect();
-        Self { entries, order_ids, idempotency_keys, policy, clock, ids }
+        let decided = Mutex::default();
+        Self { entries, order_ids, idempotency_keys, policy, clock, ids, decided }
     }
 
     /// Returns the keys for the store to load and lock.
     pub fn batch(&self) -> Batch {
         let (order_ids, idempotency_keys) = (self.order_ids.clone(), self.idempotency_keys.clone());
         Batch { order_ids, idempotency_keys, creates_orders: self.creates_orders() }
+    }
+
+    /// Returns the orders after the last decision.
+    pub fn take_decided(&self) -> DecidedOrders {
+        std::mem::take(&mut self.decided.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns true if the first command on each order creates it.
@@ -138,7 +147,9 @@ impl Decide for BatchDecider {
             records: HashMap::new(),
         };
         let outcomes = self.entries.iter().map(|entry| work.run(entry)).collect();
-        BatchDecision { writes: work.finish(), outcomes }
+        let (writes, decided) = work.finish();
+        *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = decided;
+        BatchDecision { writes, outcomes }
     }
 }
 
@@ -236,11 +247,13 @@ impl Work<'_> {
         self.records.insert(keyed.key.clone(), record);
     }
 
-    fn finish(mut self) -> Writes {
-        let mut writes = Writes { events: self.events, ..Writes::default() };
+    fn finish(mut self) -> (Writes, DecidedOrders) {
+        let (mut writes, mut decided) =
+            (Writes { events: self.events, ..Writes::default() }, DecidedOrders::default());
         for order_id in self.decider.order_ids.iter() {
             let Some(version) = self.versions.remove(order_id) else { continue };
             let Some(order) = self.loaded.orders.remove(order_id) else { continue };
+            decided.changed.push(order.clone());
             match version {
                 None => writes.inserted.push(order),
                 Some(version) => writes.updated.push((version, order)),
@@ -248,7 +261,10 @@ impl Work<'_> {
         }
         let keys = self.decider.idempotency_keys.iter();
         writes.records = keys.filter_map(|key| self.records.remove_entry(key)).collect();
-        writes
+        let read = self.loaded.orders.into_values();
+        let read = read.map(|order| StaleOrder { order_id: order.order_id, version: Some(order.version) });
+        decided.read = read.collect();
+        (writes, decided)
     }
 }
 

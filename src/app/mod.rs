@@ -1,5 +1,6 @@
 //! The use cases, independent of transports and storage technologies.
 
+mod cached_orders;
 mod caller;
 mod compare_sink;
 mod counted_events;
@@ -14,6 +15,7 @@ mod maintenance;
 mod notify_replicas;
 mod outbox;
 mod page_token;
+mod publish_changes;
 mod queue;
 mod read_events;
 mod read_orders;
@@ -31,6 +33,7 @@ mod warn_of_conflicts;
 mod watch_events;
 mod writer;
 
+pub use cached_orders::CachedOrders;
 pub use caller::Caller;
 pub use compare_sink::{CompareSink, Fork};
 pub use counted_events::CountedEvents;
@@ -44,6 +47,7 @@ pub use maintenance::Maintenance;
 pub use notify_replicas::NotifyReplicas;
 pub use outbox::{DeadLetterPage, OperateOutbox, OutboxReport};
 pub use page_token::{PageTokens, page_limit};
+pub use publish_changes::{DecidedOrders, PublishChanges};
 pub use read_events::{EventPage, ReadEvents};
 pub use read_orders::{ListOrders, ListReturns, OrderPage, PageSpec, ReadOrders};
 pub use read_statistics::{OpenInbox, ReadStatistics, StatisticsFound};

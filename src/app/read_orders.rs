@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::page_token::PagePosition;
-use super::{PageTokens, refuse};
+use super::{CachedOrders, PageTokens, refuse};
 use crate::domain::{CustomerId, Order, OrderId, OrderView, PickupPointId, Refusal, StateName, Timestamp};
 use crate::ports::{Clock, OrderFilter, OrderStore, Page};
 
 /// The use cases that read orders.
 #[derive(Clone)]
 pub struct ReadOrders {
+    single: CachedOrders,
     store: Arc<dyn OrderStore>,
     clock: Arc<dyn Clock>,
     tokens: PageTokens,
@@ -65,9 +66,14 @@ pub struct OrderPage {
 }
 
 impl ReadOrders {
-    /// Returns the use cases over a store.
-    pub fn new(store: Arc<dyn OrderStore>, clock: Arc<dyn Clock>, tokens: PageTokens) -> Self {
-        Self { store, clock, tokens }
+    /// Returns the use cases: single orders are read through a cache, lists from a store.
+    pub fn new(
+        single: CachedOrders,
+        store: Arc<dyn OrderStore>,
+        clock: Arc<dyn Clock>,
+        tokens: PageTokens,
+    ) -> Self {
+        Self { single, store, clock, tokens }
     }
 
     /// Returns an order.
@@ -75,7 +81,7 @@ impl ReadOrders {
     /// # Errors
     /// Returns `ORDER_NOT_FOUND`, or the store's error.
     pub async fn get(&self, order_id: &OrderId) -> Result<OrderView, Refusal> {
-        let order = self.store.order(order_id).await.map_err(|error| refuse(&error))?;
+        let order = self.single.get(order_id).await?;
         let order = order.ok_or_else(|| Refusal::order_not_found(order_id))?;
         Ok(order.at(self.clock.now()))
     }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::queue::{Claim, Claims, Queue, claims};
 use super::refuse::{STORE_RETRY, refuse, unavailable};
-use super::{BatchDecider, Caller, Entry};
+use super::{BatchDecider, Caller, Entry, PublishChanges};
 use crate::domain::{Command, Policy, Refusal, RequestId};
 use crate::ports::{Clock, ErrorKind, Ids, OrderStore, Outcome, PortError, chain};
 
@@ -57,6 +57,7 @@ struct Pool {
     ids: Arc<dyn Ids>,
     policy: Arc<Policy>,
     limits: WriterLimits,
+    changes: PublishChanges,
     permits: Arc<Semaphore>,
     waiting_permits: Arc<Semaphore>,
     state: Mutex<WriterState>,
@@ -109,6 +110,7 @@ impl Writer {
         ids: Arc<dyn Ids>,
         policy: Arc<Policy>,
         limits: WriterLimits,
+        changes: PublishChanges,
     ) -> Self {
         Self(Arc::new(Pool {
             store,
@@ -116,6 +118,7 @@ impl Writer {
             ids,
             policy,
             limits,
+            changes,
             permits: Arc::new(Semaphore::new(limits.queue)),
             waiting_permits: Arc::new(Semaphore::new(limits.batch.min(limits.queue / 2).max(1))),
             state: Mutex::default(),
@@ -331,13 +334,20 @@ impl Pool {
         let (policy, clock, ids) = (Arc::clone(&self.policy), Arc::clone(&self.clock), Arc::clone(&self.ids));
         let decider = Arc::new(BatchDecider::new(entries, policy, clock, ids));
         let batch = decider.batch();
-        let done = AssertUnwindSafe(self.store.transact(batch, decider)).catch_unwind().await;
-        match done {
+        let order_ids = batch.order_ids.clone();
+        let fence = self.changes.begin(&order_ids);
+        let transact = self.store.transact(batch, Arc::<BatchDecider>::clone(&decider));
+        let done = match AssertUnwindSafe(transact).catch_unwind().await {
             Ok(Ok(outcomes)) if outcomes.len() == waiting.len() => Ok(outcomes),
             Ok(Ok(_)) => Err(PortError::inconsistent("the store returned a wrong number of outcomes")),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(PortError::inconsistent("the store panicked")),
+        };
+        match &done {
+            Ok(_) => self.changes.committed(&fence, decider.take_decided()).await,
+            Err(_) => self.changes.failed(&order_ids).await,
         }
+        done
     }
 
     /// A failure that is not retryable is caused by one command. Each command is run alone, so

@@ -25,7 +25,7 @@ macro_rules! configured_command {
             /// the store (default: sqlite in the data directory)
             #[argh(option, arg_name = "sqlite:FILE|postgres://…|memory:")]
             pub store: Option<String>,
-            /// the cache in front of the store: none:
+            /// the cache in front of the store: moka: or none:
             #[argh(option, arg_name = "url")]
             pub cache: Option<String>,
             /// where events are published, Kafka as kafka://host:port/topic (default: journal in the data

@@ -20,6 +20,8 @@ use crate::ports::{CommitNotifications, EventLog, Inbox, OrderStore, Outbox, Por
 pub struct Store {
     /// The orders.
     pub orders: Arc<dyn OrderStore>,
+    /// The orders without a standby, from which a cache is filled.
+    pub(super) primary: Arc<dyn OrderStore>,
     /// The event log.
     pub log: Arc<dyn EventLog>,
     /// The inbox of a consumer.
@@ -48,14 +50,14 @@ impl Store {
         workers: usize,
     ) -> Self {
         let (orders, log) = (Arc::<S>::clone(&store), Arc::<S>::clone(&store));
-        let inbox = Arc::<S>::clone(&store);
+        let (inbox, primary) = (Arc::<S>::clone(&store), Arc::<S>::clone(&store));
         let relay = RelayPorts {
             orders: Arc::<S>::clone(&for_relay),
             log: Arc::<S>::clone(&for_relay),
             outbox: for_relay,
         };
         let notifications = Arc::new(NullNotifications);
-        Self { orders, log, inbox, outbox: store, relay, notifications, workers }
+        Self { orders, primary, log, inbox, outbox: store, relay, notifications, workers }
     }
 
     fn sqlite(store: SqliteStore) -> Self {
@@ -65,8 +67,8 @@ impl Store {
     }
 
     fn postgres(store: PostgresStore) -> Self {
-        let for_relay = store.for_relay();
-        Self::new(Arc::new(store), Arc::new(for_relay), POSTGRES_WORKERS)
+        let (for_relay, primary) = (store.for_relay(), Arc::new(store.on_primary()));
+        Self { primary, ..Self::new(Arc::new(store), Arc::new(for_relay), POSTGRES_WORKERS) }
     }
 
     /// Opens the store for serving. Migrates its schema if `store.migrate` says so.

@@ -40,7 +40,7 @@ mod store;
 mod text;
 mod writer;
 
-pub use cache::{Cache, CacheUrl};
+pub use cache::{Cache, CachePolicy, CacheUrl};
 pub use consumer::Consumer;
 pub use events::{Events, EventsUrl};
 pub use fault::{ConfigErrors, Fault, Origin, Warning};

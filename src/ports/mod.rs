@@ -20,6 +20,7 @@ mod event_sink;
 mod event_source;
 mod ids;
 mod inbox;
+mod order_cache;
 mod order_store;
 mod outage;
 mod outbox;
@@ -34,6 +35,10 @@ pub use ids::Ids;
 pub use inbox::{
     Applied, Assignment, AssignmentRule, Conflict, Conflicts, Gap, Gaps, Inbox, InboxBatch, LastEvent,
     Progress, ReceptionRule, StatisticsFilter, StatisticsPage,
+};
+pub use order_cache::{
+    Announcements, CacheStatistics, CacheUpdates, CachedOrder, Epoch, Fence, OrderCache, OrderSource,
+    StaleOrder,
 };
 pub use order_store::{
     AuditedOrder, Batch, BatchDecision, CommandResult, Decide, IdempotencyKey, IdempotencyRecord, Loaded,

@@ -15,7 +15,8 @@ use hyper_util::rt::TokioIo;
 use pvz::adapters::api::{CallContext, ImportService, RequestMemory};
 use pvz::adapters::http::{HttpOptions, serve};
 use pvz::adapters::memory::MemoryStore;
-use pvz::app::{ImportOrders, Writer, WriterLimits};
+use pvz::adapters::null::NullCache;
+use pvz::app::{ImportOrders, PublishChanges, Writer, WriterLimits};
 use pvz::domain::{EventId, Policy, Timestamp};
 use pvz::ports::Ids;
 use pvz::proto::v1::order_service_server::OrderService;
@@ -285,6 +286,7 @@ fn imports(drain: CancellationToken) -> ImportService {
         Arc::new(SequentialIds::default()),
         Arc::new(Policy::standard(point("main"))),
         WriterLimits { queue: 1_000, batch: 100, retry_budget: Duration::from_secs(1) },
+        PublishChanges::new(Arc::new(NullCache)),
     );
     tokio::spawn(writer.clone().work());
     let memory = RequestMemory::new(64 << 20);

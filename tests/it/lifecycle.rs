@@ -52,7 +52,7 @@ fn in_a_month() -> String {
 fn an_invalid_configuration_exits_with_2_before_anything_starts() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("unused");
-    let mut child = Server::spawn(&data, &["--cache=moka:", "--config=/nonexistent.toml"]);
+    let mut child = Server::spawn(&data, &["--cache=redis://cache", "--config=/nonexistent.toml"]);
     let mut errors = String::new();
     child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(2));

@@ -8,6 +8,8 @@ mod asyncapi;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod cache;
+#[cfg(test)]
 mod call_log;
 #[cfg(test)]
 mod cli_client;

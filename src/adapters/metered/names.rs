@@ -90,6 +90,24 @@ metrics! {
         "Partitions that this consumer reads.";
     CONSUMER_LAG = Gauge "pvz_consumer_lag", Count,
         "Distance to the end of a partition, by partition: records of a Kafka topic, bytes of a journal.";
+    CACHE_HITS = Counter "pvz_cache_hits_total", Count,
+        "Reads of an order that the cache answered.";
+    CACHE_NEGATIVE_HITS = Counter "pvz_cache_negative_hits_total", Count,
+        "Reads of an order of which the cache knew that it does not exist.";
+    CACHE_MISSES = Counter "pvz_cache_misses_total", Count,
+        "Reads of an order that the cache did not have. Concurrent ones share one read of the store.";
+    CACHE_FILLS_REFUSED = Counter "pvz_cache_fills_refused_total", Count,
+        "Orders that were read from the store and not cached, because they may have changed meanwhile.";
+    CACHE_INVALIDATIONS = Counter "pvz_cache_invalidations_total", Count,
+        "Orders whose older versions were removed from the cache, whether or not it had any.";
+    CACHE_CLEARS = Counter "pvz_cache_clears_total", Count,
+        "Times that the whole cache was cleared, because changes may have been missed.";
+    CACHE_EVICTIONS = Counter "pvz_cache_evictions_total", Count,
+        "Entries that the cache evicted, or did not admit, because it was full.";
+    CACHE_ENTRIES = Gauge "pvz_cache_entries", Count,
+        "Entries in the cache.";
+    CACHE_BYTES = Gauge "pvz_cache_bytes", Bytes,
+        "Estimated memory of the entries in the cache.";
 }
 
 /// Registers the descriptions of all metrics with the recorder.

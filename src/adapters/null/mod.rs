@@ -2,11 +2,14 @@
 //! optional ports.
 
 use std::future::pending;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::domain::{Order, OrderId};
 use crate::ports::{
-    CommitNotifications, CommitNotifier, Delivery, EventSink, LoggedEvent, PortError, SinkTail,
+    Announcements, CacheStatistics, CacheUpdates, CachedOrder, CommitNotifications, CommitNotifier, Delivery,
+    EventSink, Fence, LoggedEvent, OrderCache, OrderSource, PortError, SinkTail, SortedKeys, StaleOrder,
 };
 
 /// The sink of `events.url = "none:"`: discards every event.
@@ -34,6 +37,42 @@ impl EventSink for NullSink {
     async fn publish(&self, events: &[LoggedEvent]) -> Delivery {
         Delivery::complete(events.len())
     }
+}
+
+/// The cache of `cache.url = "none:"`: holds nothing, so every read loads the order.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NullCache;
+
+#[async_trait]
+impl OrderCache for NullCache {
+    fn cached(&self, _order_id: &OrderId) -> Option<CachedOrder> {
+        None
+    }
+
+    async fn load(
+        &self,
+        order_id: &OrderId,
+        source: &Arc<dyn OrderSource>,
+    ) -> Result<CachedOrder, Arc<PortError>> {
+        Ok(source.load(order_id).await?.map(Arc::new))
+    }
+
+    fn statistics(&self) -> CacheStatistics {
+        CacheStatistics::default()
+    }
+}
+
+#[async_trait]
+impl CacheUpdates for NullCache {
+    fn begin(&self, _order_ids: &SortedKeys<OrderId>) -> Fence {
+        Fence::default()
+    }
+
+    async fn put(&self, _fence: &Fence, _orders: &[Order]) {}
+
+    async fn invalidate(&self, _stale: &[StaleOrder]) {}
+
+    async fn clear(&self, _announcements: Announcements) {}
 }
 
 /// The notifications of a store that only one process uses. There are no other replicas to

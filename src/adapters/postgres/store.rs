@@ -70,6 +70,11 @@ impl PostgresStore {
         })
     }
 
+    /// Returns the store without its standby: every read is from the primary.
+    pub fn on_primary(&self) -> Self {
+        Self { standby: None, ..self.clone() }
+    }
+
     /// Returns the store with a read connection that only the relay uses.
     pub fn for_relay(&self) -> Self {
         Self { readers: self.readers.for_relay(), standby: None, ..self.clone() }

@@ -9,6 +9,7 @@ pub mod fixtures;
 mod ids;
 mod inbox;
 mod lists;
+mod order_cache;
 mod order_store;
 mod outbox;
 mod paging;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
-use pvz::app::{ListOrders, ListReturns, OrderPage, PageSpec, PageTokens, ReadOrders};
+use pvz::adapters::null::NullCache;
+use pvz::app::{CachedOrders, ListOrders, ListReturns, OrderPage, PageSpec, PageTokens, ReadOrders};
 use pvz::domain::{Order, StateName};
 use pvz::ports::OrderStore;
 
@@ -155,7 +156,8 @@ async fn traverse(stores: &[Arc<dyn OrderStore>]) {
     let stable = write_stable_orders(&*stores[0]).await;
     let clock = Arc::new(TestClock::default());
     let reader = |store: &Arc<dyn OrderStore>| {
-        ReadOrders::new(Arc::clone(store), clock.clone(), PageTokens::new([7; 32]))
+        let single = CachedOrders::new(Arc::new(NullCache), Arc::clone(store));
+        ReadOrders::new(single, Arc::clone(store), clock.clone(), PageTokens::new([7; 32]))
     };
     let readers: Vec<ReadOrders> = stores.iter().map(reader).collect();
     let mut writer = ConcurrentWriter::default();

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
-use pvz::app::{ListOrders, ListReturns, OrderPage, PageSpec, PageTokens, ReadOrders, page_limit};
+use pvz::adapters::null::NullCache;
+use pvz::app::{
+    CachedOrders, ListOrders, ListReturns, OrderPage, PageSpec, PageTokens, ReadOrders, page_limit,
+};
 use pvz::domain::{Accept, Reason, Refusal, StateName};
 
 use crate::support::command_runner::CommandRunner;
@@ -18,7 +21,8 @@ use crate::support::time::{DAY, START, at};
 
 /// Returns a reader that signs page tokens with a secret.
 fn reader(runner: &CommandRunner, secret: [u8; 32]) -> ReadOrders {
-    ReadOrders::new(runner.store.clone(), runner.clock.clone(), PageTokens::new(secret))
+    let single = CachedOrders::new(Arc::new(NullCache), runner.store.clone());
+    ReadOrders::new(single, runner.store.clone(), runner.clock.clone(), PageTokens::new(secret))
 }
 
 /// Returns a runner with nine more orders in its store.

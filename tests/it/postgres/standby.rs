@@ -110,6 +110,8 @@ async fn store_sees_its_own_writes_and_reads_the_rest_from_the_standby() {
     assert_eq!(weight(&writer, "old").await, before);
     // The other store does not know of these writes and sees none of them.
     assert_eq!(reader.order(&order("new")).await.unwrap(), None);
+    // A cache is filled from the primary.
+    assert!(reader.on_primary().order(&order("new")).await.unwrap().is_some());
     assert_eq!(reader.history(&order("far"), 0, 10).await.unwrap().len(), 1);
     assert_eq!(list(&reader, &OrderFilter::default()).await.len(), 2);
     fixture.resume_replay().await;

@@ -94,6 +94,7 @@ const TECHNOLOGIES: [(&str, &[&str]); 23] = [
     ("libsqlite3_sys", &["adapters/sqlite"]),
     ("maud", &["adapters/http"]),
     ("metrics", &["adapters/metered"]),
+    ("moka", &["adapters/moka"]),
     ("metrics_exporter_prometheus", &["telemetry", "compose"]),
     (
         "prost",
@@ -109,6 +110,11 @@ const TECHNOLOGIES: [(&str, &[&str]); 23] = [
     ("uuid", &["adapters/postgres", "adapters/system", "bench", "cli"]),
 ];
 
+/// The places that may name `OrderCache`, the port by which a cache is read. The writer, the stores and
+/// the rules are not among them, so no decision reads a cache.
+const CACHE_READERS: [&str; 6] =
+    ["ports", "app/cached_orders", "adapters/metered", "adapters/moka", "adapters/null", "compose"];
+
 /// Returns one sentence for each name in a file under `src` that its layer may not use. `crates` are
 /// the crates that the project depends on.
 pub fn violations(file: &str, source: &str, crates: &[String]) -> Vec<String> {
@@ -119,7 +125,8 @@ pub fn violations(file: &str, source: &str, crates: &[String]) -> Vec<String> {
     let Some(layer) = LAYERS.iter().find(|layer| within(place, layer.at)) else {
         return vec![format!("{file} belongs to no layer")];
     };
-    let mut found: Vec<String> = paths(&code_only(source))
+    let paths = paths(&code_only(source));
+    let mut found: Vec<String> = paths
         .iter()
         .filter_map(|path| {
             let named = match resolve(place, path) {
@@ -129,6 +136,10 @@ pub fn violations(file: &str, source: &str, crates: &[String]) -> Vec<String> {
             named.map(|what| format!("{file} names {what}"))
         })
         .collect();
+    let reads_cache = paths.iter().any(|path| path.iter().any(|name| name == "OrderCache"));
+    if reads_cache && !CACHE_READERS.iter().any(|reader| within(place, reader)) {
+        found.push(format!("{file} names OrderCache"));
+    }
     found.dedup();
     found
 }
@@ -215,6 +226,7 @@ mod planted {
         for (file, source) in [
             ("domain/order.rs", "use std::fmt; use super::{Money, OrderState}; use thiserror::Error;"),
             ("domain/order.rs", "/// as `tonic::Status` and crate::adapters\nconst X: &str = \"diesel::x\";"),
+            ("app/cached_orders.rs", "use crate::ports::{OrderCache, OrderStore};"),
             ("app/mod.rs", "use crate::{domain::Order, ports::{Clock, Ids}}; use tokio::sync::Notify;"),
             (
                 "adapters/grpc/call.rs",
@@ -254,6 +266,8 @@ mod planted {
             ("cli/get.rs", "use crate::adapters::memory::MemoryStore;", MEMORY),
             ("main.rs", "pvz::compose::serve();", "crate::compose::serve"),
             ("compose.rs", "use axum::Router;", "axum::Router"),
+            ("app/writer.rs", "use crate::ports::{Clock, OrderCache};", "OrderCache"),
+            ("adapters/sqlite/write.rs", "fn f(x: &dyn crate::ports::OrderCache) {}", "OrderCache"),
         ] {
             assert_eq!(names(file, source), [format!("{file} names {named}")], "{source}");
         }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pvz::adapters::memory::MemoryStore;
-use pvz::app::{Admission, Caller, Writer, WriterLimits};
+use pvz::adapters::null::NullCache;
+use pvz::app::{Admission, Caller, PublishChanges, Writer, WriterLimits};
 use pvz::domain::{Order, OrderId, PickupPointId, Policy, Refusal, Timestamp};
 use pvz::ports::{
-    AuditedOrder, Batch, BatchDecision, Clock, Decide, Loaded, OrderFilter, OrderStore, Outcome, Page,
-    PortError, Writes,
+    AuditedOrder, Batch, BatchDecision, CacheUpdates, Clock, Decide, Loaded, OrderCache, OrderFilter,
+    OrderStore, Outcome, Page, PortError, Writes,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -31,8 +32,12 @@ pub enum StoreFault {
     UnavailableAfterCommit,
     /// Executes the batch, then returns an in-doubt error.
     ExecutedInDoubt,
+    /// Decides the batch and does not commit it, then returns an inconsistency error.
+    DecidedNotCommitted,
     /// Panics.
     Panic,
+    /// Executes the batch, then panics.
+    ExecutedPanic,
     /// Never returns.
     Hang,
 }
@@ -46,6 +51,8 @@ pub struct ScriptedStore {
     /// The order ids of each batch, in the order in which the batches began.
     batches: watch::Sender<Vec<Vec<String>>>,
     running: watch::Sender<bool>,
+    /// The planted bug: decisions are made on the orders of this cache.
+    cache: Mutex<Option<Arc<dyn OrderCache>>>,
 }
 
 impl ScriptedStore {
@@ -56,12 +63,18 @@ impl ScriptedStore {
             failing_order: Mutex::default(),
             batches: watch::Sender::new(Vec::new()),
             running: watch::Sender::new(true),
+            cache: Mutex::default(),
         }
     }
 
     /// Injects faults into the next batches, one each.
     pub fn inject(&self, faults: &[StoreFault]) {
         self.faults.lock().unwrap().extend(faults);
+    }
+
+    /// Plants the bug that decisions are made on the orders of a cache.
+    pub fn decide_on(&self, cache: Arc<dyn OrderCache>) {
+        *self.cache.lock().unwrap() = Some(cache);
     }
 
     /// Makes batches that contain this order fail.
@@ -104,6 +117,23 @@ impl ScriptedStore {
     }
 }
 
+/// The planted bug: a decision on the orders of a cache.
+struct DecideOnCache {
+    decide: Arc<dyn Decide>,
+    cache: Arc<dyn OrderCache>,
+}
+
+impl Decide for DecideOnCache {
+    fn decide(&self, mut loaded: Loaded) -> BatchDecision {
+        for (order_id, order) in &mut loaded.orders {
+            if let Some(Some(cached)) = self.cache.cached(order_id) {
+                *order = (*cached).clone();
+            }
+        }
+        self.decide.decide(loaded)
+    }
+}
+
 /// A decision that sets the version of an order to the maximum.
 struct SetMaxVersion(OrderId);
 
@@ -125,6 +155,8 @@ impl OrderStore for ScriptedStore {
         let order_ids: Vec<String> = batch.order_ids.iter().map(ToString::to_string).collect();
         self.batches.send_modify(|batches| batches.push(order_ids));
         self.running.subscribe().wait_for(|running| *running).await.unwrap();
+        let cache = self.cache.lock().unwrap().clone();
+        let decide = cache.map_or(Arc::clone(&decide), |cache| Arc::new(DecideOnCache { decide, cache }));
         let fault = self.faults.lock().unwrap().pop_front();
         let fails =
             self.failing_order.lock().unwrap().as_ref().is_some_and(|id| batch.order_ids.contains(id));
@@ -140,6 +172,20 @@ impl OrderStore for ScriptedStore {
             Some(StoreFault::ExecutedInDoubt) => {
                 self.memory.transact(batch, decide).await?;
                 Err(PortError::in_doubt("the store was lost", "COMMIT"))
+            }
+            Some(StoreFault::DecidedNotCommitted) => {
+                let order_ids = batch.order_ids.clone();
+                let mut loaded = Loaded::default();
+                for order_id in order_ids.iter() {
+                    let order = self.memory.order(order_id).await?;
+                    loaded.orders.extend(order.map(|order| (order_id.clone(), order)));
+                }
+                decide.decide(loaded);
+                Err(PortError::inconsistent("the commit failed"))
+            }
+            Some(StoreFault::ExecutedPanic) => {
+                self.memory.transact(batch, decide).await?;
+                panic!("the store has a bug after the commit")
             }
             Some(StoreFault::Panic) => panic!("the store has a bug"),
             Some(StoreFault::Hang) => std::future::pending().await,
@@ -193,9 +239,19 @@ impl WriterFixture {
     }
 
     pub fn with_clock(workers: usize, limits: WriterLimits, clock: Arc<dyn Clock>) -> Self {
+        Self::with_cache(workers, limits, clock, Arc::new(NullCache))
+    }
+
+    pub fn with_cache(
+        workers: usize,
+        limits: WriterLimits,
+        clock: Arc<dyn Clock>,
+        cache: Arc<dyn CacheUpdates>,
+    ) -> Self {
         let store = Arc::new(ScriptedStore::new());
         let policy = Arc::new(Policy::standard(point("main")));
-        let writer = Writer::new(store.clone(), clock, Arc::new(SequentialIds::default()), policy, limits);
+        let (ids, changes) = (Arc::new(SequentialIds::default()), PublishChanges::new(cache));
+        let writer = Writer::new(store.clone(), clock, ids, policy, limits, changes);
         let workers = (0..workers).map(|_| tokio::spawn(writer.clone().work())).collect();
         Self { store, writer, workers }
     }

@@ -3,4 +3,4 @@
 mod admission;
 mod batching;
 mod failures;
-mod fixture;
+pub mod fixture;
