@@ -69,7 +69,7 @@ async fn serve(config: Config) -> u8 {
         Err(error) => return failed(&error),
     };
     let life = Lifecycle::new();
-    let addresses = match compose::start(&config, Environment::system(), &life).await {
+    let addresses = match Box::pin(compose::start(&config, Environment::system(), &life)).await {
         Ok(addresses) => addresses,
         Err(error) => return failed(&error),
     };
