@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use proptest::prelude::*;
 use pvz::adapters::moka::{Eviction, MokaCache, MokaOptions};
 use pvz::domain::{Order, OrderId};
 use pvz::ports::{

@@ -79,7 +79,7 @@ const LAYERS: [Layer; 12] = [
 ];
 
 /// Crates of a technology, and the places that may name them.
-const TECHNOLOGIES: [(&str, &[&str]); 23] = [
+const TECHNOLOGIES: [(&str, &[&str]); 24] = [
     ("argh", &["cli"]),
     ("axum", &["adapters/admin", "adapters/http"]),
     ("chrono", &["cli", "proto", "telemetry", "adapters/http"]),
