@@ -1,5 +1,5 @@
 //! Compiles `proto/`: messages, the gRPC service, the JSON mapping, the routes of
-//! the REST gateway, the OpenAPI and AsyncAPI documents, and the descriptor set
+//! the REST gateway, the OpenAPI and AsyncAPI documents, a Postman collection, and the descriptor set
 //! for reflection. It does not need `protoc`. Renders the documents for users too.
 
 #[path = "build/asyncapi.rs"]
@@ -10,6 +10,8 @@ mod contract;
 mod documents;
 #[path = "build/openapi.rs"]
 mod openapi;
+#[path = "build/postman.rs"]
+mod postman;
 #[path = "build/routes.rs"]
 mod routes;
 #[path = "build/schema.rs"]
@@ -43,6 +45,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("routes.rs"), routes::table(&contract)?)?;
     let document = openapi::document(&contract, &env::var("CARGO_PKG_VERSION")?);
     fs::write(out.join("openapi.json"), serde_json::to_vec(&document)?)?;
+    fs::write(
+        out.join("postman.json"),
+        serde_json::to_string_pretty(&postman::collection(&document))? + "\n",
+    )?;
     let events = asyncapi::document(&contract, &env::var("CARGO_PKG_VERSION")?)?;
     fs::write(out.join("asyncapi.json"), serde_json::to_string_pretty(&events)? + "\n")?;
     fs::write(out.join("swagger_ui.rs"), swagger_ui::unpack(&out)?)?;

@@ -7,8 +7,9 @@ use http::Request;
 use http_body_util::Full;
 use pvz::adapters::http::{example, metadata_keys};
 use pvz::domain::Reason;
+use serde_json::Value;
 
-use crate::http_support::{HttpApp, HttpResponse, send_to};
+use crate::http_support::{HttpApp, HttpResponse, ScriptedService, get, send_to};
 use crate::support::app::TestApp;
 
 fn text(response: &HttpResponse) -> String {
@@ -82,7 +83,8 @@ async fn every_page_is_reached_by_links_that_work_below_a_path() {
     let guides =
         ["getting-started", "idempotency", "errors", "paging", "events", "time-and-money", "changelog"];
     let guides = guides.iter().map(|guide| format!("/docs/{guide}"));
-    let others = ["/docs/api", "/docs/domain", "/openapi.json", "/swagger-ui/", "/favicon.ico"];
+    let others =
+        ["/docs/api", "/docs/domain", "/openapi.json", "/postman.json", "/swagger-ui/", "/favicon.ico"];
     for page in reasons.chain(guides).chain(others.map(str::to_owned)) {
         assert!(seen.contains(&page), "no link to {page}");
     }
@@ -237,4 +239,43 @@ fn the_examples_of_problems_are_answers_of_the_service() {
         compared += 1;
     }
     assert_eq!(compared, 17);
+}
+
+#[tokio::test]
+async fn the_collection_has_every_operation_of_the_document() {
+    let app = HttpApp::start().await;
+    let request = get("/postman.json").header("host", "pvz").body(Full::default()).unwrap();
+    let collection = app.send(request).await.json();
+    let document = app.get("/openapi.json").await.json();
+    assert_eq!(collection["variable"][0]["value"], "http://pvz");
+    let mut expected = BTreeSet::new();
+    for (path, verbs) in document["paths"].as_object().unwrap() {
+        for verb in verbs.as_object().unwrap().keys() {
+            let path = path.replace("{order_id}", ":order_id");
+            expected.insert(format!("{} {{{{baseUrl}}}}{path}", verb.to_uppercase()));
+        }
+    }
+    let folders = collection["item"].as_array().unwrap();
+    let requests = folders.iter().flat_map(|folder| folder["item"].as_array().unwrap());
+    let requests: Vec<&Value> = requests.map(|item| &item["request"]).collect();
+    let address = |request: &&Value| {
+        format!("{} {}", request["method"].as_str().unwrap(), request["url"]["raw"].as_str().unwrap())
+    };
+    assert_eq!(requests.iter().map(address).collect::<BTreeSet<_>>(), expected);
+    assert_eq!(requests.len(), expected.len());
+    for request in requests {
+        let body = request["body"]["raw"].as_str().unwrap_or_default();
+        let is_post = request["method"] == "POST";
+        assert!(!is_post || body.starts_with('{'), "{request}");
+        assert!(!body.contains("2026-"), "a fixed instant is not always ahead: {body}");
+    }
+}
+
+#[tokio::test]
+async fn the_collection_names_the_public_url() {
+    let app = HttpApp::start_with(ScriptedService::default(), |options| {
+        options.public_url = "https://shop.example/pvz".into();
+    })
+    .await;
+    assert_eq!(app.get("/postman.json").await.json()["variable"][0]["value"], "https://shop.example/pvz");
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Tests REST with tools that share no code with pvz: validators for the OpenAPI and
-AsyncAPI documents, a fuzzer, a generated client, and Swagger UI and the pages in a browser.
+AsyncAPI documents, a fuzzer, a generated client, Swagger UI and the pages in a browser,
+and the Postman collection.
 
-    tests/rest/run.py PVZ [document|events|fuzz|client|browser|pages ...]
+    tests/rest/run.py PVZ [document|events|fuzz|client|browser|pages|collection ...]
 
 PVZ is the path of the binary. pip and npm install the tools into $PVZ_TEST_CACHE
 once; later runs reuse them. The screenshot and the fuzzer's log are written to
@@ -24,6 +25,7 @@ STEPS = {
     "client": steps.client,
     "browser": steps.browser,
     "pages": steps.pages,
+    "collection": steps.collection,
 }
 
 

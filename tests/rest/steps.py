@@ -1,11 +1,13 @@
 """The steps of run.py."""
 
 import html.parser
+import json
 import os
 import pathlib
 import re
 import shutil
 import subprocess
+import time
 import urllib.parse
 import urllib.request
 
@@ -18,6 +20,7 @@ PYTHON = ("openapi-spec-validator==0.9.0", "schemathesis==4.32.5")
 NODE = (
     "@asyncapi/parser@3.6.6",
     "@types/node@24.19.2",
+    "newman@6.2.2",
     "openapi-fetch@0.17.0",
     "openapi-typescript@7.13.0",
     "playwright-core@1.65.1",
@@ -157,3 +160,61 @@ def pages(binary, cache, artefacts):
         subprocess.run(["java", "-jar", validator, "--Werror", *saved.glob("*.html")], check=True)
         command = ["node", script, chromium, base, artefacts / "index.png", *sorted(found)]
         subprocess.run(command, cwd=folder, check=True)
+
+
+# Requests of the collection that a server without dead letters refuses.
+WITHOUT_DEAD_LETTERS = {"/v1/deadLetters:retry": 404, "/v1/deadLetters:drop": 404}
+
+
+def collection(binary, cache, artefacts):
+    """Sends the requests of the Postman collection in order; each must succeed."""
+    folder = tools.node(cache, *NODE)
+    plain = artefacts / "collection.json"
+    with server.running(binary) as base:
+        with urllib.request.urlopen(f"{base}/postman.json") as response:
+            served = json.load(response)
+        endless = 0
+        for group in served["item"]:
+            finite = [entry for entry in group["item"] if not entry["request"]["url"]["raw"].endswith(":watch")]
+            endless += len(group["item"]) - len(finite)
+            group["item"] = finite
+        if endless != 1:
+            raise SystemExit(f"{endless} requests of the collection watch events")
+        plain.write_text(json.dumps(served), encoding="utf-8")
+        groups = [group["name"] for group in served["item"]]
+        # Only published events can be published again.
+        of_operators = groups.index("outbox")
+        sent = newman(folder, plain, groups[:of_operators], artefacts)
+        wait_until_published(base)
+        sent += newman(folder, plain, groups[of_operators:], artefacts)
+    wrong = []
+    for execution in sent:
+        path = "/" + "/".join(execution["request"]["url"]["path"])
+        status = execution["response"]["code"]
+        if status != WITHOUT_DEAD_LETTERS.get(path, 200):
+            body = bytes(execution["response"]["stream"]["data"]).decode()
+            wrong.append(f"{execution['request']['method']} {path}: {status} {body}")
+    if wrong or len(sent) < 18:
+        raise SystemExit("\n".join([f"{len(sent)} requests were sent", *wrong]))
+    print(f"{len(sent)} requests of the collection succeed in order")
+
+
+def newman(folder, plain, groups, artefacts):
+    """Sends the requests of some groups of a collection, and returns them with their answers."""
+    report = artefacts / "newman.json"
+    program = folder / "node_modules" / ".bin" / "newman"
+    flags = ["--silent", "--reporters=json", f"--reporter-json-export={report}", "--timeout-request=30000"]
+    subprocess.run([program, "run", plain, *flags, *(f"--folder={group}" for group in groups)], check=True)
+    return json.loads(report.read_text(encoding="utf-8"))["run"]["executions"]
+
+
+def wait_until_published(base):
+    """Waits until the relay has published every event, at most a minute."""
+    end = time.monotonic() + 60
+    while True:
+        with urllib.request.urlopen(f"{base}/v1/outbox") as response:
+            if json.load(response)["lagEvents"] == "0":
+                return
+        if time.monotonic() > end:
+            raise SystemExit("the relay does not publish")
+        time.sleep(0.02)

@@ -7,7 +7,8 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST};
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -20,6 +21,9 @@ use crate::domain::Reason;
 type Context = Extension<ProblemContext>;
 
 const SWAGGER: &str = "/swagger-ui/";
+
+/// The Postman collection that `build/postman.rs` generates.
+const COLLECTION: &str = include_str!(concat!(env!("OUT_DIR"), "/postman.json"));
 
 const STYLE: &str = include_str!("pages.css");
 
@@ -40,6 +44,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(public_url: &str) -> Router<S> {
             read_only(get(async || page("Reasons for refused requests", "../", &problem_pages::list()))),
         )
         .route("/problems/{slug}", read_only(get(problem)))
+        .route("/postman.json", read_only(get(collection)))
         .route("/openapi.json", read_only(get(async move |headers: HeaderMap| document.answer(&headers))))
         .route("/swagger-ui", read_only(get(async || Redirect::permanent("swagger-ui/"))))
         .route(SWAGGER, read_only(get(async |context: Context| swagger("", &context))))
@@ -89,6 +94,22 @@ async fn document_page(Path(name): Path<String>, context: Context) -> Response {
     }
 }
 
+/// Answers with the Postman collection. Without a public URL, it names the address that
+/// the request was sent to.
+async fn collection(context: Context, headers: HeaderMap) -> Response {
+    let host = headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let base = match host {
+        Some(host) if context.public_url.is_empty() => format!("http://{host}"),
+        _ => context.public_url.to_string(),
+    };
+    let headers = [
+        (CONTENT_TYPE, "application/json"),
+        (CONTENT_DISPOSITION, "attachment; filename=\"pvz.postman_collection.json\""),
+        (CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, COLLECTION.replacen("x-base-url", &base, 1)).into_response()
+}
+
 /// Returns a page. `root` is the relative address of the index.
 fn page(title: &str, root: &str, content: &Markup) -> Response {
     let text = html! {
@@ -132,6 +153,7 @@ fn index() -> Markup {
         ul {
             li { a href="swagger-ui/" { "Swagger UI" } ": all methods, to try in the browser" }
             li { a href="openapi.json" { "openapi.json" } ": the OpenAPI 3.1 document, for generating clients" }
+            li { a href="postman.json" { "postman.json" } ": a collection for Postman, Bruno and Insomnia" }
         }
         h2 { "Guides" }
         ul { @for guide in documents::all().iter().filter(|document| document.is_guide) { (entry("docs/", guide)) } }
