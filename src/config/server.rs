@@ -192,3 +192,33 @@ fn is_host(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
     text.bytes().all(legal) && text.trim_end_matches('.').split('.').all(|label| !label.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use toml::Value;
+
+    #[test]
+    fn a_public_url_has_a_host_and_no_query() {
+        for (given, kept) in [
+            ("https://shop.example/pvz", "https://shop.example/pvz"),
+            ("http://localhost:8080/", "http://localhost:8080"),
+            ("https://[::1]/a/b//", "https://[::1]/a/b"),
+        ] {
+            assert_eq!(super::public_url(Value::from(given)).unwrap(), kept);
+        }
+        for wrong in [
+            "shop.example",
+            "/pvz",
+            "ftp://shop.example",
+            "https://",
+            "https:///pvz",
+            "https://anna@shop.example",
+            "https://shop.example/pvz?a=b",
+            "https://shop.example/#a",
+            "https://shop.example/{a}",
+            "https://shop.example/a b",
+        ] {
+            assert!(super::public_url(Value::from(wrong)).is_err(), "{wrong}");
+        }
+    }
+}
