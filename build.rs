@@ -8,6 +8,8 @@ mod asyncapi;
 mod contract;
 #[path = "build/documents.rs"]
 mod documents;
+#[path = "build/examples.rs"]
+mod examples;
 #[path = "build/openapi.rs"]
 mod openapi;
 #[path = "build/postman.rs"]
@@ -43,8 +45,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     generate_json(&descriptors)?;
     let contract = contract::Contract::read(&descriptors, "pvz.v1.OrderService")?;
     fs::write(out.join("routes.rs"), routes::table(&contract)?)?;
-    let document = openapi::document(&contract, &env::var("CARGO_PKG_VERSION")?);
-    fs::write(out.join("openapi.json"), serde_json::to_vec(&document)?)?;
+    let answers = examples::Answers::read()?;
+    let document = openapi::document(&contract, &answers, &env::var("CARGO_PKG_VERSION")?);
+    fs::write(out.join("openapi.json"), serde_json::to_string_pretty(&document)? + "\n")?;
     fs::write(
         out.join("postman.json"),
         serde_json::to_string_pretty(&postman::collection(&document))? + "\n",

@@ -55,6 +55,10 @@ pub struct Operation {
     pub reasons: Vec<String>,
     /// True if the method changes orders.
     pub mutation: bool,
+    /// The group of the method.
+    pub tag: String,
+    /// The reason with which a new installation refuses the example of the method.
+    pub example_refusal: Option<String>,
 }
 
 impl Operation {
@@ -75,10 +79,21 @@ pub struct Contract {
     pub comment: String,
     /// The message in a record of the Kafka topic.
     pub event: MessageDescriptor,
+    /// The groups of methods, each with its description.
+    pub tags: Vec<(String, String)>,
     /// The operations.
     pub operations: Vec<Operation>,
     /// The field options.
     pub options: Options,
+}
+
+/// The annotations of methods.
+struct MethodOptions {
+    http: ExtensionDescriptor,
+    mutation: ExtensionDescriptor,
+    reasons: ExtensionDescriptor,
+    tag: ExtensionDescriptor,
+    example_refusal: ExtensionDescriptor,
 }
 
 /// The annotations of fields.
@@ -94,25 +109,32 @@ impl Contract {
         let extension = |name: &str| {
             pool.get_extension_by_name(name).ok_or_else(|| format!("no option {name} in proto/"))
         };
-        let http = extension("google.api.http")?;
-        let mutation = extension("pvz.options.v1.mutation")?;
-        let reasons = extension("pvz.options.v1.reasons")?;
+        let options = MethodOptions {
+            http: extension("google.api.http")?,
+            mutation: extension("pvz.options.v1.mutation")?,
+            reasons: extension("pvz.options.v1.reasons")?,
+            tag: extension("pvz.options.v1.tag")?,
+            example_refusal: extension("pvz.options.v1.example_refusal")?,
+        };
         let service =
             pool.get_service_by_name(service).ok_or_else(|| format!("no service {service} in proto/"))?;
+        let tags = tags(&service.options().get_extension(&extension("pvz.options.v1.tags")?));
         let mut operations = Vec::new();
         for method in service.methods() {
-            let options = method.options();
-            if options.has_extension(&http) {
-                let mutation = options.get_extension(&mutation).as_bool().unwrap_or_default();
-                let reasons = string_list(&options.get_extension(&reasons));
-                let rule = options.get_extension(&http);
-                let rule = rule.as_message().ok_or("google.api.http is not a message")?;
-                operations.push(operation(&method, rule, mutation, reasons)?);
+            if method.options().has_extension(&options.http) {
+                let operation = operation(&method, &options)?;
+                if !tags.iter().any(|(name, _)| *name == operation.tag) {
+                    return Err(
+                        format!("{}: the service has no tag {:?}", operation.name, operation.tag).into()
+                    );
+                }
+                operations.push(operation);
             }
         }
         Ok(Self {
             comment: comment(&service.parent_file(), service.path()),
             event: pool.get_message_by_name("pvz.v1.Event").ok_or("no message pvz.v1.Event in proto/")?,
+            tags,
             operations,
             options: Options {
                 schema: extension("pvz.options.v1.schema")?,
@@ -122,13 +144,12 @@ impl Contract {
     }
 }
 
-fn operation(
-    method: &MethodDescriptor,
-    rule: &DynamicMessage,
-    mutation: bool,
-    reasons: Vec<String>,
-) -> Result<Operation> {
+fn operation(method: &MethodDescriptor, annotations: &MethodOptions) -> Result<Operation> {
     let name = method.name().to_owned();
+    let options = method.options();
+    let text = |option| options.get_extension(option).as_str().map(str::to_owned).unwrap_or_default();
+    let rule = options.get_extension(&annotations.http);
+    let rule = rule.as_message().ok_or("google.api.http is not a message")?;
     let (verb, path) = ["get", "put", "post", "delete", "patch"]
         .into_iter()
         .find_map(|verb| Some((verb.to_owned(), string_field(rule, verb).filter(|path| !path.is_empty())?)))
@@ -167,9 +188,17 @@ fn operation(
         kind,
         input: method.input(),
         output: method.output(),
-        reasons,
-        mutation,
+        reasons: string_list(&options.get_extension(&annotations.reasons)),
+        mutation: options.get_extension(&annotations.mutation).as_bool().unwrap_or_default(),
+        tag: text(&annotations.tag),
+        example_refusal: Some(text(&annotations.example_refusal)).filter(|reason| !reason.is_empty()),
     })
+}
+
+/// Returns the names of tags with their descriptions.
+fn tags(value: &Value) -> Vec<(String, String)> {
+    let tags = value.as_list().unwrap_or_default().iter().filter_map(Value::as_message);
+    tags.filter_map(|tag| Some((string_field(tag, "name")?, string_field(tag, "description")?))).collect()
 }
 
 /// Returns the variables of a path: `order_id` of `/v1/orders/{order_id}`.
@@ -212,8 +241,8 @@ pub struct Bounds {
     pub max_items: Option<i64>,
     /// True if the items must be unique.
     pub unique_items: bool,
-    /// An example, in JSON.
-    pub example: Option<String>,
+    /// An example.
+    pub example: Option<serde_json::Value>,
     /// The unit of a number.
     pub unit: Option<String>,
     /// True if the field is required.
@@ -246,7 +275,7 @@ impl Options {
                     .get_field_by_name("unique_items")
                     .and_then(|value| value.as_bool())
                     .unwrap_or_default(),
-                example: string("example"),
+                example: string("example").and_then(|text| serde_json::from_str(&text).ok()),
                 unit: string("unit"),
                 required: false,
             };

@@ -1,10 +1,12 @@
 //! The OpenAPI 3.1 document of the contract. It lists the reasons of an operation
-//! in `x-reasons`; `src/adapters/http/openapi.rs`, which knows their HTTP
-//! statuses, replaces these by error responses.
+//! in `x-reasons`, after its responses; `src/adapters/http/openapi.rs`, which knows
+//! their HTTP statuses, replaces these by error responses. It also replaces the
+//! strings `x-…` in `components`.
 
 use serde_json::{Map, Value, json};
 
 use crate::contract::{Body, Contract, MethodKind, Operation, comment, variables};
+use crate::examples::{self, Answers};
 use crate::schema::{Direction, Schemas, in_order};
 
 /// The reasons of every method.
@@ -24,20 +26,21 @@ and strings or numbers in input. null means that a field is absent. Unknown fiel
 effect.";
 
 /// Returns the document without the error responses.
-pub fn document(contract: &Contract, version: &str) -> Value {
+pub fn document(contract: &Contract, answers: &Answers, version: &str) -> Value {
     let mut schemas = Schemas::default();
     let mut paths: Map<String, Value> = Map::new();
-    let mut tags: Vec<String> = Vec::new();
     for operation in &contract.operations {
-        let tag = tag(&operation.path);
-        if !tags.contains(&tag) {
-            tags.push(tag.clone());
-        }
-        let described = describe(operation, &tag, contract, &mut schemas);
+        let described = describe(operation, contract, answers, &mut schemas);
         let path = paths.entry(operation.path.clone()).or_insert_with(|| json!({}));
         path[&operation.verb] = described;
     }
-    let tags: Vec<Value> = tags.into_iter().map(|name| json!({"name": name})).collect();
+    let tag = |(name, text): &(String, String)| json!({"name": name, "description": text});
+    let tags: Vec<Value> = contract.tags.iter().map(tag).collect();
+    let mut schemas = schemas.named;
+    for (name, placeholder) in [("Problem", "x-problem"), ("BatchError", "x-batch-error")] {
+        schemas.insert(name.to_owned(), placeholder.into());
+    }
+    schemas.insert("StreamProblem".to_owned(), stream_problem());
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -45,46 +48,53 @@ pub fn document(contract: &Contract, version: &str) -> Value {
             "version": version,
             "summary": contract.comment,
             "description": DESCRIPTION,
+            "contact": {"name": "The maintainers of pvz"},
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
         // Relative to the address of the document, which a proxy may prefix.
         "servers": [{"url": ".", "description": "The server of this document."}],
+        // There is no authentication yet.
+        "security": [],
         "tags": tags,
         "paths": paths,
         "components": {
-            "schemas": schemas.named,
+            "schemas": schemas,
             "parameters": request_headers(),
             "headers": response_headers(),
+            "examples": "x-problem-examples",
         },
     })
 }
 
-/// Returns the tag of a path: `orders` of `/v1/orders:issue`.
-fn tag(path: &str) -> String {
-    path.split(['/', ':']).nth(2).unwrap_or_default().to_owned()
-}
-
 /// Returns the operation object of a method.
-fn describe(operation: &Operation, tag: &str, contract: &Contract, schemas: &mut Schemas) -> Value {
+fn describe(operation: &Operation, contract: &Contract, answers: &Answers, schemas: &mut Schemas) -> Value {
     let summary = operation.comment.split_inclusive(['.', ';']).next().unwrap_or_default();
+    let mut description = operation.comment.clone();
+    if operation.kind == MethodKind::ServerStreaming {
+        let path = &operation.path;
+        description = format!(
+            "{description}\n\nThe answer does not end. Swagger UI shows what arrives in 5 seconds; curl shows each event as it \
+             happens:\n\n```sh\ncurl -N 'http://127.0.0.1:8081{path}?after=0'\n```"
+        );
+    }
     let mut described = json!({
         "operationId": lower_first(&operation.name),
-        "tags": [tag],
+        "tags": [operation.tag],
         "summary": summary.trim_end_matches(['.', ';']),
-        "description": operation.comment,
+        "description": description,
         "parameters": parameters(operation, contract, schemas),
-        "responses": {"200": success(operation, contract, schemas)},
-        "x-reasons": reasons(operation),
     });
+    if let Some(body) = body(operation, contract, schemas) {
+        described["requestBody"] = body;
+    }
+    described["responses"] = json!({"200": success(operation, contract, answers, schemas)});
     if operation.has_etag() {
         described["responses"]["304"] = json!({
             "description": "The entity tag in `If-None-Match` is current.",
             "headers": headers(&["x-request-id", "etag"]),
         });
     }
-    if let Some(body) = body(operation, contract, schemas) {
-        described["requestBody"] = body;
-    }
+    described["x-reasons"] = reasons(operation).into();
     described
 }
 
@@ -104,11 +114,18 @@ fn parameters(operation: &Operation, contract: &Contract, schemas: &mut Schemas)
     let in_path: Vec<&str> = variables(&operation.path).collect();
     let mut parameters = Vec::new();
     for field in in_order(&operation.input) {
-        if in_path.contains(&field.name()) {
-            parameters.push(schemas.parameter(&field, "path", &contract.options));
-        } else if operation.body == Body::None {
-            parameters.push(schemas.parameter(&field, "query", &contract.options));
+        let location = match &operation.body {
+            _ if in_path.contains(&field.name()) => "path",
+            Body::None => "query",
+            Body::Message | Body::Field(_) => continue,
+        };
+        let mut parameter = schemas.parameter(&field, location, &contract.options);
+        if let Some(example) = contract.options.bounds(&field).example
+            && examples::has_parameter(operation, location)
+        {
+            parameter["example"] = example;
         }
+        parameters.push(parameter);
     }
     let mut headers = vec!["pvz-actor", "x-request-id"];
     if operation.mutation {
@@ -132,36 +149,80 @@ fn body(operation: &Operation, contract: &Contract, schemas: &mut Schemas) -> Op
         Body::None => return None,
         Body::Message => {
             let schema = schemas.message(&operation.input, Direction::Request, &contract.options);
-            json!({"application/json": {"schema": schema}})
+            let mut example = json!({"value": examples::message(&operation.input, &contract.options)});
+            if let Some(reason) = &operation.example_refusal {
+                example["summary"] = format!("On a new installation, the answer is {reason}").into();
+            }
+            json!({"application/json": {"schema": schema, "examples": {"story": example}}})
         }
-        Body::Field(row) => {
-            let row = operation.input.get_field_by_name(row)?.kind();
+        Body::Field(field) => {
+            let row = operation.input.get_field_by_name(field)?.kind();
             let item = schemas.message(row.as_message()?, Direction::Request, &contract.options);
-            json!({NDJSON: lines(&item, "Rows, one JSON object per line. A line has at most 64 KiB.")})
+            let text = "Rows, one JSON object per line. A line has at most 64 KiB.";
+            let mut rows = json!({"schema": lines(&item, text)});
+            if let Some(example) = examples::lines(operation, field, contract) {
+                rows["examples"] = json!({"story": {"value": example}});
+            }
+            let file = json!({"type": "string", "format": "binary", "description": "A file with such rows."});
+            json!({NDJSON: rows, "application/octet-stream": {"schema": file}})
         }
     };
     Some(json!({"required": true, "content": content}))
 }
 
-/// Returns the schema of NDJSON. OpenAPI 3.1 cannot describe the lines of a text,
-/// so their schema is in an extension.
+/// Returns the schema of a text with one JSON value per line. It has no
+/// `contentMediaType`, for which Swagger UI would ask for a file.
 fn lines(item: &Value, text: &str) -> Value {
-    json!({"schema": {"type": "string", "description": text, "x-item-schema": item}})
+    json!({
+        "type": "string",
+        "description": text,
+        "contentSchema": {"type": "array", "items": item},
+    })
 }
 
-fn success(operation: &Operation, contract: &Contract, schemas: &mut Schemas) -> Value {
+/// Returns the schema of the last line of a stream that failed.
+fn stream_problem() -> Value {
+    json!({
+        "type": "object",
+        "description": "The last line of a stream that failed.",
+        "required": ["problem"],
+        "properties": {"problem": {
+            "$ref": "#/components/schemas/Problem",
+            "description": "The reason of the failure.",
+        }},
+    })
+}
+
+fn success(operation: &Operation, contract: &Contract, answers: &Answers, schemas: &mut Schemas) -> Value {
     let item = schemas.message(&operation.output, Direction::Response, &contract.options);
     let text = comment(&operation.output.parent_file(), operation.output.path());
-    let content = match operation.kind {
-        MethodKind::Unary => json!({"application/json": {"schema": item}}),
-        MethodKind::Bidirectional => {
-            json!({NDJSON: lines(&item, "Results, one JSON object per line, in any order. A failed stream ends with a line `{\"problem\":{…}}`.")})
-        }
-        MethodKind::ServerStreaming => json!({
-            NDJSON: lines(&item, "Items, one JSON object per line, and an empty line every 15 s. A failed stream ends with a line `{\"problem\":{…}}`."),
-            "text/event-stream": lines(&item, "The items as Server-Sent Events with the cursor as `id`, and a comment every 15 s. A failed stream ends with an event `problem`."),
-        }),
+    let line = json!({"oneOf": [item, {"$ref": "#/components/schemas/StreamProblem"}]});
+    let stream = |media_type, text| (media_type, lines(&line, text));
+    let forms = match operation.kind {
+        MethodKind::Unary => vec![("application/json", item)],
+        MethodKind::Bidirectional => vec![stream(
+            NDJSON,
+            "Results, one JSON object per line, in any order. A failed stream ends with a line `{\"problem\":{…}}`.",
+        )],
+        MethodKind::ServerStreaming => vec![
+            stream(
+                NDJSON,
+                "Items, one JSON object per line, and an empty line every 15 s. A failed stream ends with a line `{\"problem\":{…}}`.",
+            ),
+            stream(
+                "text/event-stream",
+                "The items as Server-Sent Events with the cursor as `id`, and a comment every 15 s. A failed stream ends with an event `problem`.",
+            ),
+        ],
     };
+    let mut content = Map::new();
+    for (media_type, schema) in forms {
+        let mut form = json!({"schema": schema});
+        if let Some(answer) = answers.of(&lower_first(&operation.name), media_type) {
+            form["examples"] = json!({"story": {"value": answer}});
+        }
+        content.insert(media_type.to_owned(), form);
+    }
     let mut names = vec!["x-request-id"];
     if operation.mutation && operation.kind == MethodKind::Unary {
         names.push("idempotent-replayed");
@@ -182,12 +243,17 @@ fn lower_first(name: &str) -> String {
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// Returns the request headers. One with an empty pattern accepts any value.
+/// Returns the request headers. One with an empty pattern accepts any value. Those
+/// that change the answer of a later request have no example, because tools send
+/// examples.
 fn request_headers() -> Value {
     let header = |name: &str, text: &str, pattern: &str, example: &str| {
-        let mut schema = json!({"type": "string", "examples": [example]});
+        let mut schema = json!({"type": "string"});
         if !pattern.is_empty() {
             schema["pattern"] = pattern.into();
+        }
+        if !example.is_empty() {
+            schema["examples"] = json!([example]);
         }
         json!({"name": name, "in": "header", "required": false, "description": text, "schema": schema})
     };
@@ -214,19 +280,19 @@ fn request_headers() -> Value {
             "Idempotency-Key",
             "The `requestId` of the body: a repeated request with the same key and content gets the stored answer. A value in double quotes is the string inside. Stored for 7 days.",
             "^[!-~]{1,128}$",
-            "5d6c1a52-accept-1",
+            "",
         ),
         "If-None-Match": header(
             "If-None-Match",
             "The `etag` of an earlier answer. If it is current, the answer is 304 without a body.",
             "",
-            "W/\"1\"",
+            "",
         ),
         "Last-Event-ID": header(
             "Last-Event-ID",
             "The cursor to continue from, as an EventSource sends it after a reconnect. It takes precedence over `after`.",
             "^[0-9]{1,19}$",
-            "1",
+            "",
         ),
     })
 }

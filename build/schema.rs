@@ -32,30 +32,54 @@ impl Schemas {
             return reference;
         }
         self.named.insert(name.clone(), Value::Null);
+        let description = comment(&message.parent_file(), message.path());
+        let fields = in_order(message);
+        let (alternatives, common): (Vec<_>, Vec<_>) = fields.into_iter().partition(is_alternative);
+        let schema = if alternatives.is_empty() {
+            self.object(&common, &description, direction, options)
+        } else {
+            let mut references = Vec::new();
+            for alternative in alternatives {
+                let name = format!("{name}{}", upper_first(alternative.name()));
+                let description = comment(&message.parent_file(), alternative.path());
+                let fields = [common.as_slice(), &[alternative]].concat();
+                let schema = self.object(&fields, &description, direction, options);
+                references.push(self::reference(&name));
+                self.named.insert(name, schema);
+            }
+            json!({"description": description, "oneOf": references})
+        };
+        self.named.insert(name, schema);
+        reference
+    }
+
+    /// Returns the schema of an object with these fields.
+    fn object(
+        &mut self,
+        fields: &[FieldDescriptor],
+        description: &str,
+        direction: Direction,
+        options: &Options,
+    ) -> Value {
         let mut properties = Map::new();
         let mut required = Vec::new();
-        for field in in_order(message) {
-            let bounds = options.bounds(&field);
-            let always = field.containing_oneof().is_none();
+        for field in fields {
+            let bounds = options.bounds(field);
+            let always = field.containing_oneof().is_none() || is_alternative(field);
             if if direction == Direction::Request { bounds.required } else { always } {
                 required.push(Value::from(field.json_name()));
             }
-            let schema = self.field_schema(&field, &bounds, direction, options);
+            let schema = self.field_schema(field, &bounds, direction, options);
             properties.insert(field.json_name().to_owned(), schema);
         }
-        let mut schema = json!({
-            "type": "object",
-            "description": comment(&message.parent_file(), message.path()),
-            "properties": properties,
-        });
+        let mut schema = json!({"type": "object", "description": description, "properties": properties});
         if !required.is_empty() {
             schema["required"] = required.into();
         }
         if direction == Direction::Request {
             schema["additionalProperties"] = false.into();
         }
-        self.named.insert(name, schema);
-        reference
+        schema
     }
 
     /// Returns the schema of a field.
@@ -151,6 +175,17 @@ impl Schemas {
     }
 }
 
+/// Returns true for a field of a `oneof`: each of them makes another form of the
+/// message. A field is required in its form.
+fn is_alternative(field: &FieldDescriptor) -> bool {
+    field.containing_oneof().is_some_and(|group| !group.is_synthetic())
+}
+
+fn upper_first(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
 /// Returns the fields in the order of the file.
 pub fn in_order(message: &MessageDescriptor) -> Vec<FieldDescriptor> {
     let mut fields: Vec<FieldDescriptor> = message.fields().collect();
@@ -204,8 +239,7 @@ fn describe(schema: &mut Value, text: &str, bounds: &Bounds) {
     if !text.is_empty() {
         schema["description"] = text.into();
     }
-    if let Some(example) = bounds.example.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok())
-    {
+    if let Some(example) = &bounds.example {
         schema["examples"] = json!([example]);
     }
 }

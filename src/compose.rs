@@ -228,7 +228,7 @@ pub async fn start(
 
     let (hard, soft) = (life.hard().clone(), life.soft().clone());
     let options = grpc_options(config, connections, request_memory.clone());
-    let http_options = http_options(config, connections, &ids, request_memory);
+    let http_options = http_options(config, connections, &ids, &clock, request_memory);
     let done = CancellationToken::new();
     // Publishing stops after the servers, so that the events of the last commands
     // are published too.
@@ -342,6 +342,7 @@ fn http_options(
     config: &Config,
     connections: ConnectionOptions,
     ids: &Arc<dyn Ids>,
+    clock: &Arc<dyn Clock>,
     request_memory: RequestMemory,
 ) -> HttpOptions {
     let server = &config.server;
@@ -352,7 +353,7 @@ fn http_options(
         body_timeout: server.request_timeout,
         public_url: server.public_url.as_deref().unwrap_or_default().into(),
         cors_origins: server.cors_origins.clone(),
-        ..HttpOptions::new(Arc::clone(ids))
+        ..HttpOptions::new(Arc::clone(ids), Arc::clone(clock))
     }
 }
 

@@ -64,7 +64,14 @@ async fn run(kind: ServerKind) -> Result<(), BoxError> {
         }
         ServerKind::Gateway => {
             let imports = service.imports.clone();
-            http::serve(listener, Arc::new(service), imports, HttpOptions::new(ids), stop).await?;
+            http::serve(
+                listener,
+                Arc::new(service),
+                imports,
+                HttpOptions::new(ids, Arc::new(SystemClock)),
+                stop,
+            )
+            .await?;
         }
         ServerKind::ByHand => {
             let routes = axum::Router::new().route("/v1/orders", post(accept)).with_state(service);

@@ -311,6 +311,6 @@ async fn addresses_are_relative_or_begin_with_the_public_url() {
             assert_eq!(response.json()["type"], format!("{prefix}/problems/{page}"));
         }
         let script = app.get("/swagger-ui/swagger-initializer.js").await.body;
-        assert!(String::from_utf8_lossy(&script).contains("url: \"../openapi.json\""));
+        assert!(String::from_utf8_lossy(&script).contains("new URL(\"../openapi.json\", location)"));
     }
 }

@@ -344,7 +344,7 @@ impl HttpApp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let mut options = HttpOptions::new(Arc::new(NumberedIds::default()));
+        let mut options = HttpOptions::new(Arc::new(NumberedIds::default()), Arc::new(TestClock::default()));
         change(&mut options);
         let imports = imports(shutdown.clone());
         let served = tokio::spawn(serve(listener, service.clone(), imports, options, shutdown.clone()));

@@ -78,6 +78,8 @@ mod lifecycle;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
+mod openapi_story;
+#[cfg(test)]
 mod paths;
 #[cfg(test)]
 mod pipeline;

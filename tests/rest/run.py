@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Tests REST with tools that share no code with pvz: validators for the OpenAPI and
-AsyncAPI documents, a fuzzer, a generated client, Swagger UI and the pages in a browser,
+AsyncAPI documents, a fuzzer, generated clients, Swagger UI and the pages in a browser,
 and the Postman collection.
 
-    tests/rest/run.py PVZ [document|events|fuzz|client|browser|pages|collection ...]
+    tests/rest/run.py PVZ [document|events|fuzz|client|python_client|browser|pages|collection ...]
 
 PVZ is the path of the binary. pip and npm install the tools into $PVZ_TEST_CACHE
 once; later runs reuse them. The screenshot and the fuzzer's log are written to
@@ -23,6 +23,7 @@ STEPS = {
     "events": steps.events,
     "fuzz": steps.fuzz,
     "client": steps.client,
+    "python_client": steps.python_client,
     "browser": steps.browser,
     "pages": steps.pages,
     "collection": steps.collection,

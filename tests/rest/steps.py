@@ -16,9 +16,11 @@ import tools
 
 HERE = pathlib.Path(__file__).parent
 
-PYTHON = ("openapi-spec-validator==0.9.0", "schemathesis==4.32.5")
+PYTHON = ("openapi-python-client==0.29.1", "openapi-spec-validator==0.9.0", "schemathesis==4.32.5")
 NODE = (
     "@asyncapi/parser@3.6.6",
+    "@redocly/cli@2.77.0",
+    "@stoplight/spectral-cli@6.16.3",
     "@types/node@24.19.2",
     "newman@6.2.2",
     "openapi-fetch@0.17.0",
@@ -33,12 +35,34 @@ MAX_EXAMPLES = 300
 
 
 def document(binary, cache, artefacts):
-    """Checks that the served document is valid OpenAPI 3.1."""
+    """Checks that the served document is valid OpenAPI 3.1, and follows the recommended
+    rules of redocly and spectral without a warning."""
     programs = tools.python(cache, *PYTHON)
+    folder = tools.node(cache, *NODE)
     served = artefacts / "openapi.json"
     with server.running(binary) as base:
         urllib.request.urlretrieve(f"{base}/openapi.json", served)
     subprocess.run([programs / "openapi-spec-validator", "--schema", "3.1", served], check=True)
+    shutil.copy(HERE / "spectral.yaml", folder)
+    # No reports of use, no look for a newer release.
+    quiet = {**os.environ, "REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
+    redocly = ["redocly", "lint", "--extends=recommended", "--max-problems=1000", "--format=json"]
+    spectral = ["spectral", "lint", "--ruleset=spectral.yaml", "--fail-severity=hint", "--quiet"]
+    report = run_node(folder, [*redocly, served], quiet)
+    totals = json.loads(report.stdout[report.stdout.index("{") :])["totals"]
+    if report.returncode != 0 or any(totals[kind] for kind in ("errors", "warnings")):
+        raise SystemExit(f"redocly: {report.stdout}\n{report.stderr}")
+    report = run_node(folder, [*spectral, served], quiet)
+    if report.returncode != 0:
+        raise SystemExit(f"spectral: {report.stdout}\n{report.stderr}")
+
+
+def run_node(folder, command, environment):
+    """Runs a program of npm."""
+    program = folder / "node_modules" / ".bin" / command[0]
+    return subprocess.run(
+        [program, *command[1:]], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def events(binary, cache, artefacts):
@@ -98,6 +122,29 @@ def client(binary, cache, artefacts):
         modules = ["--module", "nodenext", "--moduleResolution", "nodenext", "--lib", "es2022,dom,dom.iterable", "--types", "node"]
         subprocess.run([programs / "tsc", *flags, *modules, "client.ts"], cwd=work, check=True)
         subprocess.run(["node", "client.js", base], cwd=work, check=True)
+
+
+def python_client(binary, cache, artefacts):
+    """Checks that openapi-python-client generates a client for every operation, and that
+    the client works."""
+    programs = tools.python(cache, *PYTHON)
+    work = artefacts / "python-client"
+    shutil.rmtree(work, ignore_errors=True)
+    # It formats the client with ruff, from the same environment.
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    with server.running(binary) as base:
+        generate = ["generate", "--url", f"{base}/openapi.json", "--meta=none", f"--output-path={work / 'pvz_client'}"]
+        ended = subprocess.run(
+            [programs / "openapi-python-client", *generate],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ended.returncode != 0 or "will not be generated" in ended.stdout + ended.stderr:
+            raise SystemExit(f"openapi-python-client: {ended.stdout}\n{ended.stderr}")
+        script = shutil.copy(HERE / "client.py", work)
+        subprocess.run([programs / "python", script, base], check=True)
 
 
 def browser(binary, cache, artefacts):

@@ -30,8 +30,10 @@ use crate::proto::json;
 const MAX_LINE: usize = 64 * 1024;
 /// The most results in one chunk of the answer.
 const CHUNK: usize = 64;
-/// The media types of rows. Answers use the first.
-const ROW_TYPES: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
+/// The media types of rows. Answers use the first. Tools that send a file without
+/// knowing its type use the last.
+const ROW_TYPES: [&str; 4] =
+    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/octet-stream"];
 
 /// Handles `ImportOrders`.
 pub async fn import<S>(shared: Shared<S>, request: Request) -> Response {

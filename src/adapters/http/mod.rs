@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::adapters::api::{ImportService, RequestMemory};
 use crate::adapters::connections::{ConnectionOptions, Connections};
-use crate::ports::Ids;
+use crate::ports::{Clock, Ids};
 use crate::proto::v1::order_service_server::OrderService;
 
 pub use problem::{Problem, ProblemContext};
@@ -48,6 +48,8 @@ pub use problem_examples::{example, metadata_keys};
 pub struct HttpOptions {
     /// Generates correlation ids for requests without one.
     pub ids: Arc<dyn Ids>,
+    /// The clock: the examples of the OpenAPI document happen today.
+    pub clock: Arc<dyn Clock>,
     /// The largest body of a request that is not a stream, in bytes.
     pub max_body: usize,
     /// The memory of incomplete bodies.
@@ -70,9 +72,10 @@ pub struct HttpOptions {
 
 impl HttpOptions {
     /// Returns defaults that fit most installations.
-    pub fn new(ids: Arc<dyn Ids>) -> Self {
+    pub fn new(ids: Arc<dyn Ids>, clock: Arc<dyn Clock>) -> Self {
         Self {
             ids,
+            clock,
             max_body: 256 * 1024,
             request_memory: RequestMemory::new(64 * 1024 * 1024),
             connections: ConnectionOptions::default(),
@@ -112,7 +115,7 @@ pub async fn serve<S: OrderService>(
 }
 
 /// Returns the OpenAPI 3.1 document, as a server without a public URL serves it at
-/// `/openapi.json`.
+/// `/openapi.json` on the day of the examples.
 pub fn openapi_document() -> String {
     openapi::document("")
 }

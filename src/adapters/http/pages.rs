@@ -17,6 +17,7 @@ use super::problem::ProblemContext;
 use super::reasons::{explain, slug};
 use super::{documents, problem_pages, refuse, swagger_ui};
 use crate::domain::Reason;
+use crate::ports::Clock;
 
 type Context = Extension<ProblemContext>;
 
@@ -29,9 +30,13 @@ const STYLE: &str = include_str!("pages.css");
 
 const ICON: &[u8] = include_bytes!("favicon.ico");
 
+/// The licences, of which a user may choose one.
+const LICENSES: &str =
+    concat!(include_str!("../../../LICENSE-MIT"), "\n\n", include_str!("../../../LICENSE-APACHE"));
+
 /// Returns the routes of the pages.
-pub fn routes<S: Clone + Send + Sync + 'static>(public_url: &str) -> Router<S> {
-    let document = Arc::new(Document::new(public_url));
+pub fn routes<S: Clone + Send + Sync + 'static>(public_url: &str, clock: Arc<dyn Clock>) -> Router<S> {
+    let document = Arc::new(Document::new(public_url, clock));
     Router::new()
         .route("/", read_only(get(async || page("pvz", "./", &index()))))
         .route("/favicon.ico", read_only(get(async || ([(CONTENT_TYPE, "image/x-icon")], ICON))))
@@ -46,6 +51,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(public_url: &str) -> Router<S> {
         .route("/problems/{slug}", read_only(get(problem)))
         .route("/postman.json", read_only(get(collection)))
         .route("/openapi.json", read_only(get(async move |headers: HeaderMap| document.answer(&headers))))
+        .route("/license", read_only(get(async || LICENSES)))
         .route("/swagger-ui", read_only(get(async || Redirect::permanent("swagger-ui/"))))
         .route(SWAGGER, read_only(get(async |context: Context| swagger("", &context))))
         .route(

@@ -1,6 +1,6 @@
 //! An example of a problem for each reason, and the keys of its metadata. The pages
-//! at `/problems/` show them; `tests/it/http_pages.rs` compares them with the
-//! answers of the service.
+//! at `/problems/` and the OpenAPI document show them; `tests/it/http_pages.rs`
+//! compares them with the answers of the service.
 
 use std::sync::Arc;
 use std::time::Duration;

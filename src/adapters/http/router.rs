@@ -53,7 +53,7 @@ pub struct HttpService {
 impl HttpService {
     /// Creates the HTTP service.
     pub fn new<S: OrderService>(gateway: Gateway<S>) -> Self {
-        let (ids, public_url) = (gateway.options.ids.clone(), gateway.options.public_url.clone());
+        let HttpOptions { ids, clock, public_url, .. } = gateway.options.clone();
         let cors = cors(&gateway.options);
         // Streams and compressed media are not compressed.
         let compressible = SizeAbove::new(COMPRESS_ABOVE)
@@ -62,7 +62,7 @@ impl HttpService {
             .and(NotForContentType::IMAGES);
         let router = routes::<S>()
             .with_state(Arc::new(gateway))
-            .merge(pages::routes(&public_url))
+            .merge(pages::routes(&public_url, clock))
             .fallback(refuse::fallback)
             .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible));
         let cors = cors.map(|layer| layer.layer(router.clone()));
