@@ -107,7 +107,7 @@ impl<'a> Page<'a> {
         self.examples(&mut text);
         if !info.notes.is_empty() {
             section(&mut text, "NOTES");
-            info.notes.iter().for_each(|note| paragraph(&mut text, note));
+            info.notes.iter().for_each(|note| notes(&mut text, note));
         }
         self.exit_status(&mut text);
         self.see_also(&mut text);
@@ -189,6 +189,21 @@ fn section(text: &mut String, title: &str) {
 fn paragraph(text: &mut String, description: &str) {
     for line in description.lines() {
         let _ = writeln!(text, "\\&{}", escaped(line.trim()));
+    }
+}
+
+/// Writes notes, whose indented lines are kept as they are.
+fn notes(text: &mut String, note: &str) {
+    let mut is_list = false;
+    for line in note.lines() {
+        if line.starts_with(' ') != is_list {
+            is_list = !is_list;
+            text.push_str(if is_list { ".RS 4\n.nf\n" } else { ".fi\n.RE\n" });
+        }
+        let _ = writeln!(text, "\\&{}", escaped(line.trim()));
+    }
+    if is_list {
+        text.push_str(".fi\n.RE\n");
     }
 }
 

@@ -28,10 +28,13 @@ pub enum LogFormat {
 }
 
 fn filter<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    text::read(deserializer, |text| match EnvFilter::try_new(text) {
-        Ok(_) if is_filter(text) => Ok(text.to_owned()),
-        _ => Err("must be a level (off, error, warn, info, debug, trace) or levels by module, such as \
-             info,pvz::app=debug"),
+    text::read(deserializer, |text| {
+        // The library panics on some texts that are not ASCII.
+        if text.is_ascii() && is_filter(text) && EnvFilter::try_new(text).is_ok() {
+            return Ok(text.to_owned());
+        }
+        Err("must be a level (off, error, warn, info, debug, trace) or levels by module, such as \
+             info,pvz::app=debug")
     })
 }
 

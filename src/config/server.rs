@@ -203,6 +203,7 @@ mod tests {
             ("https://shop.example/pvz", "https://shop.example/pvz"),
             ("http://localhost:8080/", "http://localhost:8080"),
             ("https://[::1]/a/b//", "https://[::1]/a/b"),
+            ("https://Shop.example/A", "https://Shop.example/A"),
         ] {
             assert_eq!(super::public_url(Value::from(given)).unwrap(), kept);
         }

@@ -59,6 +59,9 @@ fn options_before_the_command_take_effect() {
     assert_eq!(serde_json::from_slice::<ListOrdersResponse>(&output.stdout).unwrap(), page(&["1"], ""));
 }
 
+const STATISTICS: &str = "no statistics found; `pvz consume` collects them from the events\n\
+    as of: not known; no consumer has read from where this server publishes\n";
+
 #[test]
 fn empty_results_are_reported_on_standard_error() {
     let script = Script::default()
@@ -77,7 +80,7 @@ fn empty_results_are_reported_on_standard_error() {
         (&["list", "-o", "ndjson"], "no orders match\n"),
         (&["returns"], "no returned orders match\n"),
         (&["events"], "no events found\n"),
-        (&["stats"], "no statistics found; `pvz consume` collects them from the events\n"),
+        (&["stats", "-o", "ndjson"], STATISTICS),
         (&["dlq", "list"], "no dead letters\n"),
         (&["packaging"], "no packaging is configured\n"),
     ] {

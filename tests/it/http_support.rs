@@ -332,11 +332,8 @@ impl HttpResponse {
 
 impl HttpApp {
     pub async fn start() -> Self {
-        Self::start_with(
-            ScriptedService { order: Mutex::new(order("1")), ..ScriptedService::default() },
-            |_| {},
-        )
-        .await
+        let service = ScriptedService { order: Mutex::new(order("1")), ..ScriptedService::default() };
+        Self::start_with(service, |_| {}).await
     }
 
     pub async fn start_with(service: ScriptedService, change: impl FnOnce(&mut HttpOptions)) -> Self {

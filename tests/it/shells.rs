@@ -239,7 +239,8 @@ fn manual_page_shows_the_options_and_examples() {
         "pvz-accept - Accept an order from a courier",
         "--customer-id=id",
         "--output=table|json|ndjson",
-        "pvz accept --order-id=1 --customer-id=123",
+        "pvz accept 1 --customer-id=123",
+        "\n           2026-12-31, 31.12.2026  the end of that day",
     ] {
         assert!(page.contains(text), "{text}: {page}");
     }

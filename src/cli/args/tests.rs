@@ -87,7 +87,8 @@ fn a_group_that_is_a_command_takes_its_options() {
     let status = [&["migrate", "status"], &store[..]].concat();
     assert_eq!(run(&["migrate", "--store=memory:", "status"]), status);
     assert_eq!(run(&["migrate", "status", "--store=memory:"]), status);
-    assert_eq!(usage_error(&["migrate", "--output=json"]), "migrate has no option --output");
+    assert_eq!(usage_error(&["migrate", "--output=json"]), "unknown option \"--output\"");
+    assert_eq!(usage_error(&["--output=json", "migrate"]), "migrate has no option --output");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The origins of `server.cors_origins`, and `server.public_url`.
+//! The origins of `server.cors_origins`.
 
 use pvz::config::Config;
 
@@ -51,34 +51,5 @@ fn origins_are_those_that_a_browser_can_send() {
         let faults = origins(malformed).unwrap_err().to_string();
         assert!(faults.contains("must be origins as browsers send them"), "{malformed}: {faults}");
         assert!(!faults.contains("hunter2"), "{faults}");
-    }
-}
-
-#[test]
-fn a_public_url_has_a_host_and_no_query() {
-    let load = |url: &str| Config::load(&env(&[("PVZ_SERVER_PUBLIC_URL", url)]));
-    for (given, kept) in [
-        ("https://shop.example/pvz", "https://shop.example/pvz"),
-        ("http://localhost:8080/", "http://localhost:8080"),
-        ("https://[::1]/a/b//", "https://[::1]/a/b"),
-        ("https://Shop.example/A", "https://Shop.example/A"),
-    ] {
-        let (config, _) = load(given).unwrap();
-        assert_eq!(config.server.public_url.as_deref(), Some(kept));
-    }
-    for wrong in [
-        "shop.example",
-        "/pvz",
-        "ftp://shop.example",
-        "https://",
-        "https:///pvz",
-        "https://anna@shop.example",
-        "https://shop.example/pvz?a=b",
-        "https://shop.example/#a",
-        "https://shop.example/{a}",
-        "https://shop.example/a b",
-    ] {
-        let error = load(wrong).unwrap_err().to_string();
-        assert!(error.contains("must be a URL such as https://shop.example/pvz"), "{wrong}: {error}");
     }
 }

@@ -18,9 +18,8 @@ impl FakePostgres {
         let received = Arc::clone(&passwords);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                if let Ok(password) = refuse(stream) {
-                    received.lock().unwrap().push(password);
-                }
+                // Fails if the client disconnects.
+                _ = refuse(stream, &received);
             }
         });
         Self { port, passwords }
@@ -32,8 +31,8 @@ impl FakePostgres {
     }
 }
 
-/// Asks for a password, refuses it, and returns it.
-fn refuse(mut stream: TcpStream) -> io::Result<String> {
+/// Asks for a password, records it, and refuses it.
+fn refuse(mut stream: TcpStream, passwords: &Mutex<Vec<String>>) -> io::Result<()> {
     const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
     // Startup messages have no type byte.
     while message(&mut stream)?.starts_with(&SSL_REQUEST) {
@@ -43,11 +42,12 @@ fn refuse(mut stream: TcpStream) -> io::Result<String> {
     stream.write_all(&[b'R', 0, 0, 0, 8, 0, 0, 0, 3])?;
     stream.read_exact(&mut [0])?;
     let password = message(&mut stream)?;
+    let text = String::from_utf8_lossy(&password).trim_end_matches('\0').to_owned();
+    passwords.lock().unwrap().push(text);
     let fields = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user \"pvz\"\0\0";
     stream.write_all(b"E")?;
     stream.write_all(&u32::try_from(fields.len() + 4).unwrap().to_be_bytes())?;
-    stream.write_all(fields)?;
-    Ok(String::from_utf8_lossy(&password).trim_end_matches('\0').to_owned())
+    stream.write_all(fields)
 }
 
 /// Reads the length and the content of a message.

@@ -76,7 +76,7 @@ fn a_bad_row_does_not_affect_the_others() {
          a dot or comma does not separate thousands: 1999, 199.90 or 199,90, not \"1.999\""
     );
     assert_eq!(fault(2), "line has 4 fields, but the header has 5");
-    assert_eq!(fault(3), "price must be an amount such as 199.90, not \"я\"");
+    assert_eq!(fault(3), "price must be an amount such as 1999, 199.90 or 199,90, not \"я\"");
     assert_eq!(fault(5), "line has 6 fields, but the header has 5; a field with \",\" in it needs quotes");
 }
 
