@@ -80,7 +80,7 @@ fn bad_rows_are_reported_and_the_others_accepted() {
     let mut faults: Vec<_> = stderr.trim().split("\nday").collect();
     faults.sort_by_key(|fault| fault.trim_start_matches("day").to_owned());
     assert_snapshot!(faults.join("\nday"), @r#"
-    day.csv:3: VALIDATION_FAILED: column storage_until must be an RFC 3339 instant with an offset, such as 2026-12-31T10:00:00Z, not "tomorrow" (order 2)
+    day.csv:3: VALIDATION_FAILED: column storage_until must be a date (2026-12-31), a local time (2026-12-31 18:00) or an RFC 3339 instant (2026-12-31T18:00:00+03:00), not "tomorrow" (order 2)
       - column weight must be a weight such as 1500, 900g, 1.5kg or 1,5 кг, not "heavy"
     day.csv:5: WEIGHT_TOO_HEAVY: 30000 g is too heavy for box (order heavy)
     day.csv:8: VALIDATION_FAILED: line has 2 fields, but the header has 4

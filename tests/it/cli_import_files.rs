@@ -240,6 +240,18 @@ fn the_encoding_is_detected_or_given() {
 }
 
 #[test]
+fn dates_are_read_as_on_the_command_line() {
+    let text = "order_id;customer_id;storage_until\n1;7;05.12.2026 10:00\n2;7;2026-12-05\n3;7;7d\n";
+    let imported = import("day.csv", text.as_bytes(), &[]);
+    let until = |row: &AcceptOrderRequest| row.storage_until.unwrap();
+    let instant = |text| Timestamp::parse_rfc3339(text).unwrap();
+    assert_eq!(imported.ids(), ["1", "2"]);
+    assert_eq!(until(&imported.sent[0]), instant("2026-12-05T10:00:00Z"), "the tests run in UTC");
+    assert_eq!(until(&imported.sent[1]), instant("2026-12-05T23:59:59.999999Z"));
+    assert!(imported.fault(4).starts_with("column storage_until must be a date "), "{}", imported.fault(4));
+}
+
+#[test]
 fn a_faulty_line_of_json_is_a_row() {
     let good = "{\"orderId\":\"1\",\"customerId\":\"7\",\"storageUntil\":\"2026-12-05T10:00:00Z\"}";
     let imported = import("day.ndjson", format!("{{\"order\n{good}\nnonsense\n").as_bytes(), &[]);

@@ -12,8 +12,7 @@ use std::io::{self, BufRead};
 use super::lines::{InputLines, MAX_LINE};
 use super::row::{BadRow, FileFault, ParsedRow};
 use crate::cli::failure::Fields;
-use crate::cli::orders::packaging_codes;
-use crate::proto::Timestamp;
+use crate::cli::orders::{deadline_in_file, packaging_codes, price, weight};
 use crate::proto::v1::AcceptOrderRequest;
 use splitter::{Split, Splitter};
 
@@ -238,16 +237,16 @@ impl<R: BufRead> CsvRows<R> {
                     *customer_id = fields.read(name, Some(text), cells::id).unwrap_or_default();
                 }
                 Column::StorageUntil => {
-                    *storage_until = fields.read(name, Some(text), echoing(Timestamp::parse_rfc3339));
+                    *storage_until = fields.read(name, Some(text), deadline_in_file);
                 }
                 Column::WeightGrams => *weight_grams = fields.read(name, Some(text), echoing(integer)),
                 Column::Weight => {
-                    let parse = |text: &str| cells::weight(text, delimiter);
+                    let parse = |text: &str| cells::amount(text, delimiter, weight);
                     *weight_grams = fields.read(name, Some(text), echoing(parse));
                 }
                 Column::PriceMinor => *price_minor = fields.read(name, Some(text), echoing(integer)),
                 Column::Price => {
-                    let parse = |text: &str| cells::price(text, delimiter);
+                    let parse = |text: &str| cells::amount(text, delimiter, price);
                     *price_minor = fields.read(name, Some(text), echoing(parse));
                 }
                 Column::Packaging => *packaging = packaging_codes(text),

@@ -37,6 +37,7 @@ client_command! {
                 (1.5kg; or weight_grams), price (199.90; or price_minor), packaging (box+film), pickup_point_id\n\
                 and request_id, in any order. Commas, semicolons or tabs separate the fields; the header, or a\n\
                 first line such as sep=; shows which. Unless it is the comma, decimals may have one: 1,5 кг.\n\
+                storage_until is a date (the end of that day), a local time, or a time with an offset.\n\
                 Rows without text are skipped. An id that a spreadsheet has turned into a number (1.23E+12,\n\
                 12345.0) is refused.\n\
                 NDJSON has one AcceptOrder request per line, in JSON.\n\

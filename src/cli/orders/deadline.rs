@@ -1,11 +1,13 @@
 //! Parses the storage deadline as people write it: `7d`, `2026-12-31`, `31.12.2026 18:00`, RFC 3339.
 
-use chrono::{DateTime, MappedLocalTime, NaiveDateTime, SubsecRound as _, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Local, MappedLocalTime, NaiveDateTime, SubsecRound as _, TimeDelta, TimeZone, Utc};
 
 use crate::proto::Timestamp;
 
 /// The last microsecond of a day: the precision of instants.
 const END_OF_DAY: &str = "23:59:59.999999";
+const TIMES: &str = "a date (2026-12-31), a local time (2026-12-31 18:00) or an RFC 3339 instant \
+                     (2026-12-31T18:00:00+03:00)";
 const OUT_OF_RANGE: &str = "must be between the years 1 and 9999";
 
 /// Units of durations, in seconds. A single `m` is missing, because it may mean minutes or months.
@@ -19,18 +21,24 @@ const UNITS: [(&[&str], i64); 4] = [
 /// Parses a deadline. Durations are counted from `now`, to the whole second. Dates and times without
 /// an offset are in `zone`.
 pub(super) fn parse<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<Timestamp, String> {
-    let expected = || {
-        format!(
-            "must be a duration from now (7d), a date (2026-12-31), a local time (2026-12-31 18:00) or an RFC 3339 \
-             instant (2026-12-31T18:00:00+03:00), not {text:?}"
-        )
-    };
+    let expected = || format!("must be a duration from now (7d), {TIMES}, not {text:?}");
     if is_duration(text) {
         let duration = duration(text).ok_or_else(expected)?;
         let at = TimeDelta::try_seconds(duration)
             .and_then(|duration| now.trunc_subsecs(0).checked_add_signed(duration));
         return at.and_then(|at| timestamp(&at)).ok_or_else(|| OUT_OF_RANGE.to_owned());
     }
+    time(text, zone, expected)
+}
+
+/// Parses the deadline of a row in a file. Durations are refused, because the file would mean other
+/// deadlines whenever it is imported again.
+pub(in crate::cli) fn in_file(text: &str) -> Result<Timestamp, String> {
+    time(text, &Local, || format!("must be {TIMES}, not {text:?}"))
+}
+
+/// Parses a date or a time, with `expected` as the fault of other texts.
+fn time<Z: TimeZone>(text: &str, zone: &Z, expected: impl Fn() -> String) -> Result<Timestamp, String> {
     let text = text.trim();
     let (date, time) = match text.split_once([' ', 'T', 't']) {
         Some((date, time)) => (date, Some(time)),

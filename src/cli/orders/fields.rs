@@ -53,11 +53,11 @@ fn without_spaces(digits: &str) -> Option<String> {
 /// Parses a weight into grams: `1500`, `900 g`, `1.5kg`, `1,5 кг`.
 pub(in crate::cli) fn weight(text: &str) -> Result<i64, &'static str> {
     let lower = text.to_lowercase();
-    let suffix = |units: [&str; 2]| units.iter().find_map(|unit| lower.strip_suffix(unit));
-    let (amount, places) = if let Some(amount) = suffix(["kg", "кг"]) {
+    let suffix = |units: &[&str]| units.iter().find_map(|unit| lower.strip_suffix(unit));
+    let (amount, places) = if let Some(amount) = suffix(&["kg", "кг"]) {
         (amount, 3)
     } else {
-        (suffix(["g", "г"]).unwrap_or(&lower), 0)
+        (suffix(&["g", "г", "гр"]).unwrap_or(&lower), 0)
     };
     decimal(amount.trim_end(), places).map_err(|fault| match fault {
         DecimalFault::NotANumber => "must be a weight such as 1500, 900g, 1.5kg or 1,5 кг",
@@ -134,6 +134,7 @@ mod tests {
             ("1,500kg", 1_500),
             ("900g", 900),
             ("900 г", 900),
+            ("900гр", 900),
             ("2 КГ", 2_000),
             ("1 KG", 1_000),
             ("1 500", 1_500),

@@ -19,6 +19,7 @@ mod packaging;
 mod returns;
 mod stats;
 
+pub(super) use deadline::in_file as deadline_in_file;
 #[cfg(test)]
 pub(super) use fields::state;
 pub(super) use fields::{packaging as packaging_codes, price, weight};

