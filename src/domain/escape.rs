@@ -28,6 +28,8 @@ pub fn is_deceptive(character: char) -> bool {
             // Soft hyphen, invisible joiners and fillers.
             '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180e}' | '\u{3164}'
             | '\u{ffa0}'
+            // Blanks other than the space.
+            | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{2800}' | '\u{3000}'
             // Marks, embeddings and isolates of bidirectional text.
             | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
             // Zero-width characters, line and paragraph separators, invisible operators.
@@ -53,6 +55,7 @@ mod tests {
             ("\u{1b}[31mred", "\\u{1b}[31mred"),
             ("\u{9b}31m\u{7f}\0", "\\u{9b}31m\\u{7f}\\u{0}"),
             ("pvz\u{202e}bd.exe", "pvz\\u{202e}bd.exe"),
+            ("1\u{a0}\u{2003}\u{3000}", "1\\u{a0}\\u{2003}\\u{3000}"),
             ("1\u{200b}2\u{feff}", "1\\u{200b}2\\u{feff}"),
             ("\u{2066}\u{2069}\u{200f}\u{61c}", "\\u{2066}\\u{2069}\\u{200f}\\u{61c}"),
         ] {

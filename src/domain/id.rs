@@ -1,6 +1,7 @@
 //! Keys: strings of 1 to 64 characters from `[A-Za-z0-9._-]`, the first a
 //! letter or a digit, compared byte by byte.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,20 +9,25 @@ const MAX_LENGTH: usize = 64;
 const MAX_REQUEST_ID: usize = 128;
 
 /// Checks the syntax of a key. The error is a predicate of the field's name: "must be …".
-fn check(text: &str) -> Result<(), &'static str> {
-    let Some(first) = text.bytes().next() else {
-        return Err("is required");
+fn check(text: &str) -> Result<(), Cow<'static, str>> {
+    let Some(first) = text.chars().next() else {
+        return Err("is required".into());
     };
     if text.len() > MAX_LENGTH {
-        return Err("must be at most 64 characters long");
+        return Err("must be at most 64 characters long".into());
     }
     if !first.is_ascii_alphanumeric() {
-        return Err("must begin with a letter from A to Z or a digit");
+        return Err(format!("must begin with a letter from A to Z or a digit, not {first:?}").into());
     }
-    if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
-        return Err("may hold only the letters A to Z, digits, '.', '_' and '-'");
+    let is_allowed = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    // Debug shows a character that cannot be seen as an escape.
+    match text.chars().find(|character| !is_allowed(*character)) {
+        None => Ok(()),
+        Some(other) => {
+            Err(format!("may hold only the letters A to Z, digits, '.', '_' and '-'; it holds {other:?}")
+                .into())
+        }
     }
-    Ok(())
 }
 
 macro_rules! key {
@@ -35,7 +41,7 @@ macro_rules! key {
             ///
             /// # Errors
             /// Returns a predicate of the field's name: "must be …".
-            pub fn parse(text: &str) -> Result<Self, &'static str> {
+            pub fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
                 check(text).map(|()| Self(text.into()))
             }
 
@@ -98,14 +104,16 @@ impl RequestId {
     ///
     /// # Errors
     /// Returns a predicate of the field's name: "must be …".
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
+    pub fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
         if text.is_empty() || text.len() > MAX_REQUEST_ID {
-            return Err("must be 1 to 128 characters long");
+            return Err("must be 1 to 128 characters long".into());
         }
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("may hold only visible ASCII characters, no spaces");
+        match text.chars().find(|character| !character.is_ascii_graphic()) {
+            None => Ok(Self(text.into())),
+            Some(other) => {
+                Err(format!("may hold only visible ASCII characters, no spaces; it holds {other:?}").into())
+            }
         }
-        Ok(Self(text.into()))
     }
 
     /// Returns the id as it was given.

@@ -176,7 +176,7 @@ fn order_state(
     }
 }
 
-fn parsed<T>(column: &str, result: Result<T, &'static str>) -> Result<T, Fault> {
+fn parsed<T>(column: &str, result: Result<T, impl Into<String>>) -> Result<T, Fault> {
     result.map_err(|why| Fault::new(column, why))
 }
 

@@ -132,6 +132,23 @@ fn ids_are_validated_and_kept_byte_for_byte() {
 }
 
 #[test]
+fn a_refused_id_names_the_character_even_if_it_cannot_be_seen() {
+    for (text, named) in [
+        ("1\u{a0}", r"'\u{a0}'"),
+        ("1\u{200b}2", r"'\u{200b}'"),
+        ("\u{feff}1", r"'\u{feff}'"),
+        ("1 ", "' '"),
+        ("1\t", r"'\t'"),
+        ("заказ", "'з'"),
+    ] {
+        let fault = OrderId::parse(text).unwrap_err();
+        assert!(fault.ends_with(named), "{fault}");
+        let fault = RequestId::parse(text).unwrap_err();
+        assert!(fault.ends_with(named), "{fault}");
+    }
+}
+
+#[test]
 fn request_id_is_1_to_128_visible_ascii_characters() {
     let test = "domain::codecs::request_id_is_1_to_128_visible_ascii_characters";
     let texts = prop_oneof!["[!-~]{0,130}", "[ -~]{0,8}", any::<String>()];
