@@ -32,7 +32,7 @@ use crate::app::{
     CompareSink, Fork, ImportOrders, Maintenance, OpenInbox, OperateOutbox, PageTokens, PublishChanges,
     ReadEvents, ReadOrders, ReadStatistics, Readiness, Writer, WriterLimits,
 };
-use crate::config::Config;
+use crate::config::{Config, FLAGS};
 use crate::domain::Policy;
 use crate::lifecycle::Lifecycle;
 use crate::ports::{Clock, EventSink, Ids, OrderCache, PortError};
@@ -50,7 +50,7 @@ pub use store::{SchemaStep, Store, migrate, postgres_client, schema};
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data directory could not be created.
-    #[error("cannot create the data directory {} (data_dir)", path.display())]
+    #[error("cannot create the data directory {} (data_dir){}", path.display(), in_the_way(cause))]
     DataDir {
         /// The directory.
         path: PathBuf,
@@ -97,7 +97,7 @@ pub enum StartError {
     #[error("the metrics recorder cannot be installed")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     /// A listening address is in use or not available.
-    #[error("cannot listen on {addr} ({key})")]
+    #[error("cannot listen on {addr} ({key}){}", remedy(cause, key))]
     Listen {
         /// The address.
         addr: SocketAddr,
@@ -107,6 +107,24 @@ pub enum StartError {
         #[source]
         cause: io::Error,
     },
+}
+
+fn in_the_way(cause: &io::Error) -> &'static str {
+    if cause.kind() == io::ErrorKind::AlreadyExists { ": a file has this name" } else { "" }
+}
+
+/// Returns what to do if an address cannot be listened on.
+fn remedy(cause: &io::Error, key: &str) -> String {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => {
+            let flag = FLAGS.iter().find(|(_, of)| *of == key).map(|(flag, _)| *flag);
+            let other =
+                flag.map_or_else(String::new, |flag| format!(", or choose another address with {flag}"));
+            format!(": another process listens there; stop it{other}")
+        }
+        io::ErrorKind::AddrNotAvailable => ": this machine does not have the address".to_owned(),
+        _ => String::new(),
+    }
 }
 
 /// The listening addresses of a service.

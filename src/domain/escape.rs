@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 /// Escapes the characters of a text that a reader does not see as they are: control characters, those
-/// that change the direction of text, and invisible ones. Newlines are escaped too, so that the text
-/// stays on its line. The form is `\u{202e}`.
+/// that change the direction of text, invisible ones, and blanks other than the space. Newlines are
+/// escaped too, so that the text stays on its line. The form is `\u{202e}`.
 pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_deceptive) {
         return Cow::Borrowed(text);

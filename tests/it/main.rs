@@ -96,6 +96,8 @@ mod schema_docs;
 #[cfg(test)]
 mod shells;
 #[cfg(test)]
+mod start_errors;
+#[cfg(test)]
 mod storm;
 #[cfg(test)]
 mod support;

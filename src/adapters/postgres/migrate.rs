@@ -126,7 +126,7 @@ async fn connect(options: &PostgresOptions) -> Result<AsyncPgConnection, OpenErr
     // Boxed because the future is large and every start awaits it.
     Box::pin(session_check::check(&options.server, options.timeout)).await?;
     let connect_options = ConnectOptions::new(&options.server, Purpose::Migrate, options.timeout);
-    connect_options.connect().await.map_err(|error| OpenError::Connect(error.into()))
+    connect_options.connect().await.map_err(|error| options.server.unreachable(error))
 }
 
 /// Reads the applied migrations without changing the database. The harness of

@@ -13,8 +13,14 @@ pub enum OpenError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The database cannot be reached or refuses the connection.
-    #[error("cannot connect to PostgreSQL")]
-    Connect(#[source] Cause),
+    #[error("cannot connect to PostgreSQL at {server}")]
+    Connect {
+        /// Host and port.
+        server: String,
+        /// The cause.
+        #[source]
+        cause: Cause,
+    },
     /// The database returned an error or an unexpected value.
     #[error("the PostgreSQL database cannot be used")]
     Database(#[source] Cause),
@@ -39,7 +45,7 @@ pub enum OpenError {
     /// A newer release created the schema.
     #[error(
         "the schema of the PostgreSQL database is newer than this release: it has version {0}, which this \
-         release does not know"
+         release does not know; run the newer one"
     )]
     Newer(String),
     /// A migration waited for a lock for too long.

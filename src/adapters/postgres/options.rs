@@ -1,8 +1,12 @@
 //! The options of a store.
 
+use std::error::Error;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use tokio_postgres::config::Host;
+
+use super::open_error::OpenError;
 use super::tls::Tls;
 
 /// The options of a store.
@@ -28,4 +32,20 @@ pub struct ServerAddress {
     pub config: tokio_postgres::Config,
     /// The TLS settings of connections to it.
     pub tls: Tls,
+}
+
+impl ServerAddress {
+    /// Returns the error for a server that cannot be reached.
+    pub(super) fn unreachable(&self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> OpenError {
+        let ports = self.config.get_ports();
+        let hosts = self.config.get_hosts().iter().enumerate().map(|(index, host)| {
+            let port = ports.get(index).or_else(|| ports.first()).copied().unwrap_or(5432);
+            match host {
+                Host::Tcp(name) if name.contains(':') => format!("[{name}]:{port}"),
+                Host::Tcp(name) => format!("{name}:{port}"),
+                Host::Unix(folder) => format!("{}/.s.PGSQL.{port}", folder.display()),
+            }
+        });
+        OpenError::Connect { server: hosts.collect::<Vec<_>>().join(", "), cause: cause.into() }
+    }
 }

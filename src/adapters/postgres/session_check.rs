@@ -29,10 +29,10 @@ use super::options::ServerAddress;
 pub(super) async fn check(server: &ServerAddress, limit: Duration) -> Result<(), OpenError> {
     let connect_options = ConnectOptions::new(server, Purpose::Check, limit);
     let connect = try_join(connect_options.client(), connect_options.listener());
-    let late = |_| OpenError::Connect("PostgreSQL did not answer in time".into());
+    let late = |_| server.unreachable("it did not answer in time");
     let connected = timeout(limit, connect).await.map_err(late)?;
     let (first, (second, mut received)) =
-        connected.map_err(|error| OpenError::Connect(with_cause(&error).into()))?;
+        connected.map_err(|error| server.unreachable(with_cause(&error)))?;
     match timeout(limit, prove(&first, &second)).await.map_err(late)?? {
         Server::Standby => Ok(()),
         // A standby accepts no LISTEN.

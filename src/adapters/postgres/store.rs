@@ -50,7 +50,7 @@ impl PostgresStore {
             Some(server) => {
                 // The store does not read from a standby while it is unreachable.
                 match Box::pin(session_check::check(server, timeout)).await {
-                    Ok(()) | Err(OpenError::Connect(_) | OpenError::Database(_)) => {}
+                    Ok(()) | Err(OpenError::Connect { .. } | OpenError::Database(_)) => {}
                     Err(error) => return Err(error),
                 }
                 let primary = primary.background.clone();

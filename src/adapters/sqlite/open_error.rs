@@ -6,12 +6,20 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
-    #[error("the store {} is in use: another server has locked {}", path.display(), lock.display())]
+    #[error("the store {} is in use: another server has locked {}; stop it, or use another store", path.display(), lock.display())]
     InUse {
         /// The store.
         path: PathBuf,
         /// The file that is locked.
         lock: PathBuf,
+    },
+    /// The folder of the file does not exist.
+    #[error("cannot create the store {}: the folder {} does not exist", path.display(), folder.display())]
+    NoFolder {
+        /// The store.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
     },
     /// The file to lock cannot be created or opened.
     #[error("cannot lock the store {}: {} cannot be opened for writing", path.display(), lock.display())]
@@ -41,7 +49,7 @@ pub enum OpenError {
     #[error("cannot open the store {}: the path is not UTF-8", .0.display())]
     Path(PathBuf),
     /// There is no such file, and reading does not create one.
-    #[error("there is no store at {}", .0.display())]
+    #[error("there is no store at {}; `pvz serve` creates it, or --store names another", .0.display())]
     Missing(PathBuf),
     /// The file cannot be opened, or is not a database.
     #[error("cannot open the store {}", path.display())]
@@ -80,7 +88,8 @@ pub enum OpenError {
     },
     /// A newer release created the schema.
     #[error(
-        "the store {} was written by a newer release: its schema version {version} is unknown to this release",
+        "the store {} was written by a newer release: its schema version {version} is unknown to this release; \
+         run the newer one",
         path.display()
     )]
     Newer {

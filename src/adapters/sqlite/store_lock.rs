@@ -70,8 +70,17 @@ fn held(path: &Path, lock: &Path, taken: io::Result<Option<LockFile>>) -> Result
     match taken {
         Ok(Some(held)) => Ok(held),
         Ok(None) => Err(OpenError::InUse { path, lock }),
-        Err(cause) => Err(OpenError::Lock { path, lock, cause }),
+        Err(cause) => Err(match missing_folder(&lock, &cause) {
+            Some(folder) => OpenError::NoFolder { path, folder },
+            None => OpenError::Lock { path, lock, cause },
+        }),
     }
+}
+
+/// Returns the folder of a file that could not be created, if it does not exist.
+fn missing_folder(file: &Path, cause: &io::Error) -> Option<PathBuf> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+    (cause.kind() == io::ErrorKind::NotFound && !folder.exists()).then(|| folder.to_owned())
 }
 
 /// Refuses a file with several names. SQLite keeps the write-ahead log under the name that was opened, so what

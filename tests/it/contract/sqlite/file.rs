@@ -83,7 +83,10 @@ fn refuses_a_file_that_another_server_has_open() {
     let error = SqliteStore::open(&path, &options()).unwrap_err();
     assert!(matches!(error, OpenError::InUse { .. }), "{error:?}");
     let lock = format!("{}.lock", path.display());
-    let sentence = format!("the store {} is in use: another server has locked {lock}", path.display());
+    let sentence = format!(
+        "the store {} is in use: another server has locked {lock}; stop it, or use another store",
+        path.display()
+    );
     assert_eq!(error.to_string(), sentence);
     drop(first);
     open(&path);
@@ -144,7 +147,7 @@ fn refuses_a_file_that_is_not_a_store() {
     assert!(matches!(error, OpenError::File { .. }), "{error:?}");
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
     let error = SqliteStore::open(&folder.path().join("no/such/folder.db"), &options()).unwrap_err();
-    assert!(matches!(error, OpenError::Lock { .. }), "{error:?}");
+    assert!(matches!(error, OpenError::NoFolder { .. }), "{error:?}");
     let missing = folder.path().join("missing.db");
     let error = SqliteStore::open_read_only(&missing, &options()).unwrap_err();
     assert!(matches!(error, OpenError::Missing(_)), "{error:?}");
