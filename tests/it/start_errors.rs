@@ -58,7 +58,7 @@ fn a_server_that_cannot_start_says_why_and_what_to_do() {
     error: cannot connect to PostgreSQL at 127.0.0.1:1: error connecting to server: Connection refused (os error 111)
 
     $ pvz serve --store=mysql://127.0.0.1
-    error: store.url = "mysql://127.0.0.1" (--store): must be sqlite:PATH, postgres://… or memory:
+    error: store.url = "mysql://127.0.0.1" (--store): must be sqlite:PATH, memory: or a URL such as postgres://user@host:5432/database
 
     $ pvz serve --grpc-addr=localhost
     error: server.grpc_addr = "localhost" (--grpc-addr): must be an IP address and a port, such as 127.0.0.1:8081 or [::1]:8081
