@@ -137,6 +137,11 @@ impl Writer {
         self.0.committed.clone()
     }
 
+    /// Returns the changes of its batches, for the other replicas.
+    pub fn changes(&self) -> PublishChanges {
+        self.0.changes.clone()
+    }
+
     /// Runs a command in the next batch and returns its outcome after the commit
     /// is durable.
     ///

@@ -144,7 +144,8 @@ pub(super) fn spawn_publishing(
     life: &Lifecycle,
     stop: &CancellationToken,
 ) -> Warning {
-    let replicas = NotifyReplicas::new(Arc::clone(&store.notifications), writer.commit_counter());
+    let notifications = Arc::clone(&store.notifications);
+    let replicas = NotifyReplicas::new(notifications, writer.commit_counter(), writer.changes());
     life.spawn_until_done("notifications", replicas.run(stop.clone()));
     let (hard, stopped) = (life.hard().clone(), stop.clone());
     life.spawn_until_done("relay", async move { _ = hard.run_until_cancelled(relay.run(stopped)).await });

@@ -26,7 +26,7 @@ mod outage;
 mod outbox;
 
 pub use clock::Clock;
-pub use commit_notifications::{CommitNotifications, CommitNotifier};
+pub use commit_notifications::{ChangedOrders, CommitNotifications, CommitNotifier};
 pub use error::{ErrorKind, PortError, chain};
 pub use event_log::{EventLog, LoggedEvent, Position};
 pub use event_sink::{Delivery, EventSink, PublishedEvent, Receipt, SinkTail};

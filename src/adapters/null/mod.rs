@@ -8,8 +8,9 @@ use async_trait::async_trait;
 
 use crate::domain::{Order, OrderId};
 use crate::ports::{
-    Announcements, CacheStatistics, CacheUpdates, CachedOrder, CommitNotifications, CommitNotifier, Delivery,
-    EventSink, Fence, LoggedEvent, OrderCache, OrderSource, PortError, SinkTail, SortedKeys, StaleOrder,
+    Announcements, CacheStatistics, CacheUpdates, CachedOrder, ChangedOrders, CommitNotifications,
+    CommitNotifier, Delivery, EventSink, Fence, LoggedEvent, OrderCache, OrderSource, PortError, SinkTail,
+    SortedKeys, StaleOrder,
 };
 
 /// The sink of `events.url = "none:"`: discards every event.
@@ -89,11 +90,11 @@ impl CommitNotifications for NullNotifications {
 
 #[async_trait]
 impl CommitNotifier for NullNotifications {
-    async fn notify(&mut self) -> Result<(), PortError> {
+    async fn notify(&mut self, _changed: &ChangedOrders) -> Result<(), PortError> {
         Ok(())
     }
 
-    async fn wait(&mut self) -> Result<(), PortError> {
+    async fn wait(&mut self) -> Result<ChangedOrders, PortError> {
         pending().await
     }
 }

@@ -1,7 +1,7 @@
 //! Connections: how they are opened, and the settings of their sessions.
 
 use std::future::poll_fn;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use diesel::{ConnectionError, ConnectionResult};
@@ -13,8 +13,10 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Connection, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::notification_payload::decode;
 use super::options::{PostgresOptions, ServerAddress};
 use super::tls::{Tls, explain};
+use crate::ports::ChangedOrders;
 
 /// The server ends the session of a leader that is idle for longer.
 pub(super) const LEADER_IDLE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -106,11 +108,9 @@ impl ConnectOptions {
         Ok(client)
     }
 
-    /// Opens a plain connection and a channel of the notifications that other
-    /// sessions send: one item for all that arrived since the last was taken.
-    /// The channel closes with the connection.
-    pub(super) async fn listener(&self) -> Result<(Client, mpsc::Receiver<()>), tokio_postgres::Error> {
-        let ((sender, received), own_process) = (mpsc::channel(1), Arc::new(OnceLock::<i32>::new()));
+    /// Opens a plain connection, and returns the notifications that other sessions send.
+    pub(super) async fn listener(&self) -> Result<(Client, Received), tokio_postgres::Error> {
+        let ((sender, received), own_process) = (channel(), Arc::new(OnceLock::<i32>::new()));
         let own = Arc::clone(&own_process);
         let client = if let Some(tls) = self.tls_connector() {
             let (client, connection) = self.config.connect(tls).await?;
@@ -142,10 +142,48 @@ pub(super) async fn query(
     client.query_typed_one(sql, values).await
 }
 
+/// The number of changed orders that may wait for the receiver.
+const MAX_WAITING: usize = 10_000;
+
+/// The notifications of other sessions.
+#[derive(Debug)]
+pub(super) struct Received {
+    arrived: mpsc::Receiver<()>,
+    /// What arrived since it was taken.
+    changed: Arc<Mutex<ChangedOrders>>,
+}
+
+impl Received {
+    /// Waits for notifications and returns all that arrived; `None` if the connection is closed.
+    pub(super) async fn next(&mut self) -> Option<ChangedOrders> {
+        self.arrived.recv().await?;
+        Some(std::mem::take(&mut self.changed.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// Returns both ends of a channel that merges what waits in it.
+fn channel() -> (Sender, Received) {
+    let ((sender, arrived), changed) = (mpsc::channel(1), Arc::<Mutex<ChangedOrders>>::default());
+    (Sender { arrived: sender, changed: Arc::clone(&changed) }, Received { arrived, changed })
+}
+
+struct Sender {
+    arrived: mpsc::Sender<()>,
+    changed: Arc<Mutex<ChangedOrders>>,
+}
+
+impl Sender {
+    fn send(&self, changed: ChangedOrders) {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).add(changed, MAX_WAITING);
+        // A full channel already has an item for the receiver.
+        _ = self.arrived.try_send(());
+    }
+}
+
 /// Drives a connection and forwards the notifications of other sessions.
 async fn forward_notifications<S, T>(
     mut connection: Connection<S, T>,
-    sender: mpsc::Sender<()>,
+    sender: Sender,
     own_process: Arc<OnceLock<i32>>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -155,8 +193,7 @@ async fn forward_notifications<S, T>(
         if let AsyncMessage::Notification(notification) = message
             && own_process.get() != Some(&notification.process_id())
         {
-            // A full channel already has an item for the receiver.
-            _ = sender.try_send(());
+            sender.send(decode(notification.payload()));
         }
     }
 }
@@ -226,4 +263,29 @@ fn settings(purpose: Purpose, timeout: Duration, given: &str) -> String {
         set("enable_material=off");
     }
     settings.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ChangedOrders, MAX_WAITING, channel};
+    use crate::domain::OrderId;
+    use crate::ports::StaleOrder;
+
+    #[tokio::test]
+    async fn a_receiver_that_lags_learns_that_any_order_may_have_changed() {
+        let (sender, mut received) = channel();
+        let order = StaleOrder { order_id: OrderId::parse("o").unwrap(), version: None };
+        for _ in 0..MAX_WAITING {
+            sender.send(ChangedOrders::Named(vec![order.clone()]));
+        }
+        assert_eq!(received.next().await, Some(ChangedOrders::Named(vec![order.clone(); MAX_WAITING])));
+        for _ in 0..100_000 {
+            sender.send(ChangedOrders::Named(vec![order.clone()]));
+        }
+        assert_eq!(received.next().await, Some(ChangedOrders::Any));
+        sender.send(ChangedOrders::Named(vec![order.clone()]));
+        drop(sender);
+        assert_eq!(received.next().await, Some(ChangedOrders::Named(vec![order])));
+        assert_eq!(received.next().await, None);
+    }
 }

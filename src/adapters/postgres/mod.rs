@@ -24,6 +24,7 @@ mod locking_statement;
 mod locking_write;
 mod maintenance;
 mod migrate;
+mod notification_payload;
 mod notifications;
 mod open_error;
 mod optimistic_insert;

@@ -9,17 +9,18 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
 
-use super::connect::{ConnectOptions, Purpose};
+use super::connect::{ConnectOptions, Purpose, Received};
+use super::notification_payload::encode;
 use super::options::PostgresOptions;
-use crate::ports::{CommitNotifications, CommitNotifier, PortError};
+use crate::ports::{ChangedOrders, CommitNotifications, CommitNotifier, PortError};
 
 /// The notification channel.
 const CHANNEL: &str = "pvz_commits";
-const NOTIFY: &str = "SELECT pg_notify($1, '')";
+const NOTIFY: &str = "SELECT pg_notify($1, payload) FROM unnest($2) AS payload";
 
 /// [`CommitNotifications`] among the replicas on one database.
 #[derive(Debug)]
@@ -62,24 +63,26 @@ impl CommitNotifications for PostgresNotifications {
 #[derive(Debug)]
 pub struct PostgresNotifier {
     client: Client,
-    received: mpsc::Receiver<()>,
+    received: Received,
     timeout: Duration,
 }
 
 #[async_trait]
 impl CommitNotifier for PostgresNotifier {
-    async fn notify(&mut self) -> Result<(), PortError> {
+    async fn notify(&mut self, changed: &ChangedOrders) -> Result<(), PortError> {
         let failed = "PostgreSQL did not accept a notification";
-        match timeout(self.timeout, self.client.execute(NOTIFY, &[&CHANNEL])).await {
+        let payloads = encode(changed);
+        let values: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&CHANNEL, Type::TEXT), (&payloads, Type::TEXT_ARRAY)];
+        match timeout(self.timeout, self.client.query_typed(NOTIFY, &values)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(PortError::unavailable(failed, error)),
             Err(elapsed) => Err(PortError::unavailable(failed, elapsed)),
         }
     }
 
-    async fn wait(&mut self) -> Result<(), PortError> {
-        let received = self.received.recv().await;
-        received.ok_or_else(|| {
+    async fn wait(&mut self) -> Result<ChangedOrders, PortError> {
+        self.received.next().await.ok_or_else(|| {
             PortError::unavailable("PostgreSQL sends no notifications", "the connection broke")
         })
     }

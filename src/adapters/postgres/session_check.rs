@@ -16,12 +16,11 @@
 use std::time::Duration;
 
 use futures::future::try_join;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::connect::{ConnectOptions, Purpose, query, with_cause};
+use super::connect::{ConnectOptions, Purpose, Received, query, with_cause};
 use super::open_error::OpenError;
 use super::options::ServerAddress;
 
@@ -92,17 +91,13 @@ async fn prove(first: &Client, second: &Client) -> Result<Server, OpenError> {
 }
 
 /// Checks that the second session receives a notification of the first.
-async fn receive(
-    first: &Client,
-    second: &Client,
-    received: &mut mpsc::Receiver<()>,
-) -> Result<(), OpenError> {
+async fn receive(first: &Client, second: &Client, received: &mut Received) -> Result<(), OpenError> {
     let process_id: i32 = query(first, "SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
     let channel = format!("pvz_session_{process_id}");
     second.batch_execute(&format!("LISTEN {channel}")).await?;
     query(first, "SELECT pg_notify($1, '')", &[(&channel, Type::TEXT)]).await?;
     let broke = || OpenError::Database("the connection that listens broke".into());
-    received.recv().await.ok_or_else(broke)
+    received.next().await.map(|_| ()).ok_or_else(broke)
 }
 
 impl From<tokio_postgres::Error> for OpenError {

@@ -11,6 +11,7 @@ mod in_doubt;
 pub mod inbox;
 mod migrations;
 mod notifications;
+mod order_cache;
 mod pipelined_connections;
 mod plans;
 mod pooler;

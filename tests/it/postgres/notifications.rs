@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use pvz::adapters::null::NullCache;
 use pvz::adapters::postgres::PostgresNotifications;
-use pvz::app::NotifyReplicas;
+use pvz::app::{NotifyReplicas, PublishChanges};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,8 @@ impl Replica {
         let notifications = Arc::new(PostgresNotifications::new(&database.options()));
         let stop = CancellationToken::new();
         let mut woken = committed.subscribe();
-        tokio::spawn(NotifyReplicas::new(notifications, committed.clone()).run(stop.clone()));
+        let changes = PublishChanges::new(Arc::new(NullCache));
+        tokio::spawn(NotifyReplicas::new(notifications, committed.clone(), changes).run(stop.clone()));
         timeout(TIMEOUT, woken.changed()).await.expect("the replica wakes when it starts to listen").unwrap();
         Self { committed, woken, stop }
     }
