@@ -149,7 +149,7 @@ async fn pooler_in_session_mode_works() {
             (PostgresNotifications::new(&options), PostgresNotifications::new(&database.options()));
         let (mut listening, mut sending) =
             (listening.listen().await.unwrap(), sending.listen().await.unwrap());
-        sending.notify().await.unwrap();
+        sending.notify(&pvz::ports::ChangedOrders::default()).await.unwrap();
         tokio::time::timeout(TIMEOUT, listening.wait()).await.unwrap().unwrap();
         // The settings take effect, although the pooler accepts no startup options.
         let client = connect(&options).await.unwrap();
