@@ -7,11 +7,10 @@ mod consumer;
 mod events;
 mod exposed_files;
 mod migrate_command;
+mod start_error;
 mod store;
 
-use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -22,20 +21,16 @@ use crate::adapters::api::{CallContext, ImportService, RequestMemory};
 use crate::adapters::connections::ConnectionOptions;
 use crate::adapters::grpc::{self, GrpcOptions, GrpcOrderService};
 use crate::adapters::http::{self, HttpOptions};
-use crate::adapters::journal::JournalError;
-use crate::adapters::kafka::SecurityError;
 use crate::adapters::metered::names;
-use crate::adapters::postgres;
-use crate::adapters::sqlite::OpenError;
 use crate::adapters::system::{SystemClock, SystemIds, raise_open_files};
 use crate::app::{
-    CompareSink, Fork, ImportOrders, Maintenance, OpenInbox, OperateOutbox, PageTokens, PublishChanges,
-    ReadEvents, ReadOrders, ReadStatistics, Readiness, Writer, WriterLimits,
+    CompareSink, ImportOrders, Maintenance, OpenInbox, OperateOutbox, PageTokens, PublishChanges, ReadEvents,
+    ReadOrders, ReadStatistics, Readiness, Writer, WriterLimits,
 };
-use crate::config::{Config, FLAGS};
+use crate::config::Config;
 use crate::domain::Policy;
 use crate::lifecycle::Lifecycle;
-use crate::ports::{Clock, EventSink, Ids, OrderCache, PortError};
+use crate::ports::{Clock, EventSink, Ids, OrderCache};
 use crate::telemetry::Metrics;
 
 pub use crate::ports::Start;
@@ -44,88 +39,8 @@ pub use consumer::{ConsumeOptions, Consumed, consume, follow, instant};
 use events::{check_store, compare, relay, sink, spawn_publishing};
 use exposed_files::warn_of_exposed_files;
 pub use migrate_command::migrate_command;
+pub use start_error::StartError;
 pub use store::{SchemaStep, Store, migrate, postgres_client, schema};
-
-/// An error that keeps the service from starting.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data directory could not be created.
-    #[error("cannot create the data directory {} (data_dir){}", path.display(), in_the_way(cause))]
-    DataDir {
-        /// The directory.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        cause: io::Error,
-    },
-    /// The SQLite store could not be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The PostgreSQL store could not be opened.
-    #[error(transparent)]
-    Postgres(#[from] postgres::OpenError),
-    /// The schema must be created or updated first.
-    #[error("{problem}; run: {command}")]
-    Schema {
-        /// The error of opening the store.
-        problem: Box<StartError>,
-        /// The command that creates or updates the schema.
-        command: String,
-    },
-    /// The store was opened, but a request to it failed.
-    #[error("the store does not answer (store.url)")]
-    Store(#[from] PortError),
-    /// The journal could not be opened.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The TLS or login settings of Kafka are invalid.
-    #[error(transparent)]
-    Kafka(#[from] SecurityError),
-    /// The store has no events, and the event sink has some.
-    #[error(transparent)]
-    Fork(#[from] Fork),
-    /// No event sink is configured, so the consumer has no source.
-    #[error("events are not published (events.url is none:), so there is nothing to consume")]
-    NoSource,
-    /// The event source cannot be read.
-    #[error("events cannot be read (events.url)")]
-    Source(#[source] PortError),
-    /// The operating system returned no random numbers.
-    #[error("the operating system returned no random numbers")]
-    Random(#[from] getrandom::Error),
-    /// The metrics recorder could not be installed.
-    #[error("the metrics recorder cannot be installed")]
-    Metrics(#[from] metrics_exporter_prometheus::BuildError),
-    /// A listening address is in use or not available.
-    #[error("cannot listen on {addr} ({key}){}", remedy(cause, key))]
-    Listen {
-        /// The address.
-        addr: SocketAddr,
-        /// Its configuration key.
-        key: &'static str,
-        /// The cause.
-        #[source]
-        cause: io::Error,
-    },
-}
-
-fn in_the_way(cause: &io::Error) -> &'static str {
-    if cause.kind() == io::ErrorKind::AlreadyExists { ": a file has this name" } else { "" }
-}
-
-/// Returns what to do if an address cannot be listened on.
-fn remedy(cause: &io::Error, key: &str) -> String {
-    match cause.kind() {
-        io::ErrorKind::AddrInUse => {
-            let flag = FLAGS.iter().find(|(_, of)| *of == key).map(|(flag, _)| *flag);
-            let other =
-                flag.map_or_else(String::new, |flag| format!(", or choose another address with {flag}"));
-            format!(": another process listens there; stop it{other}")
-        }
-        io::ErrorKind::AddrNotAvailable => ": this machine does not have the address".to_owned(),
-        _ => String::new(),
-    }
-}
 
 /// The listening addresses of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
