@@ -36,6 +36,8 @@ fn log_filter_consists_of_levels_and_of_modules_with_levels() {
         "pvz[call]",
         "pvz[call]=loud",
         "pvz[call=debug",
+        "\u{10366}[call]=info",
+        " \u{a7d5}\u{10366}=\u{c4d}{q\\==\u{cde}/.Q",
     ] {
         let faults = faults(&env(&[("PVZ_LOG_FILTER", filter)]));
         let must_be = "must be a level (off, error, warn, info, debug, trace) or levels by module";
