@@ -8,7 +8,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fmt;
 
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo};
 
@@ -55,16 +54,36 @@ impl UsageError {
         let is_complete = !message.starts_with("One of the following subcommands must be present:");
         is_complete.then(|| Self { path, message: message.to_owned() })
     }
+
+    /// Returns the command that the arguments name.
+    pub(super) fn path(&self) -> &[String] {
+        &self.path
+    }
+
+    /// Returns what is wrong, on one line.
+    pub(super) fn message(&self) -> String {
+        // A URL in the wrong place may have a password.
+        let message = redact(&self.message);
+        if let Some((option, value, cause)) = wrong_value(&message) {
+            return plain(&format!("{option} does not take the value {value:?}: {cause}")).into_owned();
+        }
+        // The messages of argh have several lines.
+        let lines: Vec<_> = message.lines().map(|line| plain(line.trim())).collect();
+        lines.join(" ")
+    }
+
+    /// Returns where to read more.
+    pub(super) fn advice(&self) -> String {
+        let command: String = self.path.iter().flat_map(|name| [" ", name.as_str()]).collect();
+        format!("run 'pvz{command} --help' for usage")
+    }
 }
 
-impl fmt::Display for UsageError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let command: String = self.path.iter().flat_map(|name| [" ", name.as_str()]).collect();
-        // A URL in the wrong place may have a password. The messages of argh have several lines.
-        let message: Vec<String> =
-            redact(&self.message).lines().map(|line| plain(line).into_owned()).collect();
-        write!(formatter, "error: {}\nrun 'pvz{command} --help' for usage", message.join("\n"))
-    }
+/// Returns option, value and cause of the message of argh about a value.
+fn wrong_value(message: &str) -> Option<(&str, &str, &str)> {
+    let (option, rest) = message.strip_prefix("Error parsing option '")?.split_once("' with value '")?;
+    let (value, cause) = rest.rsplit_once("': ")?;
+    Some((option, value, cause))
 }
 
 /// Checks the arguments and orders them for argh. Without arguments, requests the

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::client::{Common, client_command};
+use super::client::{Client, Common, Grpc, Speaks, client_command, faults};
 use super::config::sources;
 use super::escape::plain;
 use super::failure::{Failure, Outcome};
@@ -18,6 +18,7 @@ use crate::bench::{
     measure_service,
 };
 use crate::config::{password_in_flag, redact};
+use crate::proto::v1::ListPackagingRequest;
 
 client_command! {
     /// Measure the throughput and latency of a server that is kept busy with one kind of call.
@@ -123,7 +124,7 @@ impl Bench {
         if common.server.is_some() && self.embedded {
             return Err(Failure::usage("--server and --embedded cannot be combined").into());
         }
-        let (target, format) = target(common, self.embedded)?;
+        let (target, format) = target(common.clone(), self.embedded)?;
         let plan = Plan {
             scenario,
             pace,
@@ -138,6 +139,9 @@ impl Bench {
             force: self.yes,
             sources: sources([]),
         };
+        if !self.embedded {
+            require_pvz(common).await?;
+        }
         let report = measure_service(&plan).await.map_err(Failure::from)?;
         print(&report, &report.lines(), report.ended_early.as_deref(), format)?;
         Ok(exit_code(&report))
@@ -215,6 +219,13 @@ impl Bench {
     }
 }
 
+/// Fails if no pvz server answers. Its errors say more than those of the load generator.
+async fn require_pvz(common: Common) -> Result<(), Failure> {
+    let client = Client::connect(common).await?;
+    let packaging = async |mut grpc: Grpc, request| grpc.list_packaging(request).await;
+    client.call(ListPackagingRequest {}, packaging).await.map(drop)
+}
+
 /// Returns the target of the calls and the output format. An embedded server gets its address when
 /// it starts.
 fn target(common: Common, is_embedded: bool) -> Result<(Target, Format), Failure> {
@@ -247,9 +258,9 @@ impl From<BenchError> for Failure {
     fn from(error: BenchError) -> Self {
         match error {
             BenchError::Failed(message) => Self::usage(message),
-            BenchError::Connect { server, cause } => Self::no_server(&server, &cause),
-            BenchError::Timeout { server, timeout } => Self::deadline(&server, timeout),
-            BenchError::Call { server, status } => Self::from_status(&server, &status),
+            BenchError::Connect { server, cause } => faults::unreachable(&server, &cause),
+            BenchError::Timeout { server, timeout } => faults::no_response(&server, Speaks::Http2, timeout),
+            BenchError::Call { server, status } => faults::of_status(&server, Speaks::Http2, &status),
             BenchError::Refused(refusal) => Self::of(*refusal),
         }
     }

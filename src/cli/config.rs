@@ -5,8 +5,8 @@ use std::ffi::OsString;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::errors::printed;
 use super::escape::plain;
-use super::failure::printed;
 use super::output::print_text;
 use super::stderr;
 use crate::config::{self, Config, ConfigErrors, Loaded, Sources};

@@ -3,8 +3,8 @@
 use std::io::{self, Write as _};
 
 use super::config::{EXIT_FAULTY, configured_command, load};
+use super::errors::printed;
 use super::escape::plain;
-use super::failure::printed;
 use super::serve::failed;
 use super::stderr;
 use crate::app::Ingested;

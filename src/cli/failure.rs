@@ -1,8 +1,6 @@
-//! Failed commands: reason, message, exit code, and how they are printed.
+//! Failed commands: reason, message, exit code. [`super::errors`] prints them.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
-use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
@@ -11,14 +9,17 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::escape::plain;
-use super::stderr;
 use crate::adapters::status::{self, Reason};
-use crate::proto::v1::{BatchRefusal, FieldViolation, Refusal, order_result};
+use crate::config::redact;
+use crate::proto::v1::{BatchRefusal, FieldViolation, Refusal};
 
 /// The result of a command: the exit code, or the reason why it stopped.
 pub(super) type Outcome = Result<u8, Stop>;
 
-/// Longest field name that a message repeats, in characters.
+/// The advice about a command that may have taken effect.
+const REPEAT: &str = "the command may have taken effect; it is safe to repeat it";
+
+/// Longest field name or value that a message repeats, in characters.
 const ECHO_LIMIT: usize = 64;
 
 /// The reason why a command stopped.
@@ -26,6 +27,8 @@ const ECHO_LIMIT: usize = 64;
 pub(super) enum Stop {
     /// It failed or was refused.
     Failure(Box<Failure>),
+    /// Some of its parts failed.
+    Several(Vec<Failure>),
     /// Its output could not be written.
     Output(io::Error),
 }
@@ -47,24 +50,30 @@ impl From<io::Error> for Stop {
 pub(super) struct Failure {
     /// The reason is empty for wrong usage. It may be one that this release does
     /// not know.
-    refusal: Refusal,
-    batch: Option<BatchRefusal>,
-    exit: u8,
+    pub refusal: Refusal,
+    /// The refused orders of a batch.
+    pub batch: Option<BatchRefusal>,
+    /// What to do, one sentence each.
+    pub advice: Vec<String>,
+    pub exit: u8,
     /// Time after which the server allows a retry.
     pub retry_after: Option<Duration>,
-    retryable: bool,
+    /// True if the same request may succeed later.
+    pub is_retryable: bool,
 }
 
 impl Failure {
-    fn new(reason: Reason, message: impl Into<String>) -> Self {
+    /// Returns a failure with a reason and a sentence.
+    pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
         let refusal =
             Refusal { reason: reason.name().to_owned(), message: message.into(), ..Refusal::default() };
         Self {
             refusal,
             batch: None,
+            advice: Vec::new(),
             exit: status::status_codes(reason).exit,
             retry_after: None,
-            retryable: false,
+            is_retryable: false,
         }
     }
 
@@ -76,51 +85,22 @@ impl Failure {
         failure
     }
 
+    /// Returns a failure without a reason: the command has done its work, and standard output does not
+    /// take the result.
+    pub(super) fn unprinted(message: impl Into<String>) -> Self {
+        let mut failure = Self::new(Reason::Internal, message);
+        failure.refusal.reason.clear();
+        failure
+    }
+
     /// Returns the failure for a refusal.
     pub(super) fn of(refusal: Refusal) -> Self {
         let reason = Reason::parse(&refusal.reason).unwrap_or(Reason::Internal);
         Self { refusal, ..Self::new(reason, String::new()) }
     }
 
-    /// Returns the failure for a server that cannot be reached.
-    pub(super) fn no_server(server: &str, error: &tonic::transport::Error) -> Self {
-        let refused = innermost(error)
-            .and_then(|cause| cause.downcast_ref::<io::Error>())
-            .is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
-        let cause = match innermost(error) {
-            Some(cause) if !refused => format!(" ({cause})"),
-            _ => String::new(),
-        };
-        Self::new(
-            Reason::Unavailable,
-            format!("cannot connect to a pvz server at {server}{cause}; start one with: pvz serve"),
-        )
-    }
-
-    /// Returns the failure for a response that did not arrive in time.
-    pub(super) fn deadline(server: &str, timeout: Duration) -> Self {
-        let timeout = humantime::format_duration(timeout);
-        Self::new(Reason::DeadlineExceeded, format!("no response from {server} within {timeout}"))
-    }
-
-    /// Returns the failure for a stream that the server ended too early.
-    pub(super) fn stream_ended(server: &str) -> Self {
-        let mut failure = Self::new(Reason::Unavailable, format!("the server at {server} ended the stream"));
-        failure.retryable = true;
-        failure
-    }
-
-    /// Returns the failure for a gRPC status, from the server or from the
-    /// connection to it.
-    pub(super) fn from_status(server: &str, answer: &Status) -> Self {
-        if let Some(cause) = answer.source() {
-            // A status with a source is made on this side: the connection broke.
-            let cause = innermost(cause).map_or_else(|| cause.to_string(), ToString::to_string);
-            let mut failure =
-                Self::new(Reason::Unavailable, format!("the connection to {server} broke: {cause}"));
-            failure.retryable = true;
-            return failure;
-        }
+    /// Returns the failure for a gRPC status that a server sent.
+    pub(super) fn of_status(answer: &Status) -> Self {
         let info = answer.get_details_error_info();
         let known = info.as_ref().and_then(|info| Reason::parse(&info.reason));
         let reason = known.unwrap_or_else(|| status::reason_of(answer.code()));
@@ -137,7 +117,7 @@ impl Failure {
         }
         failure.batch = batch_refusal(answer.details());
         failure.retry_after = retry_after(answer);
-        failure.retryable = match answer.code() {
+        failure.is_retryable = match answer.code() {
             Code::Unavailable => true,
             Code::ResourceExhausted => failure.retry_after.is_some(),
             _ => false,
@@ -145,14 +125,27 @@ impl Failure {
         failure
     }
 
-    /// Returns the reason, message and metadata.
-    pub(super) fn refusal(&self) -> &Refusal {
-        &self.refusal
+    /// Marks the failure as one that a retry may avoid.
+    pub(super) fn retryable(mut self) -> Self {
+        self.is_retryable = true;
+        self
     }
 
-    /// Returns true if the same request may succeed later.
-    pub(super) fn is_retryable(&self) -> bool {
-        self.retryable
+    /// Adds what to do.
+    pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice.push(advice.into());
+        self
+    }
+
+    /// Adds how to change the orders of a batch that are not refused, if there are any.
+    pub(super) fn of_batch(self, orders: usize) -> Self {
+        let refused = self.batch.as_ref().and_then(|batch| usize::try_from(batch.refused_total).ok());
+        match refused {
+            Some(refused) if refused < orders => {
+                self.advise("no order was changed; --partial changes those that are not refused")
+            }
+            _ => self,
+        }
     }
 
     /// Adds the `request_id` if it is unknown whether the command took effect, so
@@ -164,55 +157,25 @@ impl Failure {
     /// Adds a value of the request that the user needs to repeat the command, if it is unknown whether the
     /// command took effect.
     pub(super) fn with_request_value(mut self, name: &str, value: &str) -> Self {
-        let uncertain = [Reason::Unavailable, Reason::DeadlineExceeded, Reason::Internal];
-        if uncertain.iter().any(|reason| reason.name() == self.refusal.reason) {
+        if self.is_uncertain() {
             self.refusal.metadata.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            let option = format!(" --{}={value}", name.replace('_', "-"));
+            match self.advice.last_mut().filter(|advice| advice.starts_with(REPEAT)) {
+                Some(advice) => advice.push_str(&option),
+                None => self.advice.push(format!("{REPEAT} with{option}")),
+            }
         }
         self
     }
 
-    /// Returns the text for standard error, with colours.
-    pub(super) fn render(&self) -> String {
-        let mut text = format!("{}error:{} {}\n", "\u{1b}[1;31m", "\u{1b}[0m", sentence(&self.refusal));
-        details(&mut text, "  ", &self.refusal);
-        if let Some(batch) = &self.batch {
-            for result in &batch.results {
-                if let Some(order_result::Outcome::Refusal(refusal)) = &result.outcome {
-                    let _ = writeln!(text, "  order {}: {}", plain(&result.order_id), sentence(refusal));
-                    details(&mut text, "    ", refusal);
-                }
-            }
-            let shown = i32::try_from(batch.results.len()).unwrap_or(i32::MAX);
-            if batch.refused_total > shown {
-                let _ = writeln!(text, "  and {} more refused orders", batch.refused_total - shown);
-            }
-        }
-        text
+    /// Adds that the command can be repeated as it is, if it is unknown whether it took effect.
+    pub(super) fn repeatable(self) -> Self {
+        if self.is_uncertain() { self.advise(REPEAT) } else { self }
     }
-}
 
-/// Prints the failure, if there is one, and returns the exit code.
-pub(super) fn exit_code(outcome: Outcome) -> u8 {
-    match outcome {
-        Ok(exit) => exit,
-        Err(Stop::Failure(failure)) => {
-            stderr::line(failure.render().trim_end());
-            failure.exit
-        }
-        Err(Stop::Output(error)) => printed(Err(error), 0),
-    }
-}
-
-/// Returns the exit code of a command that has done its work and printed the
-/// result. A closed pipe is not a failure: its reader has read enough. Any other
-/// error of standard output is reported, and a success becomes a failure.
-pub(super) fn printed(result: io::Result<()>, exit: u8) -> u8 {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            stderr::line(format_args!("error: cannot write to standard output: {error}"));
-            if exit == 0 { status::status_codes(Reason::Internal).exit } else { exit }
-        }
-        _ => exit,
+    fn is_uncertain(&self) -> bool {
+        let uncertain = [Reason::Unavailable, Reason::DeadlineExceeded, Reason::Internal];
+        uncertain.iter().any(|reason| reason.name() == self.refusal.reason)
     }
 }
 
@@ -229,7 +192,8 @@ impl Fields {
         self.violations.push(FieldViolation { field: field.into(), description: description.into() });
     }
 
-    /// Parses a field. An empty string counts as absent.
+    /// Parses a field. An empty string counts as absent. A description of what the text must
+    /// be repeats the text.
     pub(super) fn read<T, E: Into<String>>(
         &mut self,
         field: &str,
@@ -237,7 +201,12 @@ impl Fields {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let text = text.filter(|text| !text.is_empty())?;
-        parse(text).map_err(|description| self.violation(field, description)).ok()
+        let fault = match parse(text) {
+            Ok(value) => return Some(value),
+            Err(description) => description.into(),
+        };
+        self.violation(field, if fault.starts_with("must ") { rejected(&fault, text) } else { fault });
+        None
     }
 
     /// Fails if there are violations.
@@ -268,28 +237,15 @@ impl Fields {
     }
 }
 
-/// Returns `REASON: message`.
-fn sentence(refusal: &Refusal) -> String {
-    let message = plain(&refusal.message);
-    if refusal.reason.is_empty() { message.into_owned() } else { format!("{}: {message}", refusal.reason) }
-}
-
-/// Writes the metadata and the field violations, one per line.
-fn details(text: &mut String, indent: &str, refusal: &Refusal) {
-    for (key, value) in &refusal.metadata {
-        let _ = writeln!(text, "{indent}{}: {}", plain(key), plain(value));
+/// Returns the description of a violation with the text that it is about. A URL in the wrong
+/// place may have a password.
+pub(super) fn rejected(description: &str, text: &str) -> String {
+    let text = redact(text);
+    let mut shown: String = text.chars().take(ECHO_LIMIT).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
     }
-    for violation in &refusal.field_violations {
-        let _ = writeln!(text, "{indent}- {} {}", plain(&violation.field), plain(&violation.description));
-    }
-}
-
-/// Returns the last cause of an error.
-fn innermost<'e>(
-    error: &'e (dyn std::error::Error + 'static),
-) -> Option<&'e (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error: &&'e (dyn std::error::Error + 'static)| (*error).source())
-        .last()
+    format!("{description}, not \"{}\"", plain(&shown))
 }
 
 fn batch_refusal(details: &[u8]) -> Option<BatchRefusal> {

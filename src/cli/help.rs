@@ -47,6 +47,9 @@ pub(super) fn render(root: &CommandInfoWithArgs, path: &[String]) -> String {
     let name = format!("pvz{}", words(path));
     section(&mut text, "Examples", info.examples, &name);
     section(&mut text, "Notes", info.notes, &name);
+    let codes: Vec<_> =
+        info.error_codes.iter().map(|error| (error.code.to_string(), error.description)).collect();
+    entries(&mut text, "Exit codes", &codes);
     if !info.commands.is_empty() {
         let _ = writeln!(
             text,

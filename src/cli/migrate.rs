@@ -3,8 +3,8 @@
 use argh::{ArgsInfo, FromArgs};
 
 use super::config::{configured_command, load};
+use super::errors::printed;
 use super::escape::plain;
-use super::failure::printed;
 use super::output::print_text;
 use super::serve::failed;
 use crate::compose::{self, SchemaStep};

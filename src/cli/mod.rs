@@ -3,7 +3,7 @@
 //! - `args` and `help` adapt argh: `--opt=value`, exit code 2, suggestions for
 //!   misspelt names, grouped help texts.
 //! - `client` is the gRPC client: connection, metadata, retries.
-//! - `failure` is a failed command: message, reason, exit code.
+//! - `failure` is a failed command: message, reason, exit code. `errors` prints it.
 //! - `output` prints responses as tables or JSON; `stderr` prints messages.
 //! - `orders` and `import` are the commands that call a server.
 //! - `completion` and `man` derive completion and manual pages from the same
@@ -16,6 +16,7 @@ mod client;
 mod completion;
 pub mod config;
 mod consume;
+mod errors;
 mod escape;
 mod failure;
 mod help;
@@ -34,11 +35,22 @@ use argh::{ArgsInfo, FromArgs};
 use tokio::runtime::Builder;
 
 use args::{Invocation, UsageError};
+use errors::ErrorStyle;
 use failure::{Outcome, Stop};
 
 /// Order management for marketplace pickup points: a server, and commands that
 /// call it.
 #[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(
+    error_code(0, "done"),
+    error_code(1, "a bug, or the service could not start"),
+    error_code(2, "the request is wrong"),
+    error_code(3, "no such order"),
+    error_code(4, "the order is not in the required state, or part of a batch was refused"),
+    error_code(5, "not allowed"),
+    error_code(6, "try again: unreachable, overloaded, or deadline exceeded"),
+    error_code(7, "verify found differences")
+)]
 struct Pvz {
     #[argh(subcommand)]
     command: Command,
@@ -96,13 +108,20 @@ pub enum Command {
     Version(completion::Version),
 }
 
+/// A command to run, and the way in which it reports failures.
+#[derive(Debug)]
+pub struct Invoked {
+    command: Command,
+    style: ErrorStyle,
+}
+
 /// The reason why there is no command to run.
 #[derive(Debug)]
 pub enum Early {
     /// Help or the version was requested; the text for standard output.
     Text(String),
     /// The arguments are wrong.
-    Usage(UsageError),
+    Usage(UsageError, ErrorStyle),
 }
 
 impl Early {
@@ -110,11 +129,10 @@ impl Early {
     #[must_use]
     pub fn print(self) -> u8 {
         match self {
-            Self::Text(text) => failure::exit_code(output::print_text(&text).map(|()| 0).map_err(Stop::from)),
-            Self::Usage(error) => {
-                stderr::line(error);
-                2
+            Self::Text(text) => {
+                ErrorStyle::default().exit_code(output::print_text(&text).map(|()| 0).map_err(Stop::from))
             }
+            Self::Usage(error, style) => style.usage(&error),
         }
     }
 }
@@ -126,22 +144,28 @@ const COMPLETE: &str = "__complete";
 ///
 /// # Errors
 /// There is no command to run.
-pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Early> {
+pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Invoked, Early> {
     let info = Pvz::get_args_info();
     let mut arguments = arguments.peekable();
     if arguments.next_if(|first| first == COMPLETE).is_some() {
         let words: Vec<String> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
         return Err(Early::Text(completion::complete(&info, &words)));
     }
-    match args::prepare(&info, arguments).map_err(Early::Usage)? {
+    let arguments: Vec<OsString> = arguments.collect();
+    let style = |path: &[String]| ErrorStyle::of_arguments(&arguments).of_command(&info, path);
+    let usage = |error: UsageError| {
+        let style = style(error.path());
+        Early::Usage(error, style)
+    };
+    match args::prepare(&info, arguments.iter().cloned()).map_err(usage)? {
         Invocation::Help(path) => Err(Early::Text(help::render(&info, &path))),
         Invocation::Version => Err(Early::Text(completion::version_text())),
         Invocation::Run { path, arguments } => {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             match Pvz::from_args(&["pvz"], &arguments) {
-                Ok(pvz) => Ok(pvz.command),
+                Ok(pvz) => Ok(Invoked { command: pvz.command, style: style(&path) }),
                 Err(exit) => Err(match UsageError::from_argh(path.clone(), &exit.output) {
-                    Some(error) => Early::Usage(error),
+                    Some(error) => usage(error),
                     None => Early::Text(help::render(&info, &path)),
                 }),
             }
@@ -166,42 +190,43 @@ fn keep_files_private() {
 }
 
 /// Runs the command and returns the exit code.
-pub fn run(command: Command) -> u8 {
+pub fn run(Invoked { command, style }: Invoked) -> u8 {
     if command.has_data() {
         keep_files_private();
     }
     let threads = Builder::new_multi_thread;
+    let style = &style;
     match command {
-        Command::Accept(command) => ask(threads(), command.run()),
-        Command::Issue(command) => ask(threads(), command.run()),
-        Command::AcceptReturn(command) => ask(threads(), command.run()),
-        Command::ReturnToCourier(command) => ask(threads(), command.run()),
-        Command::Import(command) => ask(threads(), command.run()),
-        Command::Get(command) => ask(threads(), command.run()),
-        Command::List(command) => ask(threads(), command.run()),
-        Command::Returns(command) => ask(threads(), command.run()),
-        Command::History(command) => ask(threads(), command.run()),
-        Command::Events(command) => ask(threads(), command.run()),
-        Command::Packaging(command) => ask(threads(), command.run()),
-        Command::Stats(command) => ask(threads(), command.run()),
-        Command::Outbox(command) => ask(threads(), command.run()),
-        Command::Dlq(command) => ask(threads(), command.run()),
+        Command::Accept(command) => ask(threads(), command.run(), style),
+        Command::Issue(command) => ask(threads(), command.run(), style),
+        Command::AcceptReturn(command) => ask(threads(), command.run(), style),
+        Command::ReturnToCourier(command) => ask(threads(), command.run(), style),
+        Command::Import(command) => ask(threads(), command.run(), style),
+        Command::Get(command) => ask(threads(), command.run(), style),
+        Command::List(command) => ask(threads(), command.run(), style),
+        Command::Returns(command) => ask(threads(), command.run(), style),
+        Command::History(command) => ask(threads(), command.run(), style),
+        Command::Events(command) => ask(threads(), command.run(), style),
+        Command::Packaging(command) => ask(threads(), command.run(), style),
+        Command::Stats(command) => ask(threads(), command.run(), style),
+        Command::Outbox(command) => ask(threads(), command.run(), style),
+        Command::Dlq(command) => ask(threads(), command.run(), style),
         // On one thread the load takes less CPU time from the server under
         // measurement (benches/README.md).
-        Command::Bench(command) => ask(Builder::new_current_thread(), command.run()),
+        Command::Bench(command) => ask(Builder::new_current_thread(), command.run(), style),
         Command::Consume(command) => run_on(threads(), command.run()),
         Command::Serve(command) => command.run(),
         Command::Migrate(command) => run_on(threads(), command.run()),
         Command::Verify(command) => run_on(threads(), command.run()),
         Command::Config(command) => command.run(),
-        Command::Completion(command) => failure::exit_code(command.run()),
-        Command::Man(command) => failure::exit_code(command.run(&Pvz::get_args_info())),
-        Command::Version(command) => failure::exit_code(command.run()),
+        Command::Completion(command) => style.exit_code(command.run()),
+        Command::Man(command) => style.exit_code(command.run(&Pvz::get_args_info())),
+        Command::Version(command) => style.exit_code(command.run()),
     }
 }
 
-fn ask(threads: Builder, command: impl Future<Output = Outcome>) -> u8 {
-    run_on(threads, async { failure::exit_code(command.await) })
+fn ask(threads: Builder, command: impl Future<Output = Outcome>, style: &ErrorStyle) -> u8 {
+    run_on(threads, async { style.exit_code(command.await) })
 }
 
 /// Runs a command to its exit code.

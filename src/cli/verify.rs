@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use super::config::{configured_command, load};
+use super::errors::printed;
 use super::escape::plain;
-use super::failure::printed;
 use crate::adapters::status::{EXIT_DIFFERENCES, Reason, status_codes};
 use crate::app::{Report, verify};
 use crate::compose::Store;

@@ -105,7 +105,7 @@ fn wrong_options_are_refused_with_one_line() {
         (&["accept", "--baseline"], "--baseline needs --embedded and a PostgreSQL --store"),
         (&["accept", "--events=none:"], "--events and --inbox are for the scenario relay"),
         (&["relay", "--server=127.0.0.1:1"], "relay starts its own servers"),
-        (&["accept", "--server=127.0.0.1:1"], "cannot connect to a pvz server at 127.0.0.1:1"),
+        (&["accept", "--server=127.0.0.1:1"], "cannot connect to 127.0.0.1:1: connection refused"),
     ] {
         let output = pvz().arg("bench").args(arguments).output().unwrap();
         let printed = String::from_utf8_lossy(&output.stderr);

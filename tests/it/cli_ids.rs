@@ -38,6 +38,11 @@ fn not_found(order_id: &str) -> Status {
     Status::with_error_details(Code::NotFound, format!("order {order_id} does not exist"), details)
 }
 
+fn internal() -> Status {
+    let details = ErrorDetails::with_error_info("INTERNAL", "pvz", std::collections::HashMap::new());
+    Status::with_error_details(Code::Internal, "a bug", details)
+}
+
 /// Runs `pvz` with a text as standard input.
 fn run_with_input(server: &ScriptedServer, arguments: &[&str], input: &str) -> CommandOutput {
     let mut child = server.pvz(arguments).stdin(Stdio::piped()).spawn().unwrap();
@@ -144,6 +149,8 @@ fn get_shows_several_orders_and_reports_missing_ones() {
     let output = server.run(&["get", "1,2,3", "-o", "json"]);
     let listed: ListOrdersResponse = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!((output.exit, listed.orders), (Some(3), vec![order("1"), order("3")]));
+    let error: serde_json::Value = serde_json::from_str(&output.stderr).unwrap();
+    assert_eq!((&error["reason"], &error["exitCode"]), (&"ORDER_NOT_FOUND".into(), &3.into()));
     let output = run_with_input(&server, &["get", "-", "--output=ndjson"], "1\n2\n3\n");
     assert_eq!((output.exit, output.stdout.lines().count()), (Some(3), 2));
     let output = run_with_input(&server, &["get", "-", "-q"], "1\n2\n3\n");
@@ -161,7 +168,7 @@ fn quiet_prints_the_changed_orders_and_reports_the_others() {
     assert_eq!(output.stderr, "order 2: WRONG_CUSTOMER: order 2 is another customer's\n");
     let output = server.run(&["issue", "1", "-q", "-o", "json"]);
     assert_eq!(output.exit, Some(2));
-    assert_eq!(output.stderr, "error: --quiet prints only ids and cannot be combined with --output\n");
+    assert!(output.stderr.contains("\"--quiet prints only ids and cannot be combined with --output\""));
 }
 
 #[test]
@@ -211,6 +218,16 @@ fn all_without_orders_says_so_and_issues_nothing() {
     let printed: IssueOrdersResponse = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!((output.exit, printed), (Some(0), IssueOrdersResponse::default()));
     assert_eq!(script.calls().len(), 3);
+}
+
+#[test]
+fn all_that_may_have_taken_effect_is_safe_to_repeat_without_a_request_id() {
+    let page = ListOrdersResponse { orders: vec![order("1")], ..Default::default() };
+    let server = ScriptedServer::start(&Script::default().respond(&page).refuse(internal()));
+    let output = server.run(&["issue", "--customer-id=7", "--all"]);
+    assert_eq!(output.exit, Some(1));
+    let expected = "error: INTERNAL: a bug\nthe command may have taken effect; it is safe to repeat it\n";
+    assert_eq!(output.stderr, expected);
 }
 
 #[test]
@@ -268,9 +285,7 @@ fn more_orders_than_a_batch_are_sent_in_groups_if_each_stands_for_itself() {
 fn a_group_that_fails_leaves_the_results_of_the_others() {
     let first = IssueOrdersResponse { results: (1..=100).map(|id| done(&id.to_string())).collect() };
     let (ids, _) = large_batch(Script::default());
-    let internal = ErrorDetails::with_error_info("INTERNAL", "pvz", std::collections::HashMap::new());
-    let internal = Status::with_error_details(Code::Internal, "a bug", internal);
-    let script = Script::default().respond(&first).refuse(internal);
+    let script = Script::default().respond(&first).refuse(internal());
     let server = ScriptedServer::start(&script);
     let arguments = ["issue", "-", "--customer-id=7", "--partial", "--request-id=mine", "-q"];
     let output = run_with_input(&server, &arguments, &ids);
@@ -278,6 +293,7 @@ fn a_group_that_fails_leaves_the_results_of_the_others() {
     assert_eq!(
         output.stderr,
         "the command failed after 100 of 250 orders; repeat it to complete it\n\
-         error: INTERNAL: a bug\n  request_id: mine\n"
+         error: INTERNAL: a bug\n\
+         the command may have taken effect; it is safe to repeat it with --request-id=mine\n"
     );
 }

@@ -168,7 +168,8 @@ fn an_import_that_cannot_finish_reports_it() {
     assert_eq!(output.exit, Some(6));
     let summary: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!((&summary["finished"], &summary["accepted"]), (&json!(false), &json!(2)));
-    assert!(output.stderr.starts_with("error: PERMISSION_DENIED: not you\n"), "{}", output.stderr);
+    let error: Value = serde_json::from_str(&output.stderr).unwrap();
+    assert_eq!((&error["reason"], &error["exitCode"]), (&json!("PERMISSION_DENIED"), &json!(6)));
 }
 
 #[test]
@@ -182,6 +183,7 @@ fn an_import_without_results_times_out() {
         output.stderr,
         format!(
             "error: DEADLINE_EXCEEDED: no response from {} within 1s\n\
+             --timeout allows more time\n\
              the import did not finish; it is safe to import the same file again\n",
             server.address
         )
@@ -201,7 +203,8 @@ fn an_interrupted_import_prints_its_results() {
     let output = CommandOutput::from(child.wait_with_output().unwrap());
     assert_eq!(output.exit, Some(6));
     assert!(output.stdout.lines().count() <= 20);
-    assert!(output.stderr.contains("error: interrupted\n"), "{}", output.stderr);
+    let error: Value = serde_json::from_str(output.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(error["message"], "interrupted");
 }
 
 #[test]

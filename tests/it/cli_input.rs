@@ -89,6 +89,6 @@ fn a_deadline_counted_from_now_can_be_repeated_as_an_instant() {
     let output = accept(&server, &["--storage-until=7d"]);
     let sent: AcceptOrderRequest = script.calls()[0].message();
     let until = sent.storage_until.unwrap().to_chrono().unwrap();
-    let printed = format!("storage_until: {}\n", until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
+    let printed = format!(" --storage-until={}\n", until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
     assert!(output.stderr.contains(&printed), "{printed}{}", output.stderr);
 }

@@ -68,7 +68,7 @@ fn an_import_goes_on_without_standard_output() {
             assert_eq!(output.exit, Some(1), "{format}");
             assert_eq!(script.calls().len(), ROWS, "{format}");
             assert!(output.stderr.contains("accepted             3,000\n"), "{}", output.stderr);
-            let error = "error: cannot write the results to standard output: ";
+            let error = "cannot write the results to standard output: ";
             assert!(output.stderr.contains(error), "{}", output.stderr);
         }
     }

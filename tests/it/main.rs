@@ -14,6 +14,8 @@ mod call_log;
 #[cfg(test)]
 mod cli_client;
 #[cfg(test)]
+mod cli_errors;
+#[cfg(test)]
 mod cli_ids;
 #[cfg(test)]
 mod cli_import;

@@ -186,8 +186,11 @@ fn every_command_has_a_manual_page() {
     let folder = tempfile::tempdir().unwrap();
     let names = pages(folder.path());
     let help = CommandOutput::from(pvz(&["help"]).output().unwrap()).stdout;
-    let commands =
-        help.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(['-', ' ']));
+    let commands = help
+        .lines()
+        .take_while(|line| *line != "Options:")
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter(|line| !line.starts_with(['-', ' ']));
     let mut count = 0;
     for command in commands.map(|line| line.split(' ').next().unwrap()) {
         assert!(names.contains(&format!("pvz-{command}.1")), "{command}: {names:?}");

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
-use crate::cli::failure::{Failure, Fields};
+use crate::cli::failure::{Failure, rejected};
 use crate::cli::output::Format;
-use crate::config::redact;
 
 /// The names of these options, for the help texts.
 pub(in crate::cli) const COMMON_OPTIONS: [&str; 6] =
     ["--server", "--actor", "--timeout", "--output", "--no-color", "--help"];
 
-const DEFAULT_SERVER: &str = "127.0.0.1:50051";
+/// The metadata key of the actor.
+pub(in crate::cli) const ACTOR_HEADER: &str = "pvz-actor";
+pub(super) const DEFAULT_SERVER: &str = "127.0.0.1:50051";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Defines a command with its own options, followed by the common options.
@@ -86,7 +87,7 @@ impl Settings {
     pub(in crate::cli) fn metadata(&self) -> MetadataMap {
         let mut metadata = MetadataMap::new();
         if let Some(actor) = &self.actor {
-            metadata.insert("pvz-actor", actor.clone());
+            metadata.insert(ACTOR_HEADER, actor.clone());
         }
         if let Some(traceparent) = &self.traceparent {
             metadata.insert("traceparent", traceparent.clone());
@@ -110,59 +111,64 @@ impl Common {
         if self.no_color || env::var_os("PVZ_NO_COLOR").is_some_and(|value| !value.is_empty()) {
             anstream::ColorChoice::Never.write_global();
         }
-        let server = or_env(self.server, "PVZ_SERVER").unwrap_or_else(|| DEFAULT_SERVER.to_owned());
-        let format = match or_env(self.output, "PVZ_OUTPUT") {
-            None => Format::Table,
-            Some(text) => Format::parse(&text).ok_or_else(|| {
-                Failure::usage(format!("--output must be one of table, json, ndjson, not {text:?}"))
-            })?,
-        };
-        let timeout = or_env(self.timeout, "PVZ_TIMEOUT").map(|text| timeout(&text)).transpose()?;
-        let actor = or_env(self.actor, "PVZ_ACTOR").map(|text| actor(&text)).transpose()?;
+        let server = given("--server", self.server, "PVZ_SERVER", address)?;
+        let format = given("--output", self.output, "PVZ_OUTPUT", |text| {
+            Format::parse(text).ok_or_else(|| "must be one of table, json, ndjson".to_owned())
+        })?;
+        let timeout = given("--timeout", self.timeout, "PVZ_TIMEOUT", timeout)?;
+        let actor = given("--actor", self.actor, "PVZ_ACTOR", actor)?;
         Ok(Settings {
-            server: address(&server)?.to_owned(),
+            server: server.unwrap_or_else(|| DEFAULT_SERVER.to_owned()),
             actor,
             // The server ignores an invalid one.
-            traceparent: or_env(None, "TRACEPARENT").and_then(|text| text.parse().ok()),
+            traceparent: env::var("TRACEPARENT").ok().and_then(|text| text.parse().ok()),
             timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
-            format,
+            format: format.unwrap_or(Format::Table),
         })
     }
 }
 
-/// Returns the value of the flag, or else of the environment variable. An empty
-/// value counts as absent.
-fn or_env(flag: Option<String>, name: &str) -> Option<String> {
-    flag.or_else(|| env::var(name).ok()).filter(|value| !value.is_empty())
+/// Parses the value of the flag, or else of the environment variable. An empty value
+/// counts as absent. The failure names the one that is wrong.
+fn given<T>(
+    flag: &str,
+    value: Option<String>,
+    variable: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, Failure> {
+    let from = if value.is_some() { flag } else { variable };
+    let value = value.or_else(|| env::var(variable).ok()).filter(|value| !value.is_empty());
+    let parsed = value.map(|text| {
+        parse(&text).map_err(|fault| Failure::usage(format!("{from} {}", rejected(&fault, &text))))
+    });
+    parsed.transpose()
 }
 
 /// Returns `host:port` from an address or an HTTP URL.
-fn address(text: &str) -> Result<&str, Failure> {
+fn address(text: &str) -> Result<String, String> {
     let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
     let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
     if address.contains("://") || address.contains(['/', '@']) || !matches!(port, Some(Ok(_))) {
-        let text = redact(text);
-        return Err(Failure::usage(format!(
-            "--server must be an address such as {DEFAULT_SERVER}, not {text:?}"
-        )));
+        return Err(format!("must be an address such as {DEFAULT_SERVER}"));
     }
-    Ok(address)
+    Ok(address.to_owned())
 }
 
-fn timeout(text: &str) -> Result<Duration, Failure> {
+fn timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(timeout) if !timeout.is_zero() => Ok(timeout),
-        _ => Err(Failure::usage(format!("--timeout must be a duration such as 30s or 2m, not {text:?}"))),
+        _ => Err("must be a duration such as 30s or 2m".to_owned()),
     }
 }
 
 /// Returns the actor as a metadata value. The server checks its form.
-fn actor(text: &str) -> Result<MetadataValue<Ascii>, Failure> {
-    text.parse().map_err(|_| {
-        let mut fields = Fields::default();
-        fields.violation("pvz-actor", "must consist of visible ASCII characters");
-        fields.into_failure()
-    })
+fn actor(text: &str) -> Result<MetadataValue<Ascii>, String> {
+    if text.chars().all(|character| character.is_ascii_graphic() || character == ' ')
+        && let Ok(actor) = text.parse()
+    {
+        return Ok(actor);
+    }
+    Err("must be kind:id in visible ASCII characters, such as courier:7".to_owned())
 }
 
 #[cfg(test)]

@@ -1,25 +1,29 @@
 //! The gRPC client of the commands: connection, metadata, deadlines, retries.
 
 mod common;
+pub(super) mod faults;
+mod peer;
 mod retry;
 
-pub(super) use common::{COMMON_OPTIONS, Common, client_command};
+pub(super) use common::{ACTOR_HEADER, COMMON_OPTIONS, Common, client_command};
 pub(super) use retry::Backoff;
 
 use std::time::{Duration, Instant};
 
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status};
 use tonic_types::StatusExt as _;
 
 use crate::proto::v1::order_service_client::OrderServiceClient;
 
+pub(super) use self::peer::Speaks;
+use self::peer::{GrpcChannel, Peer};
 use super::failure::Failure;
 use super::output::Format;
 
 /// The generated client.
-pub(super) type Grpc = OrderServiceClient<Channel>;
+pub(super) type Grpc = OrderServiceClient<GrpcChannel>;
 
 /// Connect timeout, even if calls may take longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,7 +37,8 @@ const MAX_MESSAGE: usize = 16 << 20;
 pub(super) struct Client {
     grpc: Grpc,
     /// Address of the server.
-    pub server: String,
+    server: String,
+    peer: Peer,
     /// Metadata of every call: actor and trace.
     metadata: MetadataMap,
     /// Timeout of a call, including its retries.
@@ -49,15 +54,17 @@ impl Client {
         let endpoint = Endpoint::from_shared(format!("http://{}", settings.server))
             .map_err(|error| Failure::usage(format!("--server {:?}: {error}", settings.server)))?
             .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout))
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE);
-        let channel =
-            endpoint.connect().await.map_err(|error| Failure::no_server(&settings.server, &error))?;
+        let peer = Peer::default();
+        let channel = peer::connect(endpoint, settings.server.clone(), peer.clone())
+            .await
+            .map_err(|error| faults::unreachable(&settings.server, &error))?;
         let metadata = settings.metadata();
         Ok(Self {
             grpc: OrderServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE),
             server: settings.server,
+            peer,
             metadata,
             timeout: settings.timeout,
             format: settings.format,
@@ -67,6 +74,21 @@ impl Client {
     /// Returns the generated client, for streams.
     pub(super) fn grpc(&self) -> Grpc {
         self.grpc.clone()
+    }
+
+    /// Returns the failure for the status of a call.
+    pub(super) fn failure(&self, status: &Status) -> Failure {
+        faults::of_status(&self.server, self.peer.speaks(), status)
+    }
+
+    /// Returns the failure for a response that did not arrive within the timeout.
+    pub(super) fn no_response(&self) -> Failure {
+        faults::no_response(&self.server, self.peer.speaks(), self.timeout)
+    }
+
+    /// Returns the failure for a stream that the server ended too early.
+    pub(super) fn stream_ended(&self) -> Failure {
+        faults::stream_ended(&self.server)
     }
 
     /// Returns a request with the metadata of this client.
@@ -94,12 +116,10 @@ impl Client {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 // Server and client have the same deadline; report it the same way,
                 // whichever notices first.
-                Ok(Err(status)) if Instant::now() < deadline || has_reason(&status) => {
-                    Failure::from_status(&self.server, &status)
-                }
-                Ok(Err(_)) | Err(_) => return Err(Failure::deadline(&self.server, self.timeout)),
+                Ok(Err(status)) if Instant::now() < deadline || has_reason(&status) => self.failure(&status),
+                Ok(Err(_)) | Err(_) => return Err(self.no_response()),
             };
-            if !failure.is_retryable() {
+            if !failure.is_retryable {
                 return Err(failure);
             }
             let pause = backoff.next(failure.retry_after);

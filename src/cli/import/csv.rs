@@ -6,7 +6,6 @@
 mod cells;
 mod splitter;
 
-use std::fmt::Display;
 use std::io::{self, BufRead};
 
 use super::lines::{InputLines, MAX_LINE};
@@ -239,15 +238,15 @@ impl<R: BufRead> CsvRows<R> {
                 Column::StorageUntil => {
                     *storage_until = fields.read(name, Some(text), deadline_in_file);
                 }
-                Column::WeightGrams => *weight_grams = fields.read(name, Some(text), echoing(integer)),
+                Column::WeightGrams => *weight_grams = fields.read(name, Some(text), integer),
                 Column::Weight => {
                     let parse = |text: &str| cells::amount(text, delimiter, weight);
-                    *weight_grams = fields.read(name, Some(text), echoing(parse));
+                    *weight_grams = fields.read(name, Some(text), parse);
                 }
-                Column::PriceMinor => *price_minor = fields.read(name, Some(text), echoing(integer)),
+                Column::PriceMinor => *price_minor = fields.read(name, Some(text), integer),
                 Column::Price => {
                     let parse = |text: &str| cells::amount(text, delimiter, price);
-                    *price_minor = fields.read(name, Some(text), echoing(parse));
+                    *price_minor = fields.read(name, Some(text), parse);
                 }
                 Column::Packaging => *packaging = packaging_codes(text),
                 Column::PickupPointId => *pickup_point_id = fields.read(name, Some(text), cells::id),
@@ -259,13 +258,6 @@ impl<R: BufRead> CsvRows<R> {
             Err(failure) => Err(BadRow::refused(request.order_id, &failure)),
         }
     }
-}
-
-/// Returns a parser that adds the text to the fault.
-fn echoing<T, E: Display>(
-    parse: impl FnOnce(&str) -> Result<T, E>,
-) -> impl FnOnce(&str) -> Result<T, String> {
-    |text| parse(text).map_err(|fault| format!("{fault}, not {}", cells::echo(text)))
 }
 
 /// Returns the delimiter that the line `sep=;` of Excel names, or why it cannot

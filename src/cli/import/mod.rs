@@ -88,7 +88,7 @@ impl Import {
         let mut report = Report::new(client.format, &source);
         let rows = source::spawn_reader(source);
         let outcome = transfer::run(&client, rows, &mut report).await;
-        Ok(report.finish(outcome))
+        report.finish(outcome)
     }
 }
 

@@ -12,7 +12,7 @@ use super::row::{BadRow, RowLocation};
 use super::source::Source;
 use crate::adapters::status::{Reason, status_codes};
 use crate::cli::escape::plain;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{Format, Out, number};
 use crate::cli::stderr;
 use crate::proto::v1::{ImportOrdersResponse, OrderResult, Refusal, order_result};
@@ -137,7 +137,7 @@ impl Report {
     }
 
     /// Prints the summary and returns the exit code.
-    pub(super) fn finish(mut self, outcome: Result<(), Failure>) -> u8 {
+    pub(super) fn finish(mut self, outcome: Result<(), Failure>) -> Outcome {
         self.progress.finish();
         self.summary.finished = outcome.is_ok();
         let summary = self.summary.text();
@@ -150,22 +150,21 @@ impl Report {
         if self.format == Format::Ndjson || self.results.error.is_some() {
             stderr::line(summary.trim_end());
         }
-        if let Some(error) = &self.results.error {
-            stderr::line(format_args!(
-                "error: cannot write the results to standard output: {error}; the import went on without them"
-            ));
+        let unprinted = self.results.error.map(|error| {
+            format!("cannot write the results to standard output: {error}; the import went on without them")
+        });
+        if let Err(mut failure) = outcome {
+            if let Some(unprinted) = unprinted {
+                stderr::line(format_args!("error: {unprinted}"));
+            }
+            failure.exit = status_codes(Reason::Unavailable).exit;
+            let advice = "the import did not finish; it is safe to import the same file again";
+            return Err(failure.advise(advice).into());
         }
-        if let Err(failure) = outcome {
-            stderr::line(failure.render().trim_end());
-            stderr::line("the import did not finish; it is safe to import the same file again");
-            status_codes(Reason::Unavailable).exit
-        } else if self.results.error.is_some() {
-            status_codes(Reason::Internal).exit
-        } else if self.summary.refused > 0 {
-            status_codes(Reason::OrderAlreadyExists).exit
-        } else {
-            0
+        if let Some(unprinted) = unprinted {
+            return Err(Failure::unprinted(unprinted).into());
         }
+        Ok(if self.summary.refused > 0 { status_codes(Reason::OrderAlreadyExists).exit } else { 0 })
     }
 }
 

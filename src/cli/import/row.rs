@@ -82,7 +82,7 @@ pub(super) struct BadRow {
 impl BadRow {
     /// Returns the row of an order, refused for the reason of a failure.
     pub(super) fn refused(order_id: String, failure: &Failure) -> Self {
-        Self { order_id, refusal: failure.refusal().clone() }
+        Self { order_id, refusal: failure.refusal.clone() }
     }
 
     /// Returns a row without a readable order id, refused as `VALIDATION_FAILED`.

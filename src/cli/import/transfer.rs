@@ -84,12 +84,12 @@ impl Transfer<'_> {
                 backoff.reset();
                 Instant::now()
             });
-            if !failure.is_retryable() || since.elapsed() >= self.client.timeout {
+            if !failure.is_retryable || since.elapsed() >= self.client.timeout {
                 return Err(failure);
             }
             // Report an outage once, not every attempt.
             if !std::mem::replace(&mut self.is_outage_reported, true) {
-                self.report.note(&format!("{}; retrying", plain(&failure.refusal().message)));
+                self.report.note(&format!("{}; retrying", plain(&failure.refusal.message)));
             }
             tokio::time::sleep(backoff.next(failure.retry_after)).await;
         }
@@ -149,8 +149,8 @@ impl Transfer<'_> {
                             self.report.result(location, result);
                         }
                     }
-                    Some(Err(status)) => return Err(Failure::from_status(&self.client.server, &status)),
-                    None => return Err(Failure::stream_ended(&self.client.server)),
+                    Some(Err(status)) => return Err(self.client.failure(&status)),
+                    None => return Err(self.client.stream_ended()),
                 },
                 permit = reserve(sender.clone()), if sender.is_some() && !self.unsent.is_empty() => {
                     let Some(permit) = permit else {
@@ -170,7 +170,7 @@ impl Transfer<'_> {
                 row = self.rows.recv(),
                     if !self.is_end_of_file && self.unsent.is_empty() && waiting.len() < WINDOW => self.take(row)?,
                 () = silence, if !waiting.is_empty() => {
-                    return Err(Failure::deadline(&self.client.server, self.client.timeout));
+                    return Err(self.client.no_response());
                 }
             }
         }

@@ -125,7 +125,7 @@ impl Issue {
             ))
             .into());
         }
-        let sent = send(order_ids, self.partial, self.request_id, async |order_ids, request_id| {
+        let sent = send(order_ids, self.partial, self.all, self.request_id, async |order_ids, request_id| {
             let request = IssueOrdersRequest {
                 order_ids,
                 customer_id: self.customer_id.clone(),
@@ -165,7 +165,7 @@ impl ReturnToCourier {
         let quiet = common.quiet(self.quiet)?;
         let order_ids = order_ids(&self.orders, self.order_ids.take())?;
         let client = Client::connect(common).await?;
-        let sent = send(order_ids, self.partial, self.request_id, async |order_ids, request_id| {
+        let sent = send(order_ids, self.partial, false, self.request_id, async |order_ids, request_id| {
             let request = ReturnToCourierRequest {
                 order_ids,
                 pickup_point_id: self.pickup_point.clone(),
@@ -202,7 +202,8 @@ struct Sent {
 }
 
 /// Sends the orders: in one request, or in groups if each order stands for itself. The groups after the
-/// first have request ids of their own, the same ones when the command is repeated.
+/// first have request ids of their own, the same ones when the command is repeated. Orders that the command
+/// has listed itself are listed again when it is repeated.
 ///
 /// # Errors
 /// There are more orders than all or none is possible for, an id is repeated across groups, or the first
@@ -210,6 +211,7 @@ struct Sent {
 async fn send(
     order_ids: Vec<String>,
     partial: bool,
+    listed: bool,
     given: Option<String>,
     call: impl AsyncFn(Vec<String>, String) -> Result<Vec<OrderResult>, Failure>,
 ) -> Result<Sent, Failure> {
@@ -217,7 +219,10 @@ async fn send(
     let first_id = request_id(given);
     let call = async |order_ids, request_id| {
         // A repeated command has the same groups and derives the other ids from the first one.
-        call(order_ids, request_id).await.map_err(|failure| failure.of_request(&first_id))
+        call(order_ids, request_id).await.map_err(|failure| {
+            let failure = if listed { failure.repeatable() } else { failure.of_request(&first_id) };
+            failure.of_batch(total)
+        })
     };
     if total <= MAX_BATCH {
         return Ok(Sent { results: call(order_ids, first_id.clone()).await?, total, failure: None });

@@ -21,7 +21,7 @@ const UNITS: [(&[&str], i64); 4] = [
 /// Parses a deadline. Durations are counted from `now`, to the whole second. Dates and times without
 /// an offset are in `zone`.
 pub(super) fn parse<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<Timestamp, String> {
-    let expected = || format!("must be a duration from now (7d), {TIMES}, not {text:?}");
+    let expected = || format!("must be a duration from now (7d), {TIMES}");
     if is_duration(text) {
         let duration = duration(text).ok_or_else(expected)?;
         let at = TimeDelta::try_seconds(duration)
@@ -34,7 +34,7 @@ pub(super) fn parse<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Re
 /// Parses the deadline of a row in a file. Durations are refused, because the file would mean other
 /// deadlines whenever it is imported again.
 pub(in crate::cli) fn in_file(text: &str) -> Result<Timestamp, String> {
-    time(text, &Local, || format!("must be {TIMES}, not {text:?}"))
+    time(text, &Local, || format!("must be {TIMES}"))
 }
 
 /// Parses a date or a time, with `expected` as the fault of other texts.

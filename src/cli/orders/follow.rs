@@ -4,7 +4,7 @@ use tonic::{Status, Streaming};
 
 use crate::cli::client::{Backoff, Client};
 use crate::cli::escape::plain;
-use crate::cli::failure::{Failure, Outcome, Stop};
+use crate::cli::failure::{Outcome, Stop};
 use crate::cli::output::{Format, Out, Row as _, fitting, terminal_width};
 use crate::cli::stderr;
 use crate::proto::v1::{Event, WatchEventsRequest};
@@ -25,7 +25,7 @@ async fn watch(client: &Client, mut after: Option<String>) -> Outcome {
     let mut is_outage_reported = false;
     loop {
         let failure = match open(client, after.clone()).await {
-            Err(status) => Failure::from_status(&client.server, &status),
+            Err(status) => client.failure(&status),
             Ok(mut events) => loop {
                 match events.message().await {
                     Ok(Some(event)) => {
@@ -35,17 +35,17 @@ async fn watch(client: &Client, mut after: Option<String>) -> Outcome {
                         after = event.cursor.or(after);
                     }
                     // The feed never ends, so the server is shutting down.
-                    Ok(None) => break Failure::stream_ended(&client.server),
-                    Err(status) => break Failure::from_status(&client.server, &status),
+                    Ok(None) => break client.stream_ended(),
+                    Err(status) => break client.failure(&status),
                 }
             },
         };
-        if !failure.is_retryable() {
+        if !failure.is_retryable {
             return Err(Stop::from(failure));
         }
         // Report an outage once, not every attempt.
         if !std::mem::replace(&mut is_outage_reported, true) {
-            stderr::line(format_args!("{}; retrying", plain(&failure.refusal().message)));
+            stderr::line(format_args!("{}; retrying", plain(&failure.refusal.message)));
         }
         tokio::time::sleep(backoff.next(failure.retry_after)).await;
     }

@@ -1,7 +1,7 @@
 use super::ids;
 use crate::adapters::status::Reason;
 use crate::cli::client::{Client, client_command};
-use crate::cli::failure::{self, Failure, Outcome, Stop};
+use crate::cli::failure::{Failure, Outcome, Stop};
 use crate::cli::output::{Format, Out, card, print_orders};
 use crate::proto::v1::{GetOrderRequest, ListOrdersResponse, Order};
 
@@ -62,7 +62,7 @@ async fn print_each(client: &Client, ids: Vec<String>, quiet: bool) -> Outcome {
     for id in ids {
         let order = match get(client, id).await {
             Ok(order) => order,
-            Err(failure) if failure.refusal().reason == Reason::OrderNotFound.name() => {
+            Err(failure) if failure.refusal.reason == Reason::OrderNotFound.name() => {
                 missing.push(failure);
                 continue;
             }
@@ -86,5 +86,5 @@ async fn print_each(client: &Client, ids: Vec<String>, quiet: bool) -> Outcome {
         out.json(&ListOrdersResponse { orders, next_page_token: String::new() })?;
     }
     out.flush()?;
-    Ok(missing.into_iter().fold(0, |_, failure| failure::exit_code(Err(Stop::from(failure)))))
+    if missing.is_empty() { Ok(0) } else { Err(Stop::Several(missing)) }
 }

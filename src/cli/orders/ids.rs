@@ -76,11 +76,11 @@ mod tests {
 
     fn arguments(texts: &[&str]) -> Result<Vec<String>, String> {
         let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-        of_arguments(&texts).map_err(|failure| failure.refusal().message.clone())
+        of_arguments(&texts).map_err(|failure| failure.refusal.message)
     }
 
     fn lines(input: &[u8]) -> Result<Vec<String>, String> {
-        of_lines(input).map_err(|failure| failure.refusal().message.clone())
+        of_lines(input).map_err(|failure| failure.refusal.message)
     }
 
     #[test]

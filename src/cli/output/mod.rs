@@ -9,7 +9,7 @@ mod text;
 pub(super) use layout::{fitting, table};
 pub(super) use table::{Row, card, outbox_card};
 pub(super) use terminal::terminal_width;
-pub(super) use text::{counted, number};
+pub(super) use text::{counted, instant, number};
 
 use std::io::{self, BufWriter, Stdout, Write as _};
 

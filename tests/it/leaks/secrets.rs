@@ -77,9 +77,15 @@ fn no_command_prints_the_password_of_a_url() {
         let from_file = ["verify", "--config", config.to_str().unwrap()];
         assert_no_secret(store, &run(&from_file, &variables));
         // In the wrong place.
-        for arguments in
-            [&["serve", store][..], &[store], &["serve", "--stroe", store], &["get", "--server", store]]
-        {
+        for arguments in [
+            &["serve", store][..],
+            &[store],
+            &["serve", "--stroe", store],
+            &["get", "1", "--server", store],
+            &["get", "1", "--timeout", store],
+            &["accept", "1", "--customer-id=1", "--storage-until", store, "--weight", store],
+            &["bench", "get", "--batch", store],
+        ] {
             assert_no_secret(&format!("{arguments:?}"), &run(arguments, &variables));
         }
     }
