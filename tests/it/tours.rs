@@ -114,7 +114,7 @@ fn assigned(command: &str) -> Option<&str> {
     is_name.then_some(name)
 }
 
-/// Reads lines of a command that does not end, and then ends it as Ctrl-C does.
+/// Reads lines of a command that does not end, and then ends it.
 fn interrupted(bash: &mut Command, lines: usize) -> String {
     let mut child = bash.process_group(0).stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -122,7 +122,8 @@ fn interrupted(bash: &mut Command, lines: usize) -> String {
     for _ in 0..lines {
         output.read_line(&mut text).unwrap();
     }
-    kill_process_group(Pid::from_child(&child), Signal::INT).unwrap();
+    // Not SIGINT: a shell in the background ignores it, and so do its children.
+    kill_process_group(Pid::from_child(&child), Signal::TERM).unwrap();
     output.read_to_string(&mut String::new()).unwrap();
     child.wait().unwrap();
     text + INTERRUPTED
