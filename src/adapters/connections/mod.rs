@@ -32,6 +32,7 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -185,6 +186,8 @@ impl Connections {
                 () = shutdown.cancelled() => break,
                 stream = accept(&listener) => stream,
             };
+            // Many clients may connect at once; the requests of the others must not wait for all of them.
+            yield_now().await;
             let Some(admission) = limit.admit() else { continue };
             let (builder, endpoint, shutdown, abort) =
                 (builder.clone(), endpoint.clone(), stop_connections.clone(), abort.clone());
