@@ -69,7 +69,7 @@ impl NotifyReplicas {
         let (mut told, mut next) = (0, Instant::now());
         loop {
             let own = self.own();
-            let all_told = own == told && self.changes.all_announced();
+            let all_told = self.all_told(told);
             tokio::select! {
                 heard = line.wait() => {
                     match heard? {
@@ -87,10 +87,17 @@ impl NotifyReplicas {
                 _ = changed.changed(), if all_told => {}
                 () = self.changes.wait_for_changes(), if all_told => {}
                 () = stop.cancelled() => {
-                    return if all_told { Ok(()) } else { self.notify(&mut *line).await };
+                    // Changes may have been added since the check above.
+                    return if self.all_told(told) { Ok(()) } else { self.notify(&mut *line).await };
                 }
             }
         }
+    }
+
+    /// Returns true if the other replicas know of all commits and changes. `told` commits were
+    /// reported.
+    fn all_told(&self, told: u64) -> bool {
+        self.own() == told && self.changes.all_announced()
     }
 
     /// Notifies the other replicas of all changes so far. Keeps them if that fails.
