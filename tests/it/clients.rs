@@ -33,6 +33,18 @@ impl Reply {
         Self::Success(response)
     }
 
+    /// Returns the refusal in a problem of REST or an error of the CLI.
+    fn of_json(refusal: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let metadata = refusal["metadata"].as_object().unwrap().iter();
+        let violations = refusal["fieldViolations"].as_array().unwrap().iter();
+        Self::refused(
+            text(&refusal["reason"]),
+            metadata.map(|(key, value)| (key.clone(), text(value))),
+            violations.map(|one| format!("{} {}", text(&one["field"]), text(&one["description"]))),
+        )
+    }
+
     fn refused(
         reason: String,
         metadata: impl IntoIterator<Item = (String, String)>,
@@ -148,18 +160,12 @@ impl Rest {
             return Reply::success(response);
         }
         assert_eq!(parts.headers["content-type"], "application/problem+json");
-        let metadata = response["metadata"].as_object().unwrap().iter();
-        let metadata = metadata.map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned()));
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let violations = response["fieldViolations"].as_array().unwrap().iter();
-        let violations =
-            violations.map(|one| format!("{} {}", text(&one["field"]), text(&one["description"])));
-        let reason = text(&response["reason"]);
-        let documented = metadata_keys(Reason::parse(&reason).unwrap());
+        let reason = response["reason"].as_str().unwrap();
+        let documented = metadata_keys(Reason::parse(reason).unwrap());
         for key in response["metadata"].as_object().unwrap().keys() {
             assert!(documented.contains(&key.as_str()), "the page of {reason} does not have the key {key}");
         }
-        Reply::refused(reason, metadata, violations)
+        Reply::of_json(&response)
     }
 
     /// Sends a request, and returns the head and the JSON of the response.
@@ -270,22 +276,10 @@ impl Cli<'_> {
             return Reply::success(response);
         }
         let text = String::from_utf8(output.stderr).unwrap();
-        let mut lines = text.lines();
-        let first = lines.next().unwrap_or_else(|| panic!("{command:?} printed no error"));
-        let reason =
-            first.strip_prefix("error: ").and_then(|line| line.split(':').next()).unwrap_or_default();
-        let (mut metadata, mut violations) = (Vec::new(), Vec::new());
-        for line in lines.map_while(|line| line.strip_prefix("  ")) {
-            if let Some(violation) = line.strip_prefix("- ") {
-                violations.push(violation.to_owned());
-            } else if let Some((key, value)) = line.split_once(": ")
-                && !key.starts_with("order ")
-                && !key.starts_with(' ')
-            {
-                metadata.push((key.to_owned(), value.to_owned()));
-            }
-        }
-        Reply::refused(reason.to_owned(), metadata, violations)
+        let last = text.lines().last().unwrap_or_else(|| panic!("{command:?} printed no error"));
+        let error: Value =
+            serde_json::from_str(last).unwrap_or_else(|fault| panic!("{command:?}: {fault}: {last}"));
+        Reply::of_json(&error)
     }
 }
 
