@@ -1,4 +1,4 @@
-//! How far a consumer has counted the events of the log.
+//! The position up to which a consumer has counted the events of the log.
 //!
 //! A consumer reads each partition in the order of the log. So in the partition whose last event is the
 //! oldest, and in no other, events right after that one may be missing. The search for the first event
@@ -18,7 +18,7 @@ const MAX_PAGES: usize = 50;
 /// looked up although they are counted, so a longer one would take long while there are many events.
 const CLOCK_DIFFERENCE: u64 = 2_000;
 
-/// How far a consumer has counted the events of the log.
+/// The position up to which a consumer has counted the events of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountedEvents {
     /// Every event before this time is counted.

@@ -1,5 +1,5 @@
-//! What the writer tells readers about a batch: the cache of this replica is changed after the commit
-//! and before the answers, never inside the transaction, and the other replicas are told soon after.
+//! The publication of a batch to readers: the cache of this replica is changed after the commit and
+//! before the answers, never inside the transaction, and the other replicas are told soon after.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -35,7 +35,7 @@ pub struct StatisticsFound {
     pub next_page_token: String,
     /// The number of events that were put aside because of a conflict, over all pickup points.
     pub conflicts: u64,
-    /// How far the events of the log are counted; `None` if no consumer reads them.
+    /// The position up to which the events of the log are counted; `None` if no consumer reads them.
     pub counted: Option<CountedEvents>,
 }
 

@@ -53,7 +53,7 @@ pub(super) struct Failure {
     pub refusal: Refusal,
     /// The refused orders of a batch.
     pub batch: Option<BatchRefusal>,
-    /// What to do, one sentence each.
+    /// Advice for the user, one sentence each.
     pub advice: Vec<String>,
     pub exit: u8,
     /// Time after which the server allows a retry.

@@ -94,7 +94,7 @@ pub struct StaleOrder {
     pub version: Option<i64>,
 }
 
-/// Whether this process learns of the changes that others make.
+/// The reception of changes that other processes make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Announcements {
     /// All changes are announced from now on, or nobody else makes any.

@@ -149,7 +149,7 @@ const MAX_WAITING: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Received {
     arrived: mpsc::Receiver<()>,
-    /// What arrived since it was taken.
+    /// The changes that arrived since they were last taken.
     changed: Arc<Mutex<ChangedOrders>>,
 }
 

@@ -46,7 +46,7 @@ const COLUMNS: [(&str, Column); 10] = [
 /// The columns without which every row would be refused.
 const REQUIRED: [Column; 3] = [Column::OrderId, Column::CustomerId, Column::StorageUntil];
 
-/// What may separate fields, the most usual last.
+/// The delimiters of fields, the most usual last.
 const DELIMITERS: [char; 3] = ['\t', ';', ','];
 
 /// Unknown columns that a message names.

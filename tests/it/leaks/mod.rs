@@ -1,4 +1,4 @@
-//! What the program prints: never a password, and no character that a reader does not see as it is.
+//! The output of the program: never a password, and no character that a reader does not see as it is.
 
 mod escapes;
 mod fake_postgres;
