@@ -3,16 +3,14 @@
 
 use std::future::{Ready, ready};
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll, ready as poll_ready};
 
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
+use tokio_util::io::InspectReader;
 use tonic::transport::{Channel, Endpoint, Error};
 use tower::ServiceExt as _;
 use tower::util::AndThen;
@@ -71,7 +69,7 @@ pub(super) async fn connect(endpoint: Endpoint, address: String, peer: Peer) -> 
         let (address, peer) = (address.clone(), peer.clone());
         async move {
             let stream = open(&address).await?;
-            Ok::<_, io::Error>(TokioIo::new(Watched { stream, head: Vec::with_capacity(FRAME_HEAD), peer }))
+            Ok::<_, io::Error>(TokioIo::new(InspectReader::new(stream, observe(peer))))
         }
     });
     let channel = endpoint.connect_with_connector(connector).await?;
@@ -98,69 +96,20 @@ fn only_grpc(answer: http::Response<Body>) -> Ready<Answer> {
     })
 }
 
-/// A connection whose first bytes are watched.
-struct Watched {
-    stream: TcpStream,
-    /// The first bytes that have arrived.
-    head: Vec<u8>,
-    peer: Peer,
-}
-
-impl Watched {
-    fn watch(&mut self, arrived: &[u8]) {
-        if self.head.len() == FRAME_HEAD {
+/// Returns an observer of the bytes of a connection, which learns about the peer from the first
+/// ones.
+fn observe(peer: Peer) -> impl FnMut(&[u8]) {
+    let mut head = Vec::<u8>::with_capacity(FRAME_HEAD);
+    move |arrived: &[u8]| {
+        if head.len() == FRAME_HEAD {
             return;
         }
-        let missing = FRAME_HEAD - self.head.len();
-        self.head.extend(arrived.iter().take(missing));
-        if let [_, _, _, kind, _, stream @ ..] = self.head.as_slice()
-            && self.head.len() == FRAME_HEAD
+        head.extend(arrived.iter().take(FRAME_HEAD - head.len()));
+        if let [_, _, _, kind, _, stream @ ..] = head.as_slice()
+            && head.len() == FRAME_HEAD
         {
             let is_settings = *kind == SETTINGS && stream == [0; 4];
-            self.peer.learn(if is_settings { Speaks::Http2 } else { Speaks::AnotherProtocol });
+            peer.learn(if is_settings { Speaks::Http2 } else { Speaks::AnotherProtocol });
         }
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        poll_ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.watch(&buffer.filled()[before..]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
