@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use pvz::adapters::moka::{Eviction, MokaCache, MokaOptions};
 use pvz::ports::Announcements;
-use tokio::time::sleep;
 
 use super::source::{Cached, order};
+use crate::faults::test_service::wait_until;
 
 /// Returns a cache that has room for a few orders, and whose entries live long.
 fn small() -> Cached {
@@ -54,9 +54,7 @@ async fn a_late_fill_does_not_bring_back_the_old_version() {
         match loss {
             Loss::Evicted => cached.evict("o").await,
             Loss::Expired => {
-                while cached.held("o").is_some() {
-                    sleep(Duration::from_millis(1)).await;
-                }
+                wait_until("the entry expires", async || cached.held("o").is_none()).await;
             }
             Loss::Cleared => cached.cache.clear(Announcements::Received).await,
             Loss::Invalidated => cached.announce("o", None).await,
@@ -81,35 +79,25 @@ async fn a_refused_fill_is_counted() {
 }
 
 #[tokio::test]
-async fn a_read_does_not_join_a_load_that_began_before_a_change() {
-    let cached = small();
-    cached.source.commit(&order("o", 1));
-    cached.source.hold();
-    let before = cached.spawn_read("o");
-    cached.source.wait_for_loads(1).await;
-    cached.source.commit(&order("o", 2));
-    cached.announce("o", Some(2)).await;
-    let after = cached.spawn_read("o");
-    cached.source.wait_for_loads(2).await;
-    cached.source.release();
-    assert_eq!((before.await.unwrap(), after.await.unwrap()), (1, 2));
-    assert_eq!(cached.version("o").await, 2);
-}
-
-#[tokio::test]
-async fn a_read_after_a_clear_does_not_join_an_earlier_load() {
-    let cached = small();
-    cached.source.commit(&order("o", 1));
-    cached.source.hold();
-    let before = cached.spawn_read("o");
-    cached.source.wait_for_loads(1).await;
-    cached.source.commit(&order("o", 2));
-    cached.cache.clear(Announcements::Received).await;
-    let after = cached.spawn_read("o");
-    cached.source.wait_for_loads(2).await;
-    cached.source.release();
-    assert_eq!((before.await.unwrap(), after.await.unwrap()), (1, 2));
-    assert_eq!(cached.version("o").await, 2);
+async fn a_read_does_not_join_a_load_that_began_before_a_change_or_a_clear() {
+    for is_cleared in [false, true] {
+        let cached = small();
+        cached.source.commit(&order("o", 1));
+        cached.source.hold();
+        let before = cached.spawn_read("o");
+        cached.source.wait_for_loads(1).await;
+        cached.source.commit(&order("o", 2));
+        if is_cleared {
+            cached.cache.clear(Announcements::Received).await;
+        } else {
+            cached.announce("o", Some(2)).await;
+        }
+        let after = cached.spawn_read("o");
+        cached.source.wait_for_loads(2).await;
+        cached.source.release();
+        assert_eq!((before.await.unwrap(), after.await.unwrap()), (1, 2), "cleared: {is_cleared}");
+        assert_eq!(cached.version("o").await, 2, "cleared: {is_cleared}");
+    }
 }
 
 #[tokio::test]
@@ -260,7 +248,5 @@ async fn entries_live_for_a_second_while_changes_may_be_missed() {
     assert_eq!((cached.held("o"), cached.version("o").await), (None, 1));
     // Changed by another replica that cannot be heard.
     cached.source.commit(&order("o", 2));
-    while cached.version("o").await == 1 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    wait_until("the new version is shown", async || cached.version("o").await == 2).await;
 }
