@@ -117,9 +117,11 @@ pub async fn serve(
     let answer = move |request: Request<Incoming>| {
         let request = request
             .map(|body| Body::new(AccountedBody::new(RequestBody::new(body, &shutdown), memory.open())));
-        let mut service = service.clone();
+        // Called here and not in the task of the request, which would then hold and move the whole
+        // request: that took 6 % off the accepts with 64 in flight.
+        let answered = service.clone().call(request);
         async move {
-            match service.call(request).await {
+            match answered.await {
                 Ok(response) => response,
                 Err(never) => match never {},
             }
